@@ -1,0 +1,1 @@
+"""Search: the query language, the stores, the HTTP API and the dashboard."""

@@ -1,0 +1,1 @@
+"""Sources of posts: replayed files, the demo corpus, Weibo."""

@@ -1,0 +1,81 @@
+"""The seams: small protocols that the runtimes need and the edges implement."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from stream.contract.records import Document, Flip, Record, Reject, Span, TrendPoint
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source hands over at once: records to append and the cursor that is true once they are appended.
+
+    ``cursor`` is opaque JSON text of the source's own making. ``end`` marks the last chunk of a finite source.
+    ``total`` is how many records the source expects to give in all, for the progress line, or 0 when unknown.
+    """
+
+    records: tuple[Record, ...]
+    cursor: str
+    end: bool = False
+    total: int = 0
+
+
+class Source(Protocol):
+    """Something that yields posts, rejects and reaches. It keeps no state but what it puts into its cursor."""
+
+    @property
+    def name(self) -> str:
+        """The source as the user wrote it, e.g. ``jsonl:posts.jsonl``; stands in every post."""
+
+    def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
+        """Chunks from ``cursor`` on (None: from the start). Never blocks the event loop.
+
+        Raises ``SourceError`` for what the user must mend; anything else is a defect.
+        """
+
+
+class SourceError(Exception):
+    """A source cannot go on; the message says what to do."""
+
+
+class Tagger(Protocol):
+    """Finds entities in three steps so that CPU preparation of one batch overlaps inference of another.
+
+    All three block and may be called from any one thread at a time each. Results never depend on what else is in
+    the batch.
+    """
+
+    @property
+    def model_version(self) -> str:
+        """Name and digest of the model; stands in every mention."""
+
+    def prepare(self, texts: Sequence[str]) -> Any:
+        """Features of ``texts`` (CPU)."""
+
+    def infer(self, prepared: Any) -> Any:
+        """Scores for what ``prepare`` gave (device)."""
+
+    def decode(self, prepared: Any, scores: Any) -> list[list[Span]]:
+        """Spans per text, in the order of ``texts``, sorted by start."""
+
+
+class IndexWriter(Protocol):
+    """The searchable side. All calls are idempotent: the same facts twice change nothing.
+
+    The SQLite index writes inside the transaction of the caller's unit of work; others buffer and settle.
+    """
+
+    def documents(self, documents: Sequence[Document]) -> int:
+        """Index documents; an older version never replaces a newer one. Returns how many were new or newer."""
+
+    def points(self, points: Sequence[TrendPoint]) -> None:
+        """Store trend points by (entity, bin)."""
+
+    def flips(self, flips: Sequence[Flip]) -> None:
+        """Store alerts by flip id."""
+
+    def rejects(self, rejects: Sequence[Reject]) -> None:
+        """Store dead letters."""

@@ -1,0 +1,401 @@
+"""The records of the log, the same in memory, in SQLite and in Kafka.
+
+All records are frozen. Times are integers in milliseconds since the Unix epoch, UTC, and end in ``_ms``.
+Spans are half-open and count Unicode code points of the *stored* document text. A record never carries its
+own place in the log: that is the ``Position`` of the ``Envelope`` around it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+TEXT: Final = "text"
+IMAGE: Final = "image"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """Base of everything that can stand in the log; ``kind`` on the wire names the subclass."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the parts that records are made of; never a log entry of its own."""
+
+
+# --- places in the log -------------------------------------------------------------------------------------------
+
+
+class Position(msgspec.Struct, frozen=True, order=True):
+    """Place of a record: ``generation`` is new whenever the log is recreated, so that old offsets mean nothing.
+
+    Embedded: partition 0 and ``offset`` is the row id. Kafka: the topic's id, partition and offset.
+    """
+
+    generation: str
+    partition: int
+    offset: int
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A record at its position."""
+
+    position: Position
+    record: Record
+
+
+# --- posts and what is found in them -----------------------------------------------------------------------------
+
+
+class Counts(Value):
+    """Engagement as shown when the post was observed; ``approximate`` when the site rounded ("1.2万")."""
+
+    reposts: int = 0
+    comments: int = 0
+    likes: int = 0
+    approximate: bool = False
+
+
+class Picture(Value):
+    """One picture of a post: a small JPEG (about 256 px on the shorter side) travels in the record.
+
+    ``id`` is the source's name for it, ``sha256`` the hex digest of ``jpeg``; ``jpeg`` may be empty where the
+    picture could not be had, and then ``problem`` says why.
+    """
+
+    id: str
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    jpeg: bytes = b""
+    url: str = ""
+    problem: str = ""
+
+
+class Post(Record, tag="post"):
+    """A post as collected, already cleaned: ``text`` is plain, ``author`` is a pseudonym.
+
+    ``created_ms`` puts mentions into their bin; ``observed_ms`` is when the source saw the post (as-of queries).
+    An unknown author is one pseudo-author per post with ``author_known`` false. ``root_id`` equals ``id`` unless
+    the post is a repost. ``text_cut_from`` is the original length when the text was cut at the edge, else 0.
+    """
+
+    id: str
+    source: str
+    author: str
+    created_ms: int
+    observed_ms: int
+    text: str
+    root_id: str
+    mid: str = ""
+    bid: str = ""
+    author_known: bool = True
+    pictures: tuple[Picture, ...] = ()
+    counts: Counts | None = None
+    repost_of: str = ""
+    edit_version: int = 0
+    region: str = ""
+    text_cut_from: int = 0
+
+
+class Span(Value):
+    """An entity as the tagger sees it: code points [start, end) of the text, confidence in [0, 1].
+
+    ``provenance`` is ``image`` when only the picture ``picture_id`` gave it away.
+    """
+
+    start: int
+    end: int
+    type: str
+    confidence: float
+    provenance: str = TEXT
+    picture_id: str = ""
+
+
+class Mention(Record, tag="mention"):
+    """An entity found in one post. ``raw_key`` is surface → key; ``entity`` the canonical id under ``alias_version``."""
+
+    post_id: str
+    root_id: str
+    author: str
+    created_ms: int
+    observed_ms: int
+    type: str
+    surface: str
+    raw_key: str
+    entity: str
+    start: int
+    end: int
+    confidence: float
+    simhash: int
+    model_version: str
+    alias_version: int = 0
+    author_known: bool = True
+    provenance: str = TEXT
+    picture_id: str = ""
+    via_repost: bool = False
+
+
+class Document(Record, tag="document"):
+    """What is indexed: the post with its mentions. ``version`` orders re-tagged and edited copies of one post."""
+
+    post: Post
+    mentions: tuple[Mention, ...]
+    model_version: str
+    model_epoch: int = 0
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """(model epoch, edit version, observed_ms): the greater one wins; an equal one is a replay."""
+        return (self.model_epoch, self.post.edit_version, self.post.observed_ms)
+
+
+# --- what Enrich tells every Track partition ---------------------------------------------------------------------
+
+
+class Seen(Value, array_like=True):
+    """A post as a denominator: where it stood in the source partition, when it was written, where from."""
+
+    offset: int
+    created_ms: int
+    source: str
+    post_id: str
+
+
+class Sighting(Value, array_like=True):
+    """One post mentioning one entity (however often), with what Track needs to count and to show evidence.
+
+    ``weight`` is a saturating popularity weight in 1/65536ths; ``engagement`` the plain sum of shown counts.
+    """
+
+    offset: int
+    entity: str
+    type: str
+    surface: str
+    post_id: str
+    root_id: str
+    author: str
+    author_known: bool
+    created_ms: int
+    source: str
+    simhash: int
+    confidence: float
+    engagement: int
+    weight: int
+    via_repost: bool
+    image_only: bool
+    excerpt: str
+
+
+class Batch(Record, tag="batch"):
+    """One micro-batch of Enrich for one Track partition; sent even when empty, so that everyone knows the totals.
+
+    ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers.
+    """
+
+    generation: str
+    origin: int
+    first: int
+    last: int
+    posts: tuple[Seen, ...] = ()
+    sightings: tuple[Sighting, ...] = ()
+    reaches: tuple[Reach, ...] = ()
+    controls: tuple[Control, ...] = ()
+
+
+# --- trends and alerts -------------------------------------------------------------------------------------------
+
+
+class TrendPoint(Record, tag="trend_point"):
+    """One entity in one closed bin [``bin_ms``, ``bin_ms + width_ms``).
+
+    ``authors`` counts distinct authors of the bin, ``weighted`` sums popularity weights, ``engagement`` shown counts.
+    ``score`` is the best −log10 tail probability over the windows, in thousandths; ``expected`` belongs to
+    ``window_ms``, the window that gave it, as does ``observed``.
+    """
+
+    entity: str
+    type: str
+    bin_ms: int
+    width_ms: int
+    mentions: int
+    authors: int
+    weighted: float
+    engagement: int
+    image_only: int = 0
+    late: int = 0
+    score: int = 0
+    window_ms: int = 0
+    observed: int = 0
+    expected: float = 0.0
+
+
+class Evidence(Value):
+    """A post frozen at the moment it was counted, so that an alert can still show it when it is deleted."""
+
+    post_id: str
+    author: str
+    created_ms: int
+    source: str
+    surface: str
+    excerpt: str
+    weight: int
+    via_repost: bool = False
+    image_only: bool = False
+
+
+class WindowScore(Value):
+    """The test of one entity over one window ending with the bin that was closed.
+
+    ``observed`` is the tested count X, ``expected`` the baseline mean, ``dispersion`` the negative-binomial a
+    (variance = mean + a·mean²), ``score`` −log10 P(NB ≥ X) in thousandths, ``lift`` X / expected and ``lift_low``
+    its lower 5 % bound.
+    """
+
+    window_ms: int
+    observed: int
+    expected: float
+    dispersion: float
+    score: int
+    lift: float
+    lift_low: float
+    mentions: int
+    authors: int
+    effective_authors: float
+    reposts: int
+    image_only: int
+    engagement: int
+    baseline_windows: int
+
+
+class EntityReport(Value):
+    """What Judge needs to know of one entity in one closed bin."""
+
+    entity: str
+    type: str
+    surface: str
+    first_seen_ms: int
+    is_new: bool
+    authors_known: bool
+    windows: tuple[WindowScore, ...]
+    evidence: tuple[Evidence, ...]
+
+
+class BinReport(Record, tag="bin_report"):
+    """Report of one Track partition for one closed bin. ``tests`` counts the entities it tested.
+
+    ``watermark_ms`` is the event time up to which this partition has closed its bins.
+    """
+
+    partition: int
+    bin_ms: int
+    width_ms: int
+    watermark_ms: int
+    total_posts: int
+    tests: int
+    entities: tuple[EntityReport, ...] = ()
+
+
+FIRING: Final = "firing"
+ESCALATED: Final = "escalated"
+RESOLVED: Final = "resolved"
+
+
+class Flip(Record, tag="flip"):
+    """A durable change of an incident's state: the alert.
+
+    ``incident_id`` = hash(rule, subject, first bin of firing); ``id`` = incident id + sequence, which receivers get
+    as idempotency key. ``at_ms`` is the event time at which it should have happened, by the bins.
+    """
+
+    id: str
+    incident_id: str
+    sequence: int
+    rule_id: str
+    rule_version: int
+    rule_kind: str
+    state: str
+    severity: str
+    entity: str
+    type: str
+    surface: str
+    at_ms: int
+    first_ms: int
+    window: WindowScore | None
+    reason: str
+    first_seen_ms: int = 0
+    authors_known: bool = True
+    tests: int = 0
+    threshold: float = 0.0
+    total_posts: int = 0
+    evidence: tuple[Evidence, ...] = ()
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+# --- time, control, refusal --------------------------------------------------------------------------------------
+
+
+class Reach(Record, tag="reach"):
+    """Source ``source`` has been seen through ``through_ms``: it gives no more posts created before it, late ones apart.
+
+    ``state``: ``live`` sources hold the watermark back, ``idle`` and ``left`` ones do not.
+    """
+
+    source: str
+    through_ms: int
+    state: Literal["live", "idle", "left"] = "live"
+
+
+class End(Record, tag="end"):
+    """A finite source is drained; ``through_ms`` is the newest event time it gave. All its bins may close."""
+
+    source: str
+    through_ms: int
+
+
+class Control(Record, tag="control"):
+    """A change of rules, aliases, silences, profiles or model that takes effect at its place in the log.
+
+    ``topic`` names what changes (``rules``, ``aliases``, ``settings``, ``model``), ``version`` grows with each
+    change, ``payload`` is the whole new content as JSON text.
+    """
+
+    topic: str
+    version: int
+    payload: str
+
+
+class Reject(Record, tag="reject"):
+    """Something that could not be used, kept whole: ``reason`` is a fixed word (see ``REASONS``), ``raw`` the bytes.
+
+    ``place`` says where it stood in its source, e.g. ``line 12``.
+    """
+
+    source: str
+    reason: str
+    detail: str
+    raw: bytes
+    place: str = ""
+    observed_ms: int = 0
+
+
+REASONS: Final = (
+    "bad_encoding",  # not UTF-8, or a lone surrogate
+    "bad_json",
+    "bad_field",  # missing, of the wrong type, or not a number
+    "empty",  # no text, no picture, no repost
+    "time_future",
+    "time_past",  # before Weibo existed (2009)
+    "too_large",
+    "tagger_failed",
+    "unknown_version",
+    "bad_record",
+)
+
+AnyRecord = Post | Mention | Document | Batch | TrendPoint | BinReport | Flip | Reach | End | Control | Reject
+"""Everything the codec reads and writes."""
+
+
+def replace(record: Any, **changes: Any) -> Any:
+    """``record`` with ``changes``; a thin name for ``msgspec.structs.replace``."""
+    return msgspec.structs.replace(record, **changes)

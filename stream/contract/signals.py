@@ -1,0 +1,52 @@
+"""The closed list of metric names. A metric that is not here does not exist; README documents each one.
+
+Names follow the Prometheus conventions: a unit, and ``_total`` for what only grows.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Name = Literal[
+    "weibowatch_posts_total",
+    "weibowatch_documents_total",
+    "weibowatch_duplicates_total",
+    "weibowatch_mentions_total",
+    "weibowatch_rejects_total",
+    "weibowatch_texts_cut_total",
+    "weibowatch_alerts_total",
+    "weibowatch_late_total",
+    "weibowatch_limits_total",
+    "weibowatch_batch_seconds",
+    "weibowatch_batch_posts",
+    "weibowatch_tagger_seconds",
+    "weibowatch_lag_records",
+    "weibowatch_watermark_seconds",
+    "weibowatch_store_bytes",
+    "weibowatch_http_requests_total",
+    "weibowatch_stream_clients",
+]
+
+COUNTERS: Final[dict[Name, str]] = {
+    "weibowatch_posts_total": "Posts read from the log, by source.",
+    "weibowatch_documents_total": "Documents that were new to the index or newer than what it had.",
+    "weibowatch_duplicates_total": "Posts whose document was already indexed in this or a newer version.",
+    "weibowatch_mentions_total": "Mentions found, by type.",
+    "weibowatch_rejects_total": "Records that went to the dead letters, by reason.",
+    "weibowatch_texts_cut_total": "Posts whose text was longer than text_chars_max and was cut.",
+    "weibowatch_alerts_total": "Alert state changes, by rule and state.",
+    "weibowatch_late_total": "Mentions that came after their bin was closed, by what became of them.",
+    "weibowatch_limits_total": "Times a named limit was hit, by limit.",
+    "weibowatch_http_requests_total": "HTTP requests answered, by route and status.",
+}
+HISTOGRAMS: Final[dict[Name, str]] = {
+    "weibowatch_batch_seconds": "Time of one whole micro-batch.",
+    "weibowatch_batch_posts": "Posts in a micro-batch.",
+    "weibowatch_tagger_seconds": "Time the tagger took for a micro-batch.",
+}
+GAUGES: Final[dict[Name, str]] = {
+    "weibowatch_lag_records": "Records in the log that the worker has not processed.",
+    "weibowatch_watermark_seconds": "Event time up to which bins are closed, Unix seconds.",
+    "weibowatch_store_bytes": "Size of the store on disk.",
+    "weibowatch_stream_clients": "Browsers that listen to the live stream.",
+}

@@ -1,0 +1,1 @@
+"""Delivery of alerts to the outside: claim a flip, send, record, retry."""
