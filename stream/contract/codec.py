@@ -18,7 +18,7 @@ RECORD_BYTES_MAX: Final = 1_000_000
 """A record stays under Kafka's default message limit."""
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(AnyRecord)
+_decoder: Final[msgspec.msgpack.Decoder[AnyRecord]] = msgspec.msgpack.Decoder(AnyRecord)
 
 
 class CodecError(ValueError):

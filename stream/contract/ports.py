@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from stream.contract.records import Document, Flip, Record, Reject, Span, TrendPoint
+from stream.contract.signals import Name
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +80,27 @@ class IndexWriter(Protocol):
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters."""
+
+
+class Metrics(Protocol):
+    """Counters, histograms and gauges by the names of ``signals``; cheap and never fails."""
+
+    def count(self, name: Name, amount: int = 1, **labels: str) -> None:
+        """Add ``amount`` to a counter."""
+
+    def observe(self, name: Name, value: float) -> None:
+        """Put ``value`` into a histogram."""
+
+    def gauge(self, name: Name, value: float) -> None:
+        """Set a gauge."""
+
+
+class Channel(Protocol):
+    """Takes alerts to people. ``send`` blocks, may be repeated with the same flip, and raises to be tried again."""
+
+    @property
+    def name(self) -> str:
+        """The channel's name in the settings; stands in the outbox."""
+
+    def send(self, flip: Flip) -> None:
+        """Deliver ``flip``; ``flip.id`` is the idempotency key. Raises ``OSError`` when it should be retried."""

@@ -47,7 +47,7 @@ class Envelope(msgspec.Struct, frozen=True):
 # --- posts and what is found in them -----------------------------------------------------------------------------
 
 
-class Counts(Value):
+class Counts(Value, frozen=True, kw_only=True):
     """Engagement as shown when the post was observed; ``approximate`` when the site rounded ("1.2万")."""
 
     reposts: int = 0
@@ -56,7 +56,7 @@ class Counts(Value):
     approximate: bool = False
 
 
-class Picture(Value):
+class Picture(Value, frozen=True, kw_only=True):
     """One picture of a post: a small JPEG (about 256 px on the shorter side) travels in the record.
 
     ``id`` is the source's name for it, ``sha256`` the hex digest of ``jpeg``; ``jpeg`` may be empty where the
@@ -72,7 +72,7 @@ class Picture(Value):
     problem: str = ""
 
 
-class Post(Record, tag="post"):
+class Post(Record, frozen=True, kw_only=True, tag="post"):
     """A post as collected, already cleaned: ``text`` is plain, ``author`` is a pseudonym.
 
     ``created_ms`` puts mentions into their bin; ``observed_ms`` is when the source saw the post (as-of queries).
@@ -98,7 +98,7 @@ class Post(Record, tag="post"):
     text_cut_from: int = 0
 
 
-class Span(Value):
+class Span(Value, frozen=True, kw_only=True):
     """An entity as the tagger sees it: code points [start, end) of the text, confidence in [0, 1].
 
     ``provenance`` is ``image`` when only the picture ``picture_id`` gave it away.
@@ -112,8 +112,8 @@ class Span(Value):
     picture_id: str = ""
 
 
-class Mention(Record, tag="mention"):
-    """An entity found in one post. ``raw_key`` is surface → key; ``entity`` the canonical id under ``alias_version``."""
+class Mention(Record, frozen=True, kw_only=True, tag="mention"):
+    """An entity in one post. ``raw_key`` is surface → key; ``entity`` the canonical id under ``alias_version``."""
 
     post_id: str
     root_id: str
@@ -136,7 +136,7 @@ class Mention(Record, tag="mention"):
     via_repost: bool = False
 
 
-class Document(Record, tag="document"):
+class Document(Record, frozen=True, kw_only=True, tag="document"):
     """What is indexed: the post with its mentions. ``version`` orders re-tagged and edited copies of one post."""
 
     post: Post
@@ -153,7 +153,7 @@ class Document(Record, tag="document"):
 # --- what Enrich tells every Track partition ---------------------------------------------------------------------
 
 
-class Seen(Value, array_like=True):
+class Seen(Value, frozen=True, array_like=True):
     """A post as a denominator: where it stood in the source partition, when it was written, where from."""
 
     offset: int
@@ -162,7 +162,7 @@ class Seen(Value, array_like=True):
     post_id: str
 
 
-class Sighting(Value, array_like=True):
+class Sighting(Value, frozen=True, array_like=True):
     """One post mentioning one entity (however often), with what Track needs to count and to show evidence.
 
     ``weight`` is a saturating popularity weight in 1/65536ths; ``engagement`` the plain sum of shown counts.
@@ -187,7 +187,7 @@ class Sighting(Value, array_like=True):
     excerpt: str
 
 
-class Batch(Record, tag="batch"):
+class Batch(Record, frozen=True, kw_only=True, tag="batch"):
     """One micro-batch of Enrich for one Track partition; sent even when empty, so that everyone knows the totals.
 
     ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers.
@@ -206,7 +206,7 @@ class Batch(Record, tag="batch"):
 # --- trends and alerts -------------------------------------------------------------------------------------------
 
 
-class TrendPoint(Record, tag="trend_point"):
+class TrendPoint(Record, frozen=True, kw_only=True, tag="trend_point"):
     """One entity in one closed bin [``bin_ms``, ``bin_ms + width_ms``).
 
     ``authors`` counts distinct authors of the bin, ``weighted`` sums popularity weights, ``engagement`` shown counts.
@@ -230,7 +230,7 @@ class TrendPoint(Record, tag="trend_point"):
     expected: float = 0.0
 
 
-class Evidence(Value):
+class Evidence(Value, frozen=True, kw_only=True):
     """A post frozen at the moment it was counted, so that an alert can still show it when it is deleted."""
 
     post_id: str
@@ -244,7 +244,7 @@ class Evidence(Value):
     image_only: bool = False
 
 
-class WindowScore(Value):
+class WindowScore(Value, frozen=True, kw_only=True):
     """The test of one entity over one window ending with the bin that was closed.
 
     ``observed`` is the tested count X, ``expected`` the baseline mean, ``dispersion`` the negative-binomial a
@@ -268,7 +268,7 @@ class WindowScore(Value):
     baseline_windows: int
 
 
-class EntityReport(Value):
+class EntityReport(Value, frozen=True, kw_only=True):
     """What Judge needs to know of one entity in one closed bin."""
 
     entity: str
@@ -281,7 +281,7 @@ class EntityReport(Value):
     evidence: tuple[Evidence, ...]
 
 
-class BinReport(Record, tag="bin_report"):
+class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     """Report of one Track partition for one closed bin. ``tests`` counts the entities it tested.
 
     ``watermark_ms`` is the event time up to which this partition has closed its bins.
@@ -301,7 +301,7 @@ ESCALATED: Final = "escalated"
 RESOLVED: Final = "resolved"
 
 
-class Flip(Record, tag="flip"):
+class Flip(Record, frozen=True, kw_only=True, tag="flip"):
     """A durable change of an incident's state: the alert.
 
     ``incident_id`` = hash(rule, subject, first bin of firing); ``id`` = incident id + sequence, which receivers get
@@ -335,8 +335,8 @@ class Flip(Record, tag="flip"):
 # --- time, control, refusal --------------------------------------------------------------------------------------
 
 
-class Reach(Record, tag="reach"):
-    """Source ``source`` has been seen through ``through_ms``: it gives no more posts created before it, late ones apart.
+class Reach(Record, frozen=True, kw_only=True, tag="reach"):
+    """Source ``source`` gives no more posts created before ``through_ms``, late ones apart.
 
     ``state``: ``live`` sources hold the watermark back, ``idle`` and ``left`` ones do not.
     """
@@ -346,14 +346,14 @@ class Reach(Record, tag="reach"):
     state: Literal["live", "idle", "left"] = "live"
 
 
-class End(Record, tag="end"):
+class End(Record, frozen=True, kw_only=True, tag="end"):
     """A finite source is drained; ``through_ms`` is the newest event time it gave. All its bins may close."""
 
     source: str
     through_ms: int
 
 
-class Control(Record, tag="control"):
+class Control(Record, frozen=True, kw_only=True, tag="control"):
     """A change of rules, aliases, silences, profiles or model that takes effect at its place in the log.
 
     ``topic`` names what changes (``rules``, ``aliases``, ``settings``, ``model``), ``version`` grows with each
@@ -365,7 +365,7 @@ class Control(Record, tag="control"):
     payload: str
 
 
-class Reject(Record, tag="reject"):
+class Reject(Record, frozen=True, kw_only=True, tag="reject"):
     """Something that could not be used, kept whole: ``reason`` is a fixed word (see ``REASONS``), ``raw`` the bytes.
 
     ``place`` says where it stood in its source, e.g. ``line 12``.

@@ -1,0 +1,52 @@
+# weibowatch: type `make` for the list. Needs python3 (3.10 or newer, with venv) and make; everything else is installed.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STORE ?= weibowatch-data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test run test lint train bench soak clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+$(VENV)/.run: pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing weibowatch into $(VENV) ..."
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing weibowatch with everything that tests need into $(VENV) (a few minutes) ..."
+	@$(PIP) install -e '.[train,cluster,dev]'
+	@touch $@ $(VENV)/.run
+
+setup: $(VENV)/.run ## make .venv and install weibowatch into it
+
+setup-test: $(VENV)/.test ## the same with training, cluster and test tools, and a browser where it may be installed
+	@bash deploy/install_browser.sh
+
+run: setup ## watch the built-in demo corpus; dashboard at http://127.0.0.1:8765, Ctrl-C stops
+	@$(BIN)/weibowatch run --source demo --store $(STORE)
+
+lint: setup-test ## types and style of code and tests: mypy --strict, ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: lint ## everything that CI runs: lint, then all tests
+	@$(BIN)/python -m pytest -m "not soak"
+
+train: setup-test ## train the tagger that ships, from ../shared/data/cmner, into var/model
+	@$(BIN)/python -m nlp.train --out var/model
+
+bench: setup-test ## measure: the pipeline against the bare tagger, the tagger, search
+	@$(BIN)/python -m benchmarks
+
+soak: setup-test ## the long runs: kill -9 fifty times, and more
+	@$(BIN)/python -m pytest -m soak
+
+clean: ## remove what make made here, but no data
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis var

@@ -1,0 +1,223 @@
+"""One run of the embedded monitor from start to clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from deploy import wiring
+from deploy.progress import Progress
+from deploy.settings import Settings
+from deploy.telemetry import Telemetry, set_up_logging
+from stream.notify.deliver import Deliverer
+from stream.runtime.embedded import Committed, Embedded, Parts, Totals
+from stream.runtime.sqlite import Store, StoreError
+
+_log = structlog.get_logger(__name__)
+DAY_MS = 86_400_000
+EXPIRE_ROWS_MAX = 2_000
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line chose. ``port`` None is no dashboard, −1 the port of the settings, 0 a free one."""
+
+    sources: tuple[str, ...]
+    directory: Path
+    speed: float | None
+    port: int | None
+    once: bool
+    rules: Path | None
+    quiet: bool = False
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did; with ``--json`` the last line of standard output. ``seconds`` starts after loading."""
+
+    posts: int
+    documents: int
+    mentions: int
+    rejects: int
+    alerts: int
+    seconds: float
+    posts_per_second: float
+
+
+def sentence(summary: Summary) -> str:
+    """``summary`` for people."""
+    return (
+        f"{summary.posts} posts in {summary.seconds:.1f} s ({summary.posts_per_second:.0f}/s): "
+        f"{summary.documents} documents, {summary.mentions} mentions, {summary.alerts} alerts, {summary.rejects} rejects"
+    )
+
+
+async def run(options: Options, settings: Settings) -> Summary:
+    """Run until drained, Ctrl-C or SIGTERM. Raises ``SourceError`` or ``StoreError`` for what the user must mend."""
+    set_up_logging(settings.log)
+    store = await asyncio.to_thread(Store, options.directory)
+    try:
+        return await _run_on(store, options, settings)
+    finally:
+        await asyncio.to_thread(store.close)
+
+
+async def _run_on(store: Store, options: Options, settings: Settings) -> Summary:
+    from index.live import Broadcast
+    from index.schema import create_schema
+
+    telemetry = Telemetry()
+    feed = Broadcast()
+    with store.transaction() as connection:
+        create_schema(connection)
+    store.release_claims()
+    runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
+    await runtime.append(_controls(store, options, settings))
+    started = time.monotonic()
+    stop = _stop_on_signals()
+    async with _dashboard(runtime, options, settings, telemetry, feed) as address:
+        background = [
+            asyncio.create_task(Progress(runtime.totals, address=address, quiet=options.quiet).run()),
+            asyncio.create_task(_keep_house(runtime, store, settings, telemetry)),
+            *_deliveries(runtime, store, settings),
+        ]
+        try:
+            totals = await runtime.run(once=options.once, stop=stop)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+    return _summary(totals, time.monotonic() - started)
+
+
+async def _parts(
+    store: Store, options: Options, settings: Settings, telemetry: Telemetry, feed: Any
+) -> Parts:
+    from index.sqlite import SqliteIndex
+
+    sources = wiring.open_sources(list(options.sources), settings, options.directory, options.speed)
+    tagger = await asyncio.to_thread(wiring.load_tagger, settings)
+    return Parts(
+        store=store,
+        index=SqliteIndex(store.connection, now_ms=wiring.now_ms),
+        tagger=tagger,
+        sources=sources,
+        channels=wiring.channels(settings),
+        metrics=telemetry,
+        t2s=wiring.traditional_to_simplified(),
+        now_ms=wiring.now_ms,
+        core=settings.core,
+        worker=settings.worker,
+        observer=lambda committed: _publish(feed, committed),
+    )
+
+
+def _controls(store: Store, options: Options, settings: Settings) -> list[Any]:
+    """Control records that must stand in the log before the first post: rules that changed."""
+    configured = options.rules or (Path(settings.rules.file) if settings.rules.file else None)
+    builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
+    control = wiring.rules_control(configured or builtin, store)
+    return [control] if control else []
+
+
+def _publish(feed: Any, committed: Committed) -> None:
+    from index import views
+
+    for event, data in views.live_events(committed.documents, committed.flips, committed.watermark_ms):
+        feed.publish(event, data)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event set by the first Ctrl-C or SIGTERM; a second Ctrl-C ends at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, ask)
+    return stop
+
+
+@contextlib.asynccontextmanager
+async def _dashboard(
+    runtime: Embedded, options: Options, settings: Settings, telemetry: Telemetry, feed: Any
+) -> AsyncIterator[str]:
+    """Serve the dashboard meanwhile; yields its address, or an empty text when there is none."""
+    if options.port is None:
+        yield ""
+        return
+    from deploy.web import serving
+
+    port = settings.web.port if options.port < 0 else options.port
+    async with serving(runtime, options.directory, settings, port, telemetry, feed) as address:
+        yield address
+
+
+def _deliveries(runtime: Embedded, store: Store, settings: Settings) -> list[asyncio.Task[None]]:
+    found = {channel.name: channel for channel in wiring.channels(settings)}
+    if not found:
+        return []
+    return [asyncio.create_task(Deliverer(store, found, runtime.on_writer, wiring.now_ms).run())]
+
+
+async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:
+    """Retention and the gauges that nothing else sets; small steps on the writer thread, between batches."""
+    from index.sqlite import SqliteIndex
+
+    index = SqliteIndex(store.connection, now_ms=wiring.now_ms)
+    keep = settings.retention
+    while True:
+        now = wiring.now_ms()
+        ages = {
+            "documents": keep.documents_days,
+            "pictures": keep.pictures_days,
+            "trends": keep.trends_days,
+            "alerts": keep.alerts_days,
+            "rejects": keep.rejects_days,
+        }
+        for kind, days in ages.items():
+            if days > 0:
+                await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
+        if keep.log_days > 0:
+            before = now - round(keep.log_days * DAY_MS)
+            await _in_steps(runtime, lambda before=before: store.trim_log(before, rows_max=EXPIRE_ROWS_MAX))
+        telemetry.gauge("weibowatch_store_bytes", store.path.stat().st_size)
+        await asyncio.sleep(keep.every_s)
+
+
+def _expiring(store: Store, index: Any, kind: str, before_ms: int) -> Callable[[], int]:
+    def step() -> int:
+        with store.transaction():
+            return int(index.expire(kind, before_ms, rows_max=EXPIRE_ROWS_MAX))
+
+    return step
+
+
+async def _in_steps(runtime: Embedded, step: Callable[[], int]) -> None:
+    try:
+        while await runtime.on_writer(step) >= EXPIRE_ROWS_MAX:
+            await asyncio.sleep(0)
+    except StoreError as error:
+        _log.error("retention_failed", error=str(error))
+
+
+def _summary(totals: Totals, seconds: float) -> Summary:
+    return Summary(
+        posts=totals.posts,
+        documents=totals.documents,
+        mentions=totals.mentions,
+        rejects=totals.rejects,
+        alerts=totals.alerts,
+        seconds=round(seconds, 3),
+        posts_per_second=round(totals.posts / seconds, 1) if seconds > 0 else 0.0,
+    )

@@ -1,0 +1,45 @@
+"""The command line: ``weibowatch``. Exit codes: 0 done, 1 failed, 2 usage."""
+
+from __future__ import annotations
+
+import typer
+
+from deploy import __version__
+from deploy.commands import admin, query, run, tagger
+
+app = typer.Typer(
+    name="weibowatch",
+    help="Watch Weibo: entities in posts and pictures, how they trend, and alerts with evidence.",
+    epilog="Start with: weibowatch run --source demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"weibowatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Nothing happens before the command."""
+
+
+run.register(app)
+query.register(app)
+tagger.register(app)
+admin.register(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

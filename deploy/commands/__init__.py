@@ -1,0 +1,1 @@
+"""The commands of ``weibowatch``, a file per group."""

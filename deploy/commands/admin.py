@@ -1,0 +1,294 @@
+"""Commands that look after an installation: ``doctor``, ``rules``, ``aliases``, ``config``, ``rejects``, ``backup``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy import aliasfile, rulefile
+from deploy.commands.common import (
+    ConfigOption,
+    Failure,
+    JsonOption,
+    StoreOption,
+    existing_database,
+    print_json,
+    reports_failures,
+    settings_for,
+    show_time,
+    store_directory,
+)
+from deploy.settings import flat
+from stream.contract.records import Control, Record
+from stream.runtime.sqlite import Store, drop_in_inbox
+
+FileArgument = Annotated[Path, typer.Argument(help="The YAML file.", dir_okay=False)]
+
+rules_app = typer.Typer(help="Rules that raise alerts.", no_args_is_help=True)
+aliases_app = typer.Typer(help="Which names mean the same entity.", no_args_is_help=True)
+config_app = typer.Typer(help="Settings.", no_args_is_help=True)
+rejects_app = typer.Typer(help="Dead letters: what could not be used, and why.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    app.command(epilog="Example: weibowatch doctor")(doctor)
+    app.command(epilog="Example: weibowatch backup monday.db --store weibowatch-data")(backup)
+    rules_app.command("check", epilog="Example: weibowatch rules check rules.yaml")(rules_check)
+    aliases_app.command("check", epilog="Example: weibowatch aliases check aliases.yaml")(aliases_check)
+    aliases_app.command("apply", epilog="Example: weibowatch aliases apply aliases.yaml")(aliases_apply)
+    config_app.command("show", epilog="Example: weibowatch config show --json")(config_show)
+    rejects_app.command("list", epilog="Example: weibowatch rejects list --limit 20")(rejects_list)
+    rejects_app.command("show", epilog="Example: weibowatch rejects show 3")(rejects_show)
+    rejects_app.command("replay", epilog="Example: weibowatch rejects replay --reason bad_field")(rejects_replay)
+    for name, group in (
+        ("rules", rules_app),
+        ("aliases", aliases_app),
+        ("config", config_app),
+        ("rejects", rejects_app),
+    ):
+        app.add_typer(group, name=name)
+
+
+# --- doctor ------------------------------------------------------------------------------------------------------
+
+
+@reports_failures
+def doctor(store: StoreOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Check this installation: versions, libraries, the model, the store, room on the disk."""
+    checks = list(_checks(store, config))
+    if json:
+        print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
+    else:
+        for name, ok, detail in checks:
+            typer.echo(f"{'ok ' if ok else 'BAD'}  {name}: {detail}")
+    if not all(ok for _, ok, _ in checks):
+        raise typer.Exit(1)
+
+
+def _checks(store: Path | None, config: Path | None) -> Iterator[tuple[str, bool, str]]:
+    yield "python", sys.version_info >= (3, 10), sys.version.split()[0]
+    version = sqlite3.sqlite_version
+    fts5 = sqlite3.connect(":memory:").execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]
+    yield "sqlite", bool(fts5), f"{version} {'with' if fts5 else 'without'} FTS5"
+    for extra, module in (("train", "torch"), ("cluster", "faust")):
+        there = importlib.util.find_spec(module) is not None
+        yield f"extra {extra}", True, "installed" if there else f"not installed (pip install 'weibowatch[{extra}]')"
+    settings = settings_for(config)
+    yield "settings", True, "valid"
+    yield _check_model(settings)
+    directory = store_directory(store, config)
+    yield _check_store(directory)
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    yield "disk", free > 1 << 30, f"{free / (1 << 30):.1f} GiB free for {directory}"
+    yield "memory", True, f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.1f} GiB"
+
+
+def _check_model(settings: Any) -> tuple[str, bool, str]:
+    from deploy import wiring
+
+    try:
+        tagger = wiring.load_tagger(settings)
+    except (OSError, ValueError) as error:
+        return "model", False, str(error)
+    prepared = tagger.prepare(["周杰伦在上海"])
+    spans = tagger.decode(prepared, tagger.infer(prepared))[0]
+    return "model", bool(spans), f"{tagger.model_version}, finds {len(spans)} entities in a test sentence"
+
+
+def _check_store(directory: Path) -> tuple[str, bool, str]:
+    from stream.runtime.sqlite import DATABASE
+
+    path = directory / DATABASE
+    if not path.exists():
+        return "store", True, f"{directory}: none yet"
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        found = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    finally:
+        connection.close()
+    return "store", found == "ok", f"{path}: {found}"
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+@reports_failures
+def rules_check(file: FileArgument) -> None:
+    """Check a rules file; every error with its line and field."""
+    _report(file, rulefile.load(file)[1], "rules")
+
+
+@reports_failures
+def aliases_check(file: FileArgument) -> None:
+    """Check an alias file; every error with its line and field."""
+    _report(file, aliasfile.load(file)[1], "aliases")
+
+
+def _report(file: Path, errors: list[str], what: str) -> None:
+    if errors:
+        for error in errors:
+            typer.echo(error, err=True)
+        raise Failure(f"{file}: {len(errors)} error{'s' if len(errors) > 1 else ''}; nothing was applied")
+    typer.echo(f"{file}: {what} are valid")
+
+
+@reports_failures
+def aliases_apply(file: FileArgument, store: StoreOption = None, config: ConfigOption = None) -> None:
+    """Put an alias file in force for all posts that come after it in the log."""
+    payload, errors = aliasfile.load(file)
+    if errors:
+        _report(file, errors, "aliases")
+    directory = store_directory(store, config)
+    existing_database(store, config)
+    drop_in_inbox(directory, [Control(topic="aliases", version=aliasfile.version(payload), payload=payload)])
+    typer.echo(f"{file}: handed over; a running weibowatch takes it within seconds, else the next run does")
+
+
+@reports_failures
+def config_show(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """The settings in force, from file and environment; secrets are not shown."""
+    rows = flat(settings_for(config))
+    if json:
+        print_json(rows)
+        return
+    section = ""
+    for name, value in rows.items():
+        part, _, key = name.partition(".")
+        if part != section:
+            typer.echo(f"\n[{part}]" if section else f"[{part}]")
+            section = part
+        typer.echo(f"{key} = {_toml(value)}")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value) if isinstance(value, int | float) else '"' + str(value).replace('"', '\\"') + '"'
+
+
+# --- dead letters ------------------------------------------------------------------------------------------------
+
+
+@reports_failures
+def rejects_list(
+    store: StoreOption = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 50,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Dead letters, newest first, and how many there are of each reason."""
+    found = _reader(store, config).rejects(reason=reason, limit=limit)
+    if json:
+        print_json(found)
+        return
+    table = Table("id", "time", "reason", "source", "place", "detail", box=None)
+    for row in found["rejects"]:
+        when = show_time(row["stored_ms"])
+        table.add_row(str(row["id"]), when, row["reason"], row["source"], row["place"], row["detail"])
+    console = Console()
+    console.print(table)
+    console.print(", ".join(f"{name}: {count}" for name, count in found["by_reason"].items()) or "no dead letters")
+
+
+@reports_failures
+def rejects_show(
+    id_: Annotated[int, typer.Argument(metavar="ID", help="Number of the dead letter.")],
+    store: StoreOption = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Only the bytes, as they came.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """One dead letter with its raw bytes."""
+    found = _reader(store, config).reject(id_)
+    if found is None:
+        raise Failure(f"no dead letter {id_}. See: weibowatch rejects list")
+    body: bytes = found["raw"]
+    if raw:
+        sys.stdout.buffer.write(body)
+        return
+    shown = {**found, "raw": body.decode("utf-8", "backslashreplace"), "raw_bytes": len(body)}
+    if json:
+        print_json(shown)
+        return
+    for key, value in shown.items():
+        typer.echo(f"{key}: {value}")
+
+
+@reports_failures
+def rejects_replay(
+    store: StoreOption = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
+    id_: Annotated[int | None, typer.Option("--id", help="Only this one.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Try dead letters again, for example after raising a limit. What fails again stays a dead letter."""
+    from deploy import replay
+
+    settings = settings_for(config)
+    directory = store_directory(store, config)
+    existing_database(store, config)
+    chosen = _reader(store, config).rejects_for_replay(reason=reason, id=id_)
+    records: list[Record] = replay.tried_again(chosen, settings, directory)
+    drop_in_inbox(directory, records)
+    result = {"replayed": len(records), "still_rejected": len(chosen) - len(records)}
+    if json:
+        print_json(result)
+        return
+    typer.echo(f"{result['replayed']} handed over, {result['still_rejected']} still cannot be used")
+
+
+# --- backup ------------------------------------------------------------------------------------------------------
+
+
+@reports_failures
+def backup(
+    target: Annotated[Path, typer.Argument(help="File to write.", dir_okay=False)],
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the store into one file, also while `run` writes it. Restore: put it into a folder as weibowatch.db."""
+    source = sqlite3.connect(f"file:{existing_database(store, config)}?mode=ro", uri=True)
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        copy = sqlite3.connect(part)
+        with copy:
+            source.backup(copy, pages=4096)
+        found = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
+        copy.close()
+        if found != "ok":
+            raise Failure(f"the copy is damaged: {found}. Is the disk sound?")
+        part.replace(target)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise Failure(f"{target}: backup failed: {error}") from error
+    finally:
+        source.close()
+        part.unlink(missing_ok=True)
+    typer.echo(f"{target}: {target.stat().st_size:,} bytes, checked")
+
+
+def _reader(store: Path | None, config: Path | None) -> Any:
+    from index.sqlite import SqliteReader
+
+    return SqliteReader(existing_database(store, config))
+
+
+__all__ = ["Store", "register"]

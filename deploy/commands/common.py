@@ -1,0 +1,97 @@
+"""What the commands share: options, output, and errors as one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from deploy.settings import Settings, SettingsError, load
+from stream.contract.ports import SourceError
+from stream.runtime.sqlite import DATABASE, StoreError
+
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the store.", file_okay=False, show_default="weibowatch-data")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Settings file.", show_default="weibowatch.toml, if it is here")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+Parameters = ParamSpec("Parameters")
+
+
+class Failure(Exception):
+    """The command failed for a reason the user can act on; printed as one line, exit code 1."""
+
+
+class UsageFailure(Failure):
+    """The user's words make no sense; exit code 2."""
+
+
+def reports_failures(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Turn expected errors into one line on standard error and the right exit code; defects keep their traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (UsageFailure, SettingsError) as error:
+            fail(str(error), 2)
+        except (Failure, StoreError, SourceError) as error:
+            fail(str(error), 1)
+
+    return wrapped
+
+
+def fail(message: str, code: int) -> None:
+    """Print ``weibowatch: message`` to standard error and leave with ``code``."""
+    typer.echo(f"weibowatch: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def settings_for(config: Path | None) -> Settings:
+    """The effective settings. Raises ``SettingsError``."""
+    return load(config)
+
+
+def store_directory(store: Path | None, config: Path | None) -> Path:
+    """The store folder: the option, else the settings."""
+    return store or Path(settings_for(config).store.directory)
+
+
+def existing_database(store: Path | None, config: Path | None) -> Path:
+    """Path of the database in the store. Raises ``Failure`` when nothing was ever collected there."""
+    path = store_directory(store, config) / DATABASE
+    if not path.exists():
+        raise Failure(f"no store in {path.parent}. Collect something first: weibowatch run --source demo")
+    return path
+
+
+def print_json(value: Any) -> None:
+    """``value`` as one line of JSON with readable Chinese."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def moment(text: str | None, option: str) -> int | None:
+    """ISO date or time, or Unix seconds → Unix milliseconds. A time without a zone is UTC. None stays None."""
+    if text is None:
+        return None
+    try:
+        if text.isdigit() and len(text) > 8:
+            return int(text) * 1000
+        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise UsageFailure(f"{option}: {text!r} is no time; write e.g. 2022-03-01 or 2022-03-01T08:00:00Z") from error
+    return round((value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+
+
+def show_time(milliseconds: int) -> str:
+    """Unix milliseconds for people, UTC to the minute."""
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M")

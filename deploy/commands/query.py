@@ -1,0 +1,174 @@
+"""Commands that read a store: ``search``, ``trends``, ``entity``, ``alerts``. They work while ``run`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.commands.common import (
+    ConfigOption,
+    Failure,
+    JsonOption,
+    StoreOption,
+    UsageFailure,
+    existing_database,
+    moment,
+    print_json,
+    reports_failures,
+    show_time,
+)
+
+SinceOption = Annotated[str | None, typer.Option("--since", help="From this time on (ISO; UTC unless it has a zone).")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Before this time.")]
+TypeOption = Annotated[str | None, typer.Option("--type", help="Only this entity type, e.g. PER.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, max=1000, help="How many at most.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    app.command(epilog="Example: weibowatch search '\"上海\" -疫情 type:PER since:2022-03-01'")(search)
+    app.command(epilog="Example: weibowatch trends --since 2022-03-01 --until 2022-04-01")(trends)
+    app.command(epilog="Example: weibowatch entity LOC/上海")(entity)
+    app.command(epilog="Example: weibowatch alerts --json")(alerts)
+
+
+def _reader(store: Path | None, config: Path | None) -> Any:
+    from index.sqlite import SqliteReader
+
+    return SqliteReader(existing_database(store, config))
+
+
+@reports_failures
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for; empty finds everything.")] = "",
+    store: StoreOption = None,
+    type_: TypeOption = None,
+    entity_: Annotated[str | None, typer.Option("--entity", help="Entity id or name, e.g. LOC/上海.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    source: Annotated[str | None, typer.Option("--source", help="Only this source.")] = None,
+    has_image: Annotated[bool | None, typer.Option("--has-image/--no-image", help="With or without pictures.")] = None,
+    limit: LimitOption = 20,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="Where the page before ended (its `next`).")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search the collected posts, newest first. Terms, "phrases", -not, OR, entity:, type:, since:, until:, has:image."""
+    from index.query import Filters, QueryError
+
+    filters = Filters(
+        type=type_,
+        entity=entity_,
+        since_ms=moment(since, "--since"),
+        until_ms=moment(until, "--until"),
+        source=source,
+        has_image=has_image,
+    )
+    try:
+        found = _reader(store, config).search(query, filters, limit=limit, cursor=cursor)
+    except QueryError as error:
+        raise UsageFailure(f"{error}\n  {query}\n  {' ' * _columns(query[: error.position])}^") from error
+    if json:
+        print_json(found)
+        return
+    console = Console()
+    console.print(f"{found['total']} posts", style="bold")
+    for hit in found["hits"]:
+        console.print(f"\n[dim]{hit['created_at']}  {hit['id']}[/dim]", highlight=False)
+        console.print(hit["text"], markup=False, highlight=False)
+        names = sorted({f"{mention['type']}/{mention['surface']}" for mention in hit["mentions"]})
+        if names:
+            console.print("  ".join(names), style="cyan", markup=False, highlight=False)
+    if found.get("next"):
+        console.print(f"\nmore: --cursor {found['next']}", style="dim", markup=False)
+
+
+def _columns(text: str) -> int:
+    """Width of ``text`` on a terminal, where Han characters take two columns."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+@reports_failures
+def trends(
+    store: StoreOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    type_: TypeOption = None,
+    limit: LimitOption = 20,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Entities by volume over a range (default: the last week of the stream), against the range before it."""
+    found = _reader(store, config).trends(
+        since_ms=moment(since, "--since"), until_ms=moment(until, "--until"), type=type_, limit=limit
+    )
+    if json:
+        print_json(found)
+        return
+    table = Table("entity", "mentions", "authors", "before", "course", box=None)
+    for row in found["entities"]:
+        course = _spark([int(value) for value in row["sparkline"]])
+        table.add_row(row["entity"], str(row["mentions"]), str(row["authors"]), str(row["previous"]), course)
+    Console().print(table)
+
+
+def _spark(values: list[int]) -> str:
+    bars = " ▁▂▃▄▅▆▇█"
+    top = max(values, default=0) or 1
+    return "".join(bars[-(-value * 8 // top)] for value in values)
+
+
+@reports_failures
+def entity(
+    key: Annotated[str, typer.Argument(help="Entity id, e.g. PER/周杰伦, or just a name.")],
+    store: StoreOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """One entity: how it is written, its course, what it is mentioned with, posts and alerts."""
+    found = _reader(store, config).entity(key, since_ms=moment(since, "--since"), until_ms=moment(until, "--until"))
+    if found is None:
+        raise Failure(f"no entity {key!r} in this store. Look for it with: weibowatch search {key!r}")
+    if json:
+        print_json(found)
+        return
+    console = Console()
+    console.print(found["entity"], style="bold", highlight=False)
+    console.print(f"{found['mentions']} mentions, {found['first_seen']} to {found['last_seen']}", highlight=False)
+    console.print("written: " + ", ".join(f"{row['surface']} ({row['count']})" for row in found["surfaces"]))
+    console.print("with: " + ", ".join(f"{row['entity']} ({row['count']})" for row in found["co_mentions"]))
+
+
+@reports_failures
+def alerts(
+    store: StoreOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = 50,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Alerts with their evidence, newest first."""
+    found = _reader(store, config).alerts(
+        since_ms=moment(since, "--since"), until_ms=moment(until, "--until"), limit=limit
+    )
+    if json:
+        print_json(found)
+        return
+    console = Console()
+    for alert in found["alerts"]:
+        console.print(
+            f"[bold]{show_time(alert['at_ms'])}[/bold]  {alert['state']:9} {alert['rule_id']}  {alert['entity']}",
+            highlight=False,
+        )
+        console.print(f"  {alert['reason']}", style="dim", markup=False, highlight=False)
+        for post in alert["evidence"]:
+            console.print(f"  · {post['excerpt']}", markup=False, highlight=False)

@@ -1,0 +1,148 @@
+"""Commands around the tagger: ``tag``, ``evaluate``, ``series``."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.commands.common import (
+    ConfigOption,
+    Failure,
+    JsonOption,
+    UsageFailure,
+    print_json,
+    reports_failures,
+    settings_for,
+)
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Model folder.", show_default="the one that ships with weibowatch")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    app.command(epilog="Example: weibowatch tag '周杰伦在上海开演唱会' --json")(tag)
+    app.command(epilog="Example: weibowatch evaluate --data dev.txt --json")(evaluate)
+    app.command(epilog="Example: weibowatch series --input counts.csv --output scores.csv")(series)
+
+
+@reports_failures
+def tag(
+    text: Annotated[str, typer.Argument(help="The text, or - for standard input.")] = "-",
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find the entities in a text."""
+    from deploy import wiring
+
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Failure(f"standard input is not UTF-8: {error}") from error
+    tagger = wiring.load_tagger(settings_for(config), model)
+    prepared = tagger.prepare([text])
+    spans = tagger.decode(prepared, tagger.infer(prepared))[0]
+    if json:
+        print_json(
+            [
+                {
+                    "start": span.start,
+                    "end": span.end,
+                    "type": span.type,
+                    "text": text[span.start : span.end],
+                    "confidence": span.confidence,
+                }
+                for span in spans
+            ]
+        )
+        return
+    for span in spans:
+        typer.echo(f"{span.type:5} {span.confidence:.2f}  {span.start}-{span.end}  {text[span.start : span.end]}")
+
+
+@reports_failures
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", help="Gold file: CMNER, CoNLL or Weibo NER text.", dir_okay=False)],
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score the tagger against a gold file: strict span match, per type, and on names seen or unseen in training."""
+    from deploy import wiring
+    from nlp import datasets
+    from nlp import evaluate as scoring
+
+    try:
+        scores = scoring.evaluate(wiring.load_tagger(settings_for(config), model), data)
+    except (OSError, datasets.DatasetError) as error:
+        raise Failure(f"{data}: {error}") from error
+    if json:
+        print_json(scores)
+        return
+    rows = {"all": scores["micro"], **scores["per_type"], "seen": scores["seen"], "unseen": scores["unseen"]}
+    typer.echo("            precision   recall      F1")
+    for name, row in rows.items():
+        typer.echo(f"{name:10} {row['precision']:10.4f} {row['recall']:8.4f} {row['f1']:8.4f}")
+
+
+@reports_failures
+def series(
+    source: Annotated[Path, typer.Option("--input", help="CSV with the columns timestamp,value.", dir_okay=False)],
+    target: Annotated[Path, typer.Option("--output", help="CSV to write: timestamp,score (0 to 1).", dir_okay=False)],
+) -> None:
+    """Score every row of a count series by how far it stands out from what was usual before it."""
+    from stream.core.series import series as score_series
+
+    stamps, seconds, values = _read_series(source)
+    scores = score_series(seconds, values)
+    try:
+        with target.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(("timestamp", "score"))
+            writer.writerows((stamp, f"{score:.6f}") for stamp, score in zip(stamps, scores, strict=True))
+    except OSError as error:
+        raise Failure(f"{target}: cannot be written ({error.strerror})") from error
+
+
+def _read_series(path: Path) -> tuple[list[str], list[float], list[float]]:
+    """The rows as written, their times in Unix seconds and their values (NaN where empty or no number)."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            if not reader.fieldnames or not {"timestamp", "value"} <= set(reader.fieldnames):
+                raise UsageFailure(f"{path}: the first line must name the columns timestamp,value")
+            rows = [(reader.line_num, row["timestamp"] or "", row["value"] or "") for row in reader]
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Failure(f"{path}: no readable CSV: {error}") from error
+    seconds = [_seconds(stamp, f"{path}:{line}") for line, stamp, _ in rows]
+    return [stamp for _, stamp, _ in rows], seconds, [_number(value) for _, _, value in rows]
+
+
+def _seconds(stamp: str, place: str) -> float:
+    try:
+        number = float(stamp)
+    except ValueError:
+        try:
+            value = datetime.fromisoformat(stamp.strip().replace("Z", "+00:00"))
+        except ValueError as error:
+            raise Failure(f"{place}: {stamp!r} is no time; write ISO 8601 or Unix seconds") from error
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    return number / 1000 if abs(number) > 1e11 else number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,115 @@
+"""The composition root: where the parts are made and put together."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from deploy import rulefile
+from deploy.settings import Settings
+from deploy.telemetry import Telemetry
+from stream.contract.ports import Channel, Source, Tagger
+from stream.contract.records import Control, Flip
+from stream.runtime.sqlite import Store, StoreError
+
+AUTHOR_KEY_FILE = "author.key"
+HERE = Path(__file__).parent
+DEMO_RULES = HERE / "demo_rules.yaml"
+DEFAULT_RULES = HERE / "default_rules.yaml"
+
+
+def now_ms() -> int:
+    """The wall clock in Unix milliseconds; the one place where the embedded mode reads it."""
+    return time.time_ns() // 1_000_000
+
+
+def load_tagger(settings: Settings, model: Path | None = None) -> Tagger:
+    """The tagger named on the command line, else in the settings, else the one that ships."""
+    from nlp import tagger
+
+    chosen = model or (Path(settings.tagger.model) if settings.tagger.model else None)
+    return tagger.load_tagger(chosen, threads=settings.tagger.threads)
+
+
+def traditional_to_simplified() -> Callable[[str], str]:
+    """OpenCC's conversion, made once."""
+    import opencc
+
+    converter: Callable[[str], str] = opencc.OpenCC("t2s").convert
+    return converter
+
+
+def author_key(settings: Settings, directory: Path) -> bytes:
+    """The secret that turns author ids into pseudonyms: from the settings, else one made once per store."""
+    if settings.privacy.author_key:
+        return settings.privacy.author_key.encode()
+    path = directory / AUTHOR_KEY_FILE
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+    return path.read_text(encoding="ascii").strip().encode()
+
+
+def open_sources(specs: list[str], settings: Settings, directory: Path, speed: float | None) -> tuple[Source, ...]:
+    """One source per spec. Raises ``SourceError`` for a spec that names none."""
+    from ingest.privacy import hmac_pseudonym
+    from ingest.sources import open_source
+
+    pseudonym = hmac_pseudonym(author_key(settings, directory))
+    return tuple(
+        open_source(spec, edge=settings.edge, pseudonym=pseudonym, now_ms=now_ms, speed=speed) for spec in specs
+    )
+
+
+def rules_control(path: Path, store: Store) -> Control | None:
+    """The Control record that puts the rules of ``path`` in force, None when they are in force already.
+
+    Raises ``StoreError`` with every error of the file, each with its line and field.
+    """
+    payload, errors = rulefile.load(path)
+    if errors:
+        raise StoreError(f"{path} has errors:\n  " + "\n  ".join(errors))
+    if payload == store.meta("rules"):
+        return None
+    return Control(topic="rules", version=int(store.meta("rules_version") or 0) + 1, payload=payload)
+
+
+class FileChannel:
+    """Appends each alert as a line of JSON; a repeated flip writes the same line again, told apart by its id."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = f"file:{path}"
+
+    def send(self, flip: Flip) -> None:
+        """Append ``flip``. Raises ``OSError``."""
+        with self._path.open("ab") as handle:
+            handle.write(msgspec.json.encode(flip) + b"\n")
+
+
+def channels(settings: Settings) -> tuple[Channel, ...]:
+    """The channels that the settings name."""
+    return (FileChannel(Path(settings.notify.file)),) if settings.notify.file else ()
+
+
+def serve_options(settings: Settings, port: int | None) -> tuple[str, int]:
+    """Host and port of the dashboard. Raises ``StoreError`` for an open bind without a token."""
+    host = settings.web.host
+    if host not in ("127.0.0.1", "localhost", "::1") and not settings.web.token:
+        raise StoreError(f"web.host = {host} lets others in; set web.token as well, or bind 127.0.0.1")
+    return host, settings.web.port if port is None else port
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    """Blocking ``work`` off the event loop."""
+    return await asyncio.to_thread(work)
+
+
+__all__ = ["Telemetry", "load_tagger", "open_sources"]

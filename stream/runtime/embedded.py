@@ -1,0 +1,264 @@
+"""The embedded runtime: sources → SQLite log → Enrich → Track → Judge → index, in one process.
+
+It only moves values: fetch a batch from the log, call the stages, and commit everything that follows from the batch
+in one transaction together with the worker's place in the log. While one batch is committed by the writer thread,
+the next is in the tagger's thread; nothing else runs ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from stream.contract.ports import Channel, Chunk, IndexWriter, Metrics, Source, Tagger
+from stream.contract.records import Document, Envelope, Flip, Post, Record, Reject, Span, TrendPoint
+from stream.core import stages
+from stream.core.settings import CoreSettings
+from stream.runtime.sqlite import StateTable, Store, StoreFull
+from stream.runtime.tagging import tag_isolating
+
+_log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it."""
+
+    batch_posts_max: int = 128
+    batch_bytes_max: int = 16_000_000
+    batch_wait_ms_max: int = 200
+    lag_records_max: int = 2048
+    disk_retry_s: float = 5.0
+    inbox_poll_s: float = 1.0
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """What one micro-batch brought, told to observers after its transaction; ``indexed`` of the documents were new."""
+
+    documents: tuple[Document, ...]
+    rejects: tuple[Reject, ...]
+    points: tuple[TrendPoint, ...]
+    flips: tuple[Flip, ...]
+    posts: int
+    mentions: int
+    indexed: int
+    watermark_ms: int
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """Counts of this run; the only mutable thing that the progress line and ``--json`` read."""
+
+    posts: int = 0
+    documents: int = 0
+    mentions: int = 0
+    rejects: int = 0
+    alerts: int = 0
+    expected: int = 0
+    watermark_ms: int = 0
+    lag_records: int = 0
+    problem: str = ""
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the runtime drives, made by the composition root. ``t2s`` maps traditional to simplified Chinese."""
+
+    store: Store
+    index: IndexWriter
+    tagger: Tagger
+    sources: tuple[Source, ...]
+    channels: tuple[Channel, ...]
+    metrics: Metrics
+    t2s: Callable[[str], str]
+    now_ms: Callable[[], int]
+    core: CoreSettings
+    worker: WorkerSettings
+    observer: Callable[[Committed], None]
+
+
+class Embedded:
+    """One run over a store. ``run`` may be called once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self.totals = Totals()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="tagger")
+        connection = parts.store.connection
+        self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
+        self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
+        self._judge_rows = StateTable[Any](connection, "judge", stages.encode_row, stages.decode_row)
+        self._appended = asyncio.Event()
+        self._progressed = asyncio.Event()
+        self._sources_left = 0
+        self._once = False
+        self._read_offset = parts.store.worker_offset()
+        self._last_offset = parts.store.last_offset()
+
+    # --- public ------------------------------------------------------------------------------------------------
+
+    async def run(self, *, once: bool, stop: asyncio.Event) -> Totals:
+        """Until ``stop``, or with ``once`` until every source is drained and all of it is committed.
+
+        Raises ``SourceError`` or ``StoreError`` for what the user must mend. What was committed stays.
+        """
+        self._once = once
+        self._sources_left = len(self._parts.sources)
+        tasks = [asyncio.create_task(self._feed(source), name=source.name) for source in self._parts.sources]
+        tasks.append(asyncio.create_task(self._work(), name="worker"))
+        if not once:
+            tasks.append(asyncio.create_task(self._poll_inbox(), name="inbox"))
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await self._until_done(tasks, stopping)
+        finally:
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await asyncio.to_thread(self._shut_down)
+        return self.totals
+
+    async def on_writer(self, work: Callable[[], Result]) -> Result:
+        """Run blocking ``work`` on the writer thread, between batches; for retention and actions of the API."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Append records that come from no source: rules, aliases, replayed rejects."""
+        await self._durably(lambda: self._store.append(records, stored_ms=self._parts.now_ms()))
+        self._note_appended()
+
+    # --- ends --------------------------------------------------------------------------------------------------
+
+    async def _until_done(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Task[Any]) -> None:
+        worker = next(task for task in tasks if task.get_name() == "worker")
+        waiting: set[asyncio.Task[Any]] = {*tasks, stopping}
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if stopping in done or worker in done:
+                return
+
+    def _shut_down(self) -> None:
+        self._device.shutdown()
+        self._writer.shutdown()
+
+    # --- sources → log -----------------------------------------------------------------------------------------
+
+    async def _feed(self, source: Source) -> None:
+        cursor = await self.on_writer(lambda: self._store.source_cursor(source.name))
+        async for chunk in source.chunks(cursor):
+            await self._take(source.name, chunk)
+        self._sources_left -= 1
+        self._appended.set()
+
+    async def _take(self, name: str, chunk: Chunk) -> None:
+        while self._last_offset - self._read_offset > self._parts.worker.lag_records_max:
+            self._progressed.clear()
+            await self._progressed.wait()
+        self.totals.expected += chunk.total
+        now_ms = self._parts.now_ms()
+        self._note_appended(
+            await self._durably(
+                lambda: self._store.append(chunk.records, stored_ms=now_ms, source=name, cursor=chunk.cursor)
+            )
+        )
+
+    def _note_appended(self, last_offset: int) -> None:
+        self._last_offset = last_offset
+        self._appended.set()
+
+    async def _poll_inbox(self) -> None:
+        while True:
+            self._note_appended(
+                await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms()))
+            )
+            await asyncio.sleep(self._parts.worker.inbox_poll_s)
+
+    async def _durably(self, work: Callable[[], Result]) -> Result:
+        """Run a transaction on the writer thread; while the disk is full, wait for room (with ``once``: raise)."""
+        while True:
+            try:
+                result = await self.on_writer(work)
+            except StoreFull as error:
+                if self._once:
+                    raise
+                self.totals.problem = str(error)
+                _log.error("disk_full", error=str(error), retry_s=self._parts.worker.disk_retry_s)
+                await asyncio.sleep(self._parts.worker.disk_retry_s)
+            else:
+                self.totals.problem = ""
+                return result
+
+    # --- log → index -------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        current = await self._next_batch()
+        pending: asyncio.Task[None] | None = None
+        while current:
+            tagging = asyncio.create_task(self._tag(current))
+            if pending is not None:
+                await pending
+            following = await self._read()
+            spans = await tagging
+            pending = asyncio.create_task(self._settle(current, spans))
+            if not following:
+                await pending
+                pending = None
+                following = await self._next_batch()
+            current = following
+
+    async def _next_batch(self) -> list[Envelope]:
+        """The next records of the log; waits for them. Empty when all is drained and ``once`` was asked for."""
+        while True:
+            self._appended.clear()
+            drained = self._once and self._sources_left == 0
+            envelopes = await self._read()
+            if envelopes or drained:
+                return envelopes
+            await self._appended.wait()
+
+    async def _read(self) -> list[Envelope]:
+        limits = self._parts.worker
+        envelopes = await self.on_writer(
+            lambda: self._store.read(
+                self._read_offset, records_max=limits.batch_posts_max, bytes_max=limits.batch_bytes_max
+            )
+        )
+        if envelopes:
+            self._read_offset = envelopes[-1].position.offset
+            self._progressed.set()
+        return envelopes
+
+    async def _tag(self, envelopes: Sequence[Envelope]) -> list[list[Span] | None]:
+        texts = stages.texts(envelopes)
+        started = time.perf_counter()
+        spans = await asyncio.get_running_loop().run_in_executor(
+            self._device, tag_isolating, self._parts.tagger, texts
+        )
+        self._parts.metrics.observe("weibowatch_tagger_seconds", time.perf_counter() - started)
+        return spans
+
+    async def _settle(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> None:
+        started = time.perf_counter()
+        committed = await self._durably(lambda: self._commit(envelopes, spans))
+        self._parts.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
+        self._count(committed)
+        self._parts.observer(committed)
+
+    def _commit(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
+        """Everything that follows from one batch, in one transaction. On the writer thread."""
+        try:
+            with self._store.transaction():
+                return self._apply(envelopes, spans)
+        except BaseException:
+            for rows in (self._enrich_rows, self._track_rows, self._judge_rows):
+                rows.forget_cached()
+            raise

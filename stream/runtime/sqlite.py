@@ -1,0 +1,343 @@
+"""The embedded log, cursors, state and outbox in one SQLite file.
+
+One process writes, by one thread; a lock file keeps a second one out. Everything a micro-batch causes is committed
+in one transaction, so that kill -9 at any instant leaves either all of it or nothing (SQLite, WAL mode).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from stream.contract import codec
+from stream.contract.records import Envelope, Flip, Position, Record, Reject
+
+DATABASE: Final = "weibowatch.db"
+LAYOUT: Final = 1
+"""Version of the tables below; a file of another layout is refused."""
+CACHED_ROWS_MAX: Final = 200_000
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY AUTOINCREMENT, stored_ms INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sources (name TEXT PRIMARY KEY, cursor TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (part TEXT NOT NULL, key TEXT NOT NULL, row BLOB NOT NULL, PRIMARY KEY (part, key))
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (flip_id TEXT NOT NULL, channel TEXT NOT NULL, record BLOB NOT NULL,
+  status TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, problem TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (flip_id, channel)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (status, due_ms);
+"""
+
+Row = TypeVar("Row")
+
+
+class StoreError(Exception):
+    """The store cannot be used; the message says what to do."""
+
+
+class StoreFull(StoreError):
+    """No room on the disk. The transaction was rolled back: the same work may be tried again when there is room."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for the writer thread: WAL, commits survive a power cut, foreign writers are waited for."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 2000")
+    connection.execute("PRAGMA cache_size = -32000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+class Store:
+    """The writer's side of ``directory``. Blocking; to be used from one thread at a time.
+
+    Raises ``StoreError`` when another process writes here, or the file is of another layout.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.path = directory / DATABASE
+        self._lock = _lock(directory / "lock")
+        try:
+            self.connection = connect(self.path)
+            self.connection.executescript(_TABLES)
+            self._check_layout()
+        except sqlite3.DatabaseError as error:
+            os.close(self._lock)
+            raise translated(error, self.path) from error
+        except StoreError:
+            self.connection.close()
+            os.close(self._lock)
+            raise
+        self.generation = self.meta("generation") or self._new_generation()
+
+    def _check_layout(self) -> None:
+        found = self.meta("layout")
+        if found is None:
+            self.set_meta("layout", str(LAYOUT))
+        elif found != str(LAYOUT):
+            raise StoreError(f"{self.path} has layout {found}; this program knows layout {LAYOUT}. Use a new --store.")
+
+    def _new_generation(self) -> str:
+        generation = uuid.uuid4().hex
+        self.set_meta("generation", generation)
+        return generation
+
+    def close(self) -> None:
+        """Fold the WAL into the file, where no reader hinders it, and let the next process in."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.connection.close()
+        os.close(self._lock)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing. Raises ``StoreFull`` when the disk is full, after rolling back."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise translated(error, self.path) from error
+            raise
+
+    # --- small values ------------------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """A small named value of the store."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Set a small named value, inside the caller's transaction if there is one."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # --- log ---------------------------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[Record], *, stored_ms: int, source: str = "", cursor: str = "") -> int:
+        """Append ``records`` and, in the same transaction, the cursor of the source that is true after them.
+
+        Returns the newest offset of the log.
+        """
+        rows = [(stored_ms, encoded(record)) for record in records]
+        with self.transaction() as connection:
+            connection.executemany("INSERT INTO log (stored_ms, record) VALUES (?, ?)", rows)
+            if source:
+                connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, cursor))
+        return self.last_offset()
+
+    def read(self, after: int, *, records_max: int, bytes_max: int) -> list[Envelope]:
+        """Envelopes after offset ``after``, oldest first; at least one if there is one. Unreadable ones as Rejects."""
+        found: list[Envelope] = []
+        size = 0
+        query = "SELECT id, record FROM log WHERE id > ? ORDER BY id LIMIT ?"
+        for offset, data in self.connection.execute(query, (after, records_max)):
+            size += len(data)
+            if found and size > bytes_max:
+                break
+            found.append(Envelope(Position(self.generation, 0, offset), decoded(data)))
+        return found
+
+    def last_offset(self) -> int:
+        """Offset of the newest record ever appended, 0 when there is none."""
+        row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def source_cursor(self, source: str) -> str | None:
+        """Where ``source`` goes on, None when it has never given anything."""
+        row = self.connection.execute("SELECT cursor FROM sources WHERE name = ?", (source,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def worker_offset(self) -> int:
+        """Offset of the last record whose effects are committed."""
+        return int(self.meta("worker_offset") or 0)
+
+    def take_inbox(self, *, stored_ms: int) -> int:
+        """Move what other processes left in the inbox to the log. Returns the newest offset of the log."""
+        if self.connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() is not None:
+            with self.transaction() as connection:
+                connection.execute("INSERT INTO log (stored_ms, record) SELECT ?, record FROM inbox", (stored_ms,))
+                connection.execute("DELETE FROM inbox")
+        return self.last_offset()
+
+    def trim_log(self, before_ms: int, *, rows_max: int) -> int:
+        """Delete processed records stored before ``before_ms``, at most ``rows_max``. Returns how many."""
+        with self.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM log WHERE id IN (SELECT id FROM log WHERE id <= ? AND stored_ms < ? ORDER BY id LIMIT ?)",
+                (self.worker_offset(), before_ms, rows_max),
+            ).rowcount
+
+    # --- outbox ------------------------------------------------------------------------------------------------
+
+    def enqueue(self, flips: Sequence[Flip], channels: Sequence[str], *, due_ms: int) -> None:
+        """Put ``flips`` into the outbox for each channel, inside the caller's transaction; repeats change nothing."""
+        rows = [(flip.id, channel, codec.encode(flip), due_ms) for flip in flips for channel in channels]
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO outbox (flip_id, channel, record, status, due_ms) VALUES (?, ?, ?, 'due', ?)", rows
+        )
+
+    def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
+        """(flip id, channel, record, attempts) of one due row, which is now claimed; None when nothing is due."""
+        with self.transaction() as connection:
+            row = connection.execute(
+                "SELECT flip_id, channel, record, attempts FROM outbox WHERE status = 'due' AND due_ms <= ? "
+                "ORDER BY due_ms, flip_id LIMIT 1",
+                (now_ms,),
+            ).fetchone()
+            if row is None:
+                return None
+            self._set_status(row[0], row[1], "claimed")
+        return str(row[0]), str(row[1]), bytes(row[2]), int(row[3])
+
+    def sent(self, flip_id: str, channel: str) -> None:
+        """The row is done."""
+        with self.transaction():
+            self._set_status(flip_id, channel, "sent")
+
+    def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
+        """The row is due again at ``due_ms``, or given up for good when that is None."""
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE outbox SET status = ?, attempts = attempts + 1, due_ms = ?, problem = ? "
+                "WHERE flip_id = ? AND channel = ?",
+                ("failed" if due_ms is None else "due", due_ms or 0, problem, flip_id, channel),
+            )
+
+    def release_claims(self) -> None:
+        """Rows that a dead process had claimed are due again; to be called once at the start."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE outbox SET status = 'due' WHERE status = 'claimed'")
+
+    def _set_status(self, flip_id: str, channel: str, status: str) -> None:
+        self.connection.execute(
+            "UPDATE outbox SET status = ? WHERE flip_id = ? AND channel = ?", (status, flip_id, channel)
+        )
+
+
+def drop_in_inbox(directory: Path, records: Sequence[Record]) -> None:
+    """Leave ``records`` for the process that writes ``directory``, now or at its next start. For other processes."""
+    path = directory / DATABASE
+    if not path.exists():
+        raise StoreError(f"there is no store in {directory}; start one with: weibowatch run --store {directory}")
+    connection = connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO inbox (record) VALUES (?)", [(encoded(record),) for record in records])
+        connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        raise translated(error, path) from error
+    finally:
+        connection.close()
+
+
+class StateTable(MutableMapping[str, Row], Generic[Row]):
+    """One part of the state as a mapping, with a bounded cache in front of the table.
+
+    Writes go to the table at once, inside the caller's transaction; call ``forget_cached`` when it was rolled back.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, part: str, encode: Callable[[Row], bytes], decode: Callable[[bytes], Row]
+    ) -> None:
+        self._connection = connection
+        self._part = part
+        self._encode = encode
+        self._decode = decode
+        self._cache: dict[str, Row] = {}
+
+    def __getitem__(self, key: str) -> Row:
+        if key in self._cache:
+            return self._cache[key]
+        found = self._connection.execute(
+            "SELECT row FROM state WHERE part = ? AND key = ?", (self._part, key)
+        ).fetchone()
+        if found is None:
+            raise KeyError(key)
+        return self._remember(key, self._decode(found[0]))
+
+    def __setitem__(self, key: str, row: Row) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (self._part, key, self._encode(row))
+        )
+        self._remember(key, row)
+
+    def __delitem__(self, key: str) -> None:
+        self._cache.pop(key, None)
+        done = self._connection.execute("DELETE FROM state WHERE part = ? AND key = ?", (self._part, key))
+        if done.rowcount == 0:
+            raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        rows = self._connection.execute("SELECT key FROM state WHERE part = ? ORDER BY key", (self._part,)).fetchall()
+        return iter([key for (key,) in rows])
+
+    def __len__(self) -> int:
+        row = self._connection.execute("SELECT count(*) FROM state WHERE part = ?", (self._part,)).fetchone()
+        return int(row[0])
+
+    def _remember(self, key: str, row: Row) -> Row:
+        if len(self._cache) >= CACHED_ROWS_MAX:
+            self._cache.clear()
+        self._cache[key] = row
+        return row
+
+    def forget_cached(self) -> None:
+        """Drop the cache: the table is the truth."""
+        self._cache.clear()
+
+
+def encoded(record: Record) -> bytes:
+    """The wire form of ``record``; one that cannot travel becomes the wire form of a Reject that says so."""
+    try:
+        return codec.encode(record)
+    except codec.CodecError as error:
+        source = getattr(record, "source", "")
+        place = getattr(record, "id", "")
+        return codec.encode(Reject(source=source, reason=error.reason, detail=str(error), raw=b"", place=place))
+
+
+def decoded(data: bytes) -> Record:
+    """The record behind ``data``; unreadable bytes become a Reject that keeps them."""
+    try:
+        return codec.decode(data)
+    except codec.CodecError as error:
+        return Reject(source="log", reason=error.reason, detail=str(error), raw=data)
+
+
+def translated(error: sqlite3.DatabaseError, path: Path) -> StoreError:
+    """``error`` as something a person can act on."""
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return StoreFull(f"no room for {path}: {text}. Free some space; work goes on where it stopped.")
+    if "locked" in text:
+        return StoreError(f"{path} is locked by another program: {text}. Close it and try again.")
+    if "not a database" in text or "malformed" in text:
+        return StoreError(f"{path} is damaged: {text}. Restore a backup (weibowatch backup) or use a new --store.")
+    return StoreError(f"{path}: {text}")
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise StoreError(
+            f"another weibowatch writes {path.parent} already. Stop it, or choose another --store."
+        ) from error
+    return handle
