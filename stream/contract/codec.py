@@ -30,8 +30,11 @@ class CodecError(ValueError):
 
 
 def encode(record: Record) -> bytes:
-    """The wire form of ``record``. Raises ``CodecError`` when it is larger than ``RECORD_BYTES_MAX``."""
-    data = bytes((VERSION,)) + _encoder.encode(record)
+    """The wire form of ``record``. Raises ``CodecError`` when it cannot travel, by size or by its values."""
+    try:
+        data = bytes((VERSION,)) + _encoder.encode(record)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise CodecError("bad_record", str(error)) from error
     if len(data) > RECORD_BYTES_MAX:
         raise CodecError("too_large", f"a record of {len(data)} bytes; at most {RECORD_BYTES_MAX} can travel")
     return data
@@ -45,5 +48,5 @@ def decode(data: bytes) -> AnyRecord:
         raise CodecError("unknown_version", f"record version {data[0]}; this program reads version {VERSION}")
     try:
         return _decoder.decode(memoryview(data)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError("bad_record", str(error)) from error

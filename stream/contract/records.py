@@ -59,8 +59,8 @@ class Counts(Value, frozen=True, kw_only=True):
 class Picture(Value, frozen=True, kw_only=True):
     """One picture of a post: a small JPEG (about 256 px on the shorter side) travels in the record.
 
-    ``id`` is the source's name for it, ``sha256`` the hex digest of ``jpeg``; ``jpeg`` may be empty where the
-    picture could not be had, and then ``problem`` says why.
+    ``id`` is the source's name for it, ``sha256`` the hex digest of ``jpeg``, ``width`` and ``height`` the upright
+    original's; ``jpeg`` may be empty where the picture could not be had, and then ``problem`` says why.
     """
 
     id: str

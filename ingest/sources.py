@@ -1,0 +1,91 @@
+"""From what the user writes to a source: ``demo``, ``jsonl:FILE``, ``jsonl:-``, ``cmner:FILE``, ``conll:FILE``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from ingest.clean import Edge, EdgeSettings, RawPicture
+from ingest.conll import Conll
+from ingest.files import open_file
+from ingest.jsonl import JsonLines
+from ingest.pace import Pace
+from ingest.pictures import drawer
+from ingest.replay import Format, ReplayFile
+from ingest.standard_input import StandardInput
+from stream.contract.ports import Source, SourceError
+
+DEMO_FILE: Final = Path(__file__).parent / "demo" / "posts.jsonl.gz"
+KINDS: Final = {
+    "demo": "demo: the built-in corpus",
+    "jsonl": "jsonl:FILE, jsonl:FILE.gz or jsonl:- (standard input): one JSON object a line",
+    "cmner": "cmner:FILE[?images=FOLDER]: CMNER's format, ids and times from WID",
+    "conll": "conll:FILE[?images=FOLDER]: any CoNLL file",
+}
+_STDIN: Final = 0
+_IMAGE_SUFFIXES: Final = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp"])
+
+
+def open_source(
+    spec: str,
+    *,
+    pseudonym: Callable[[str], str],
+    now_ms: Callable[[], int],
+    edge: EdgeSettings | None = None,
+    speed: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Source:
+    """The source behind ``spec``. ``speed`` is event seconds per second of ``clock``, None as fast as possible.
+
+    Opens nothing yet; blocks only to list the pictures of a CoNLL file. Raises ``SourceError`` for what the user must
+    mend. Standard input goes at its own pace.
+    """
+    settings = edge or EdgeSettings()
+    kind, _, rest = spec.partition(":")
+    if kind not in KINDS or (kind == "demo") == bool(rest):
+        known = "; ".join(KINDS.values())
+        raise SourceError(f"there is no source {spec!r}. There are: {known}")
+    try:
+        pace = Pace(speed, clock, sleep)
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+    path, form, folder = _parts(kind, rest)
+
+    def edge_at(as_of_ms: int) -> Edge:
+        draw = drawer(settings, folder)
+        return Edge(source=spec, settings=settings, pseudonym=pseudonym, draw=draw, as_of_ms=as_of_ms)
+
+    if kind == "jsonl" and rest == "-":
+        return StandardInput(spec, _STDIN, edge_at, now_ms)
+    return ReplayFile(spec, lambda: open_file(path), form, edge_at, now_ms, pace)
+
+
+def _parts(kind: str, rest: str) -> tuple[Path, Format, Path | None]:
+    """(file, format, folder of its pictures)."""
+    if kind == "demo":
+        return DEMO_FILE, JsonLines(), None
+    name, _, images = rest.partition("?images=") if kind != "jsonl" else (rest, "", "")
+    path = Path(name).expanduser()
+    if kind == "jsonl":
+        return path, JsonLines(), None if rest == "-" else path.parent
+    folder = Path(images).expanduser() if images else path.parent / "images"
+    if images and not folder.is_dir():
+        raise SourceError(f"{folder} is no folder; name one that holds <id>_<n>.jpg after ?images=")
+    # cmner:/a/dev.txt.gz and cmner:/b/dev.txt name the same posts.
+    stem = path.name.partition(".")[0]
+    return path, Conll(stem, weibo_ids=kind == "cmner", pictures=_by_post(folder)), folder
+
+
+def _by_post(folder: Path) -> Callable[[str], list[RawPicture]]:
+    """Pictures of a post by its id: files ``<id>.jpg`` and ``<id>_<n>.jpg`` in ``folder``, by name."""
+    found: dict[str, list[RawPicture]] = {}
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    for name in names:
+        stem = Path(name).stem
+        if Path(name).suffix.lower() in _IMAGE_SUFFIXES:
+            found.setdefault(stem.rpartition("_")[0] or stem, []).append(RawPicture(id=stem, path=name))
+    return lambda post: found.get(post, [])
