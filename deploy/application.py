@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from deploy.progress import Progress
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
-from stream.runtime.embedded import Committed, Embedded, Parts, Totals
+from stream.runtime.embedded import Embedded, Parts, Totals
 from stream.runtime.sqlite import Store, StoreError
 
 _log = structlog.get_logger(__name__)
@@ -55,7 +55,8 @@ def sentence(summary: Summary) -> str:
     """``summary`` for people."""
     return (
         f"{summary.posts} posts in {summary.seconds:.1f} s ({summary.posts_per_second:.0f}/s): "
-        f"{summary.documents} documents, {summary.mentions} mentions, {summary.alerts} alerts, {summary.rejects} rejects"
+        f"{summary.documents} documents, {summary.mentions} mentions, "
+        f"{summary.alerts} alerts, {summary.rejects} rejects"
     )
 
 
@@ -75,8 +76,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
 
     telemetry = Telemetry()
     feed = Broadcast()
-    with store.transaction() as connection:
-        create_schema(connection)
+    create_schema(store.connection)
     store.release_claims()
     runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
     await runtime.append(_controls(store, options, settings))
@@ -115,7 +115,7 @@ async def _parts(
         now_ms=wiring.now_ms,
         core=settings.core,
         worker=settings.worker,
-        observer=lambda committed: _publish(feed, committed),
+        observer=lambda committed: feed.publish_commit(committed.documents, committed.flips),
     )
 
 
@@ -125,13 +125,6 @@ def _controls(store: Store, options: Options, settings: Settings) -> list[Any]:
     builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
     control = wiring.rules_control(configured or builtin, store)
     return [control] if control else []
-
-
-def _publish(feed: Any, committed: Committed) -> None:
-    from index import views
-
-    for event, data in views.live_events(committed.documents, committed.flips, committed.watermark_ms):
-        feed.publish(event, data)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -181,8 +174,8 @@ async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telem
         ages = {
             "documents": keep.documents_days,
             "pictures": keep.pictures_days,
-            "trends": keep.trends_days,
-            "alerts": keep.alerts_days,
+            "points": keep.trends_days,
+            "flips": keep.alerts_days,
             "rejects": keep.rejects_days,
         }
         for kind, days in ages.items():
@@ -190,7 +183,7 @@ async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telem
                 await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
         if keep.log_days > 0:
             before = now - round(keep.log_days * DAY_MS)
-            await _in_steps(runtime, lambda before=before: store.trim_log(before, rows_max=EXPIRE_ROWS_MAX))
+            await _in_steps(runtime, functools.partial(store.trim_log, before, rows_max=EXPIRE_ROWS_MAX))
         telemetry.gauge("weibowatch_store_bytes", store.path.stat().st_size)
         await asyncio.sleep(keep.every_s)
 
@@ -198,7 +191,7 @@ async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telem
 def _expiring(store: Store, index: Any, kind: str, before_ms: int) -> Callable[[], int]:
     def step() -> int:
         with store.transaction():
-            return int(index.expire(kind, before_ms, rows_max=EXPIRE_ROWS_MAX))
+            return int(index.expire(before_ms, kind=kind, rows_max=EXPIRE_ROWS_MAX))
 
     return step
 

@@ -45,7 +45,8 @@ class Progress:
         totals = self._totals
         parts = [f"{totals.posts:,} posts"]
         if totals.expected:
-            parts[0] = f"{totals.posts:,}/{totals.expected:,} posts ({min(100, 100 * totals.posts // totals.expected)} %)"
+            percent = min(100, 100 * totals.posts // totals.expected)
+            parts[0] = f"{totals.posts:,}/{totals.expected:,} posts ({percent} %)"
         parts.append(f"{self._rate(now_s):.0f}/s")
         parts.append(f"{totals.mentions:,} mentions")
         parts.append(f"{totals.alerts} alerts")

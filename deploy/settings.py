@@ -7,21 +7,15 @@ table; a test holds the three together.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from ingest.clean import EdgeSettings
 from stream.core.settings import CoreSettings
-from stream.runtime.embedded import WorkerSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from stream.runtime.settings import WorkerSettings
 
 PREFIX: Final = "WEIBOWATCH_"
 CONFIG_FILE: Final = "weibowatch.toml"
@@ -70,7 +64,7 @@ class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    level: str = "info"
+    level: Literal["debug", "info", "warning", "error"] = "info"
     json: bool = False
 
 
@@ -121,11 +115,12 @@ def flat(settings: Settings, *, redact: bool = True) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}). Check --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: no valid TOML: {error}") from error
+    return tree
 
 
 def _check(tree: Mapping[str, Any], where: str) -> None:
@@ -156,6 +151,9 @@ def _convert(tree: Mapping[str, Any], where: str) -> Settings:
             try:
                 msgspec.convert({key: value}, kind, strict=not isinstance(value, str))
             except msgspec.ValidationError as error:
-                raise SettingsError(f"{where}: {section}.{key} = {value!r}: {error}".replace(" - at", ", at")) from error
-        parts[section] = msgspec.convert(part, kind, strict=False)
+                raise SettingsError(f"{where}: {section}.{key} = {value!r}: {error}") from error
+        try:
+            parts[section] = msgspec.convert(part, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{where}: [{section}]: {error}") from error
     return Settings(**parts)

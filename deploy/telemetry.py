@@ -61,7 +61,7 @@ class Telemetry:
 
 def set_up_logging(settings: LogSettings) -> None:
     """Structured logs to standard error; standard output belongs to what the user asked for."""
-    level = logging.getLevelNamesMapping()[settings.level.upper()] if sys.version_info >= (3, 11) else settings.level
+    level = logging.getLevelName(settings.level.upper())
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if settings.json
@@ -75,7 +75,7 @@ def set_up_logging(settings: LogSettings) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level if isinstance(level, int) else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

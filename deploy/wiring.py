@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from deploy import rulefile
+from deploy.errors import Failure
 from deploy.settings import Settings
-from deploy.telemetry import Telemetry
-from stream.contract.ports import Channel, Source, Tagger
+from stream.contract.ports import Channel, Source
 from stream.contract.records import Control, Flip
-from stream.runtime.sqlite import Store, StoreError
+from stream.runtime.sqlite import Store
+
+if TYPE_CHECKING:
+    from nlp.tagger import NeuralTagger
 
 AUTHOR_KEY_FILE = "author.key"
 HERE = Path(__file__).parent
@@ -29,12 +31,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def load_tagger(settings: Settings, model: Path | None = None) -> Tagger:
-    """The tagger named on the command line, else in the settings, else the one that ships."""
-    from nlp import tagger
+def load_tagger(settings: Settings, model: Path | None = None) -> NeuralTagger:
+    """The tagger named on the command line, else in the settings, else the one that ships. Raises ``Failure``."""
+    from nlp import artifact, tagger
 
     chosen = model or (Path(settings.tagger.model) if settings.tagger.model else None)
-    return tagger.load_tagger(chosen, threads=settings.tagger.threads)
+    try:
+        return tagger.load_tagger(chosen, threads=settings.tagger.threads)
+    except artifact.ArtifactError as error:
+        raise Failure(str(error)) from error
 
 
 def traditional_to_simplified() -> Callable[[str], str]:
@@ -71,11 +76,11 @@ def open_sources(specs: list[str], settings: Settings, directory: Path, speed: f
 def rules_control(path: Path, store: Store) -> Control | None:
     """The Control record that puts the rules of ``path`` in force, None when they are in force already.
 
-    Raises ``StoreError`` with every error of the file, each with its line and field.
+    Raises ``Failure`` with every error of the file, each with its line and field.
     """
     payload, errors = rulefile.load(path)
     if errors:
-        raise StoreError(f"{path} has errors:\n  " + "\n  ".join(errors))
+        raise Failure(f"{path} has errors:\n  " + "\n  ".join(errors))
     if payload == store.meta("rules"):
         return None
     return Control(topic="rules", version=int(store.meta("rules_version") or 0) + 1, payload=payload)
@@ -97,19 +102,3 @@ class FileChannel:
 def channels(settings: Settings) -> tuple[Channel, ...]:
     """The channels that the settings name."""
     return (FileChannel(Path(settings.notify.file)),) if settings.notify.file else ()
-
-
-def serve_options(settings: Settings, port: int | None) -> tuple[str, int]:
-    """Host and port of the dashboard. Raises ``StoreError`` for an open bind without a token."""
-    host = settings.web.host
-    if host not in ("127.0.0.1", "localhost", "::1") and not settings.web.token:
-        raise StoreError(f"web.host = {host} lets others in; set web.token as well, or bind 127.0.0.1")
-    return host, settings.web.port if port is None else port
-
-
-async def in_thread(work: Callable[[], Any]) -> Any:
-    """Blocking ``work`` off the event loop."""
-    return await asyncio.to_thread(work)
-
-
-__all__ = ["Telemetry", "load_tagger", "open_sources"]

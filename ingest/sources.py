@@ -14,9 +14,10 @@ from ingest.files import open_file
 from ingest.jsonl import JsonLines
 from ingest.pace import Pace
 from ingest.pictures import drawer
-from ingest.replay import Format, ReplayFile
+from ingest.replay import Format, ReplayFile, Unit
 from ingest.standard_input import StandardInput
 from stream.contract.ports import Source, SourceError
+from stream.contract.records import Post, Reject
 
 DEMO_FILE: Final = Path(__file__).parent / "demo" / "posts.jsonl.gz"
 KINDS: Final = {
@@ -89,3 +90,20 @@ def _by_post(folder: Path) -> Callable[[str], list[RawPicture]]:
         if Path(name).suffix.lower() in _IMAGE_SUFFIXES:
             found.setdefault(stem.rpartition("_")[0] or stem, []).append(RawPicture(id=stem, path=name))
     return lambda post: found.get(post, [])
+
+
+def parse_again(
+    reject: Reject, *, edge: EdgeSettings, pseudonym: Callable[[str], str], now_ms: Callable[[], int]
+) -> Post | Reject:
+    """The post behind a dead letter of one of these sources, or its Reject under ``edge``. Blocks.
+
+    A dead letter of an unknown source is read as a line of JSON. Pictures named by path are looked for again.
+    """
+    kind, _, rest = reject.source.partition(":")
+    _, form, folder = _parts(kind, rest) if kind in KINDS and rest != "-" else (None, JsonLines(), None)
+    judge = Edge(
+        source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms()
+    )
+    words = reject.place.split()
+    line = int(words[1]) if len(words) == 2 and words[1].isdigit() else 0
+    return form.parse(reject.raw, Unit(0, len(reject.raw), line, line), judge)

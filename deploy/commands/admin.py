@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sqlite3
 import sys
@@ -18,7 +17,6 @@ from rich.table import Table
 from deploy import aliasfile, rulefile
 from deploy.commands.common import (
     ConfigOption,
-    Failure,
     JsonOption,
     StoreOption,
     existing_database,
@@ -28,9 +26,10 @@ from deploy.commands.common import (
     show_time,
     store_directory,
 )
+from deploy.errors import Failure
 from deploy.settings import flat
-from stream.contract.records import Control, Record
-from stream.runtime.sqlite import Store, drop_in_inbox
+from stream.contract.records import Control
+from stream.runtime.sqlite import drop_in_inbox
 
 FileArgument = Annotated[Path, typer.Argument(help="The YAML file.", dir_okay=False)]
 
@@ -92,7 +91,6 @@ def _checks(store: Path | None, config: Path | None) -> Iterator[tuple[str, bool
     place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     yield "disk", free > 1 << 30, f"{free / (1 << 30):.1f} GiB free for {directory}"
-    yield "memory", True, f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.1f} GiB"
 
 
 def _check_model(settings: Any) -> tuple[str, bool, str]:
@@ -246,7 +244,7 @@ def rejects_replay(
     directory = store_directory(store, config)
     existing_database(store, config)
     chosen = _reader(store, config).rejects_for_replay(reason=reason, id=id_)
-    records: list[Record] = replay.tried_again(chosen, settings, directory)
+    records = replay.tried_again(chosen, settings, directory)
     drop_in_inbox(directory, records)
     result = {"replayed": len(records), "still_rejected": len(chosen) - len(records)}
     if json:
@@ -290,5 +288,3 @@ def _reader(store: Path | None, config: Path | None) -> Any:
 
     return SqliteReader(existing_database(store, config))
 
-
-__all__ = ["Store", "register"]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from deploy.errors import Failure, UsageFailure
 from deploy.settings import Settings, SettingsError, load
 from stream.contract.ports import SourceError
 from stream.runtime.sqlite import DATABASE, StoreError
@@ -25,14 +26,6 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 Parameters = ParamSpec("Parameters")
-
-
-class Failure(Exception):
-    """The command failed for a reason the user can act on; printed as one line, exit code 1."""
-
-
-class UsageFailure(Failure):
-    """The user's words make no sense; exit code 2."""
 
 
 def reports_failures(command: Callable[Parameters, None]) -> Callable[Parameters, None]:

@@ -11,16 +11,15 @@ from rich.table import Table
 
 from deploy.commands.common import (
     ConfigOption,
-    Failure,
     JsonOption,
     StoreOption,
-    UsageFailure,
     existing_database,
     moment,
     print_json,
     reports_failures,
     show_time,
 )
+from deploy.errors import Failure, UsageFailure
 
 SinceOption = Annotated[str | None, typer.Option("--since", help="From this time on (ISO; UTC unless it has a zone).")]
 UntilOption = Annotated[str | None, typer.Option("--until", help="Before this time.")]
@@ -57,7 +56,7 @@ def search(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Search the collected posts, newest first. Terms, "phrases", -not, OR, entity:, type:, since:, until:, has:image."""
+    """Search posts, newest first: terms, "phrases", -not, OR, entity:, type:, source:, since:, until:, has:image."""
     from index.query import Filters, QueryError
 
     filters = Filters(

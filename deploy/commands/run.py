@@ -13,12 +13,12 @@ from deploy.commands.common import (
     ConfigOption,
     JsonOption,
     StoreOption,
-    UsageFailure,
     print_json,
     reports_failures,
     settings_for,
     store_directory,
 )
+from deploy.errors import UsageFailure
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +33,12 @@ def register(app: typer.Typer) -> None:
 def run(
     source: Annotated[
         list[str],
-        typer.Option("--source", help="demo, jsonl:FILE (- for standard input, .gz too), cmner:FILE, conll:FILE. Repeat."),
+        typer.Option("--source", help="demo, jsonl:FILE (.gz too; - is standard input), cmner:FILE, conll:FILE."),
     ],
     store: StoreOption = None,
     speed: Annotated[
         str | None,
-        typer.Option("--speed", help="Replay in event time: 1 (as it happened), 60, max.", show_default="max; demo: fast"),
+        typer.Option("--speed", help="Replay in event time: 1 (as it was), 60, max.", show_default="max; demo: fast"),
     ] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Dashboard's port; 0 picks one.")] = None,
     no_web: Annotated[bool, typer.Option("--no-web", help="No dashboard.")] = False,
@@ -83,5 +83,5 @@ def _speed(text: str | None, sources: list[str], once: bool) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise UsageFailure(f"--speed {text}: write a number above 0 (1 is as it happened, 60 is an hour a minute) or max")
+        raise UsageFailure(f"--speed {text}: write a number above 0 (60 is an hour a minute) or max")
     return value

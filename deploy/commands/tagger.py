@@ -13,13 +13,12 @@ import typer
 
 from deploy.commands.common import (
     ConfigOption,
-    Failure,
     JsonOption,
-    UsageFailure,
     print_json,
     reports_failures,
     settings_for,
 )
+from deploy.errors import Failure, UsageFailure
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model folder.", show_default="the one that ships with weibowatch")

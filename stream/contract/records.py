@@ -187,10 +187,19 @@ class Sighting(Value, frozen=True, array_like=True):
     excerpt: str
 
 
+class Heard(Value, frozen=True, array_like=True):
+    """A reach or a control record with its place, so that Track takes all things in the order of the log."""
+
+    offset: int
+    record: Reach | Control
+
+
 class Batch(Record, frozen=True, kw_only=True, tag="batch"):
     """One micro-batch of Enrich for one Track partition; sent even when empty, so that everyone knows the totals.
 
-    ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers.
+    ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers. What follows must not
+    depend on how the log was cut into batches, therefore ``heard`` keeps the places of reaches and controls. An
+    ``End`` travels as a reach in state ``left``.
     """
 
     generation: str
@@ -199,8 +208,7 @@ class Batch(Record, frozen=True, kw_only=True, tag="batch"):
     last: int
     posts: tuple[Seen, ...] = ()
     sightings: tuple[Sighting, ...] = ()
-    reaches: tuple[Reach, ...] = ()
-    controls: tuple[Control, ...] = ()
+    heard: tuple[Heard, ...] = ()
 
 
 # --- trends and alerts -------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,25 +18,15 @@ import msgspec
 import structlog
 
 from stream.contract.ports import Channel, Chunk, IndexWriter, Metrics, Source, Tagger
-from stream.contract.records import Document, Envelope, Flip, Post, Record, Reject, Span, TrendPoint
+from stream.contract.records import BinReport, Control, Document, Envelope, Flip, Record, Reject, Span, TrendPoint
 from stream.core import stages
 from stream.core.settings import CoreSettings
+from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreFull
 from stream.runtime.tagging import tag_isolating
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
-
-
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it."""
-
-    batch_posts_max: int = 128
-    batch_bytes_max: int = 16_000_000
-    batch_wait_ms_max: int = 200
-    lag_records_max: int = 2048
-    disk_retry_s: float = 5.0
-    inbox_poll_s: float = 1.0
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +37,10 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[TrendPoint, ...]
     flips: tuple[Flip, ...]
     posts: int
-    mentions: int
     indexed: int
     watermark_ms: int
+    last_offset: int
+    counts: dict[str, int]
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -110,6 +101,7 @@ class Embedded:
         Raises ``SourceError`` or ``StoreError`` for what the user must mend. What was committed stays.
         """
         self._once = once
+        self._note_appended(await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms())))
         self._sources_left = len(self._parts.sources)
         tasks = [asyncio.create_task(self._feed(source), name=source.name) for source in self._parts.sources]
         tasks.append(asyncio.create_task(self._work(), name="worker"))
@@ -131,8 +123,10 @@ class Embedded:
 
     async def append(self, records: Sequence[Record]) -> None:
         """Append records that come from no source: rules, aliases, replayed rejects."""
-        await self._durably(lambda: self._store.append(records, stored_ms=self._parts.now_ms()))
-        self._note_appended()
+        if records:
+            self._note_appended(
+                await self._durably(lambda: self._store.append(records, stored_ms=self._parts.now_ms()))
+            )
 
     # --- ends --------------------------------------------------------------------------------------------------
 
@@ -177,10 +171,10 @@ class Embedded:
 
     async def _poll_inbox(self) -> None:
         while True:
+            await asyncio.sleep(self._parts.worker.inbox_poll_s)
             self._note_appended(
                 await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms()))
             )
-            await asyncio.sleep(self._parts.worker.inbox_poll_s)
 
     async def _durably(self, work: Callable[[], Result]) -> Result:
         """Run a transaction on the writer thread; while the disk is full, wait for room (with ``once``: raise)."""
@@ -262,3 +256,84 @@ class Embedded:
             for rows in (self._enrich_rows, self._track_rows, self._judge_rows):
                 rows.forget_cached()
             raise
+
+    def _apply(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
+        parts = self._parts
+        enriched = stages.enrich(
+            envelopes,
+            spans,
+            self._enrich_rows.get(stages.HEADER) or stages.EnrichRow(),
+            model_version=parts.tagger.model_version,
+            partitions=1,
+            t2s=parts.t2s,
+            settings=parts.core,
+        )
+        indexed = parts.index.documents(enriched.documents)
+        parts.index.rejects(enriched.rejects)
+        tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
+        parts.index.points(tracked.points)
+        flips = [flip for message in tracked.to_judge for flip in self._judge(message)]
+        _write(self._track_rows, tracked.writes)
+        if enriched.state is not None:
+            self._enrich_rows[stages.HEADER] = enriched.state
+        parts.index.flips(flips)
+        self._store.enqueue(flips, [channel.name for channel in parts.channels], due_ms=parts.now_ms())
+        self._store.set_meta("worker_offset", str(envelopes[-1].position.offset))
+        return Committed(
+            documents=enriched.documents,
+            rejects=enriched.rejects,
+            points=tracked.points,
+            flips=tuple(flips),
+            posts=len(spans),
+            indexed=indexed,
+            watermark_ms=tracked.watermark_ms,
+            last_offset=envelopes[-1].position.offset,
+            counts={**tracked.counts, "mentions_per_post_max": enriched.cut},
+        )
+
+    def _judge(self, message: BinReport | Control) -> Sequence[Flip]:
+        judged = stages.judge(self._judge_rows, message, partitions=1, settings=self._parts.core)
+        _write(self._judge_rows, judged.writes)
+        return judged.flips
+
+    # --- what people see ---------------------------------------------------------------------------------------
+
+    @property
+    def drained(self) -> bool:
+        """Whether every source has ended and all of it is committed."""
+        return self._sources_left == 0 and self.totals.lag_records == 0
+
+    def _count(self, committed: Committed) -> None:
+        totals, metrics = self.totals, self._parts.metrics
+        mentions = Counter(mention.type for document in committed.documents for mention in document.mentions)
+        totals.posts += committed.posts
+        totals.documents += committed.indexed
+        totals.mentions += mentions.total()
+        totals.rejects += len(committed.rejects)
+        totals.alerts += len(committed.flips)
+        totals.watermark_ms = committed.watermark_ms
+        totals.lag_records = max(0, self._last_offset - committed.last_offset)
+        for source, posts in Counter(document.post.source for document in committed.documents).items():
+            metrics.count("weibowatch_posts_total", posts, source=source)
+        for type_, count in mentions.items():
+            metrics.count("weibowatch_mentions_total", count, type=type_)
+        for reason, count in Counter(reject.reason for reject in committed.rejects).items():
+            metrics.count("weibowatch_rejects_total", count, reason=reason)
+        for flip in committed.flips:
+            metrics.count("weibowatch_alerts_total", rule=flip.rule_id, state=flip.state)
+        for name, count in committed.counts.items():
+            if name in ("corrected", "dropped"):
+                metrics.count("weibowatch_late_total", count, outcome=name)
+            elif count:
+                metrics.count("weibowatch_limits_total", count, limit=name)
+        metrics.count("weibowatch_documents_total", committed.indexed)
+        metrics.count("weibowatch_duplicates_total", len(committed.documents) - committed.indexed)
+        metrics.count("weibowatch_texts_cut_total", sum(doc.post.text_cut_from > 0 for doc in committed.documents))
+        metrics.observe("weibowatch_batch_posts", committed.posts)
+        metrics.gauge("weibowatch_lag_records", totals.lag_records)
+        metrics.gauge("weibowatch_watermark_seconds", committed.watermark_ms / 1000)
+
+
+def _write(rows: StateTable[Any], writes: Mapping[str, Any]) -> None:
+    for key, row in writes.items():
+        rows[key] = row

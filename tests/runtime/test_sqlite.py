@@ -14,7 +14,13 @@ from stream.runtime.sqlite import DATABASE, StateTable, Store, StoreError, Store
 
 def post(number: int, text: str = "周杰伦在上海") -> Post:
     return Post(
-        id=str(number), source="test", author=f"a{number}", created_ms=number, observed_ms=number, text=text, root_id="r"
+        id=str(number),
+        source="test",
+        author=f"a{number}",
+        created_ms=number,
+        observed_ms=number,
+        text=text,
+        root_id="r",
     )
 
 

@@ -22,6 +22,7 @@ from stream.contract.records import (
     EntityReport,
     Evidence,
     Flip,
+    Heard,
     Mention,
     Picture,
     Post,
@@ -74,7 +75,7 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "document": Document(post=_POST, mentions=(_MENTION,), model_version="m", model_epoch=4),
     "batch": Batch(
         generation="g", origin=0, first=5, last=6, posts=(Seen(5, 1, "demo", "1"),), sightings=(_SIGHTING,),
-        reaches=(_REACH,), controls=(_CONTROL,),
+        heard=(Heard(5, _REACH), Heard(6, _CONTROL)),
     ),
     "trend_point": TrendPoint(
         entity="LOC:华强北", type="LOC", bin_ms=0, width_ms=60000, mentions=3, authors=2, weighted=1.5, engagement=9,

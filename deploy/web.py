@@ -1,0 +1,72 @@
+"""Serve the dashboard and the API next to the worker, in the same process and loop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from deploy.errors import Failure
+from deploy.settings import Settings
+from deploy.telemetry import Telemetry
+from index.api import make_app
+from index.live import Broadcast
+from index.reader import SqliteReader
+from stream.runtime.embedded import Embedded
+from stream.runtime.sqlite import DATABASE
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    runtime: Embedded, directory: Path, settings: Settings, port: int, telemetry: Telemetry, feed: Broadcast
+) -> AsyncIterator[str]:
+    """Serve until the block is left; yields the address. ``port`` 0 takes a free one.
+
+    Raises ``Failure`` when the port is taken.
+    """
+    host = settings.web.host
+    reader = SqliteReader(directory / DATABASE)
+    try:
+        app = make_app(
+            reader,
+            feed,
+            status=lambda: status(runtime),
+            metrics_registry=telemetry.registry,
+            metrics=telemetry,
+            token=settings.web.token or None,
+            host=host,
+        )
+    except ValueError as error:
+        raise Failure(f"web.host: {error}") from error
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Failure(
+            f"cannot serve on {host}:{port} ({error.strerror}). Choose another port with --port, or --no-web."
+        ) from error
+    try:
+        bound = runner.addresses[0][1]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+    finally:
+        await runner.cleanup()
+        reader.close()
+
+
+def status(runtime: Embedded) -> dict[str, Any]:
+    """What ``/healthz`` and the dashboard show of the worker."""
+    totals = runtime.totals
+    return {
+        "state": "failed" if totals.problem else ("drained" if runtime.drained else "running"),
+        "problem": totals.problem,
+        "lag_records": totals.lag_records,
+        "watermark_ms": totals.watermark_ms,
+        "posts": totals.posts,
+        "expected": totals.expected,
+    }

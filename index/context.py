@@ -1,0 +1,94 @@
+"""What handlers share: the keys of the application, and the reader behind a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import unquote
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from index import parameters
+from index.live import Broadcast
+from index.parameters import KEY_CHARS_MAX, BadParameter
+from index.reader import SqliteReader
+from stream.contract.ports import Metrics
+
+READS_AT_ONCE_MAX: Final = 4
+FRESH_S: Final = 2.0
+"""Trends and totals are asked for by every open page; an answer is shared for this long."""
+COST_SHARE: Final = 0.05
+"""What they may cost: an answer that took long is shared for longer, so that it takes this share of the time."""
+ROWS_MAX: Final = 200
+"""Rows that one answer over HTTP holds at most."""
+
+Status = Callable[[], Mapping[str, Any]]
+Action = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Result = TypeVar("Result")
+
+
+class Reading:
+    """The reader from async code: few reads at once, and shared answers for what every page asks."""
+
+    def __init__(self, reader: SqliteReader) -> None:
+        self.reader = reader
+        self._slots = asyncio.Semaphore(READS_AT_ONCE_MAX)
+        self._shared: dict[object, _Shared] = {}
+
+    async def ask(self, question: Callable[[], Result]) -> Result:
+        """The answer to ``question``, asked in a thread."""
+        async with self._slots:
+            return await asyncio.to_thread(question)
+
+    async def shared(self, key: object, question: Callable[[], Result]) -> Result:
+        """Like ``ask``, but one answer serves everyone who asks the same while it is fresh."""
+        now = time.monotonic()
+        if key not in self._shared or self._shared[key].until < now:
+            self._shared = {name: held for name, held in self._shared.items() if held.until >= now}
+            self._shared[key] = _Shared(asyncio.ensure_future(self.ask(question)), now)
+        return cast(Result, await asyncio.shield(self._shared[key].answer))
+
+
+class _Shared:
+    """An answer, or the question under way, and until when it serves."""
+
+    def __init__(self, answer: asyncio.Task[Any], asked: float) -> None:
+        self.answer = answer
+        self.until = math.inf
+        self._asked = asked
+        answer.add_done_callback(self._settle)
+
+    def _settle(self, answer: asyncio.Task[Any]) -> None:
+        now = time.monotonic()
+        failed = answer.cancelled() or answer.exception() is not None
+        self.until = now if failed else self._asked + max(FRESH_S, (now - self._asked) / COST_SHARE)
+
+
+READING: Final = web.AppKey("reading", Reading)
+FEED: Final = web.AppKey("feed", Broadcast)
+STATUS: Final[web.AppKey[Status]] = web.AppKey("status")
+REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
+METRICS: Final = web.AppKey("metrics", Metrics)
+ACTIONS: Final = web.AppKey("actions", dict[str, Action])
+TOKEN: Final = web.AppKey("token", str)
+STREAMS: Final[web.AppKey[set[asyncio.Task[Any]]]] = web.AppKey("streams")
+
+
+async def find_entity(request: web.Request, prefix: str) -> dict[str, Any] | None:
+    """The entity that the path names after ``prefix``, encoded or plain, within ``since`` and ``until``."""
+    key = unquote(request.rel_url.raw_path.removeprefix(prefix))
+    if len(key) > KEY_CHARS_MAX:
+        raise BadParameter("key", f"longer than {KEY_CHARS_MAX} characters")
+    since_ms, until_ms = parameters.span(request.query)
+    reading = request.app[READING]
+    return await reading.ask(lambda: reading.reader.entity(key, since_ms, until_ms))
+
+
+async def totals(request: web.Request) -> dict[str, Any]:
+    """Totals of the store and the status of the worker."""
+    reading = request.app[READING]
+    return {**await reading.shared("stats", reading.reader.stats), "status": dict(request.app[STATUS]())}

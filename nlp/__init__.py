@@ -1,0 +1,1 @@
+"""Named entity recognition: data, the tagger that ships, training and scores."""

@@ -1,0 +1,182 @@
+"""Features of characters, vectorised over a batch; the same in training and in service.
+
+Per character: its id, its two bigrams and thirteen n-grams around it (hashed, Weinberger et al. 2009), and what a
+gazetteer of training entities says. Look-ups are by normalised code points (NFKC, lower case), one for one, so that
+offsets stay those of the text.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import ahocorasick
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+PAD: Final = 0
+UNKNOWN: Final = 1
+POSITIONS: Final = 3
+"""What the gazetteer tells of a character: first, inner or last of a known name."""
+_BOUNDARY: Final = 0x110000
+_PLANE: Final = 0x10000
+_WINDOWS: Final = (
+    (-2,), (-1,), (0,), (1,), (2,), (-2, -1), (-1, 0), (0, 1), (1, 2), (-2, -1, 0), (-1, 0, 1), (0, 1, 2), (-1, 1),
+)  # fmt: skip
+NGRAMS: Final = len(_WINDOWS)
+_MULTIPLIERS: Final = np.array([0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F], dtype=np.uint64)
+
+
+class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model knows of its training data: ``chars`` in the order of their ids (from 2), table sizes, types."""
+
+    chars: str
+    bigrams: int
+    ngrams: int
+    types: tuple[str, ...]
+    gazetteer: dict[str, dict[str, float]]
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """A padded batch: chars (B, T), bigrams (B, T, 2), ngrams (B, T, 13) int64; names (B, T, G), mask (B, T) float32.
+
+    ``lengths`` (B,) are code points, at least 1.
+    """
+
+    chars: Ints
+    bigrams: Ints
+    ngrams: Ints
+    names: Floats
+    mask: Floats
+    lengths: Ints
+
+    def inputs(self) -> dict[str, Any]:
+        """What the network takes, by name."""
+        return {
+            "chars": self.chars, "bigrams": self.bigrams, "ngrams": self.ngrams, "names": self.names, "mask": self.mask,
+        }  # fmt: skip
+
+
+@functools.cache
+def _folding() -> NDArray[np.uint32]:
+    """Normalised code point of each code point of the basic plane."""
+    table = np.arange(_PLANE, dtype=np.uint32)
+    for code in range(_PLANE):
+        if not 0xD800 <= code < 0xE000:
+            folded = unicodedata.normalize("NFKC", chr(code)).lower()
+            if len(folded) == 1:
+                table[code] = ord(folded)
+    return table
+
+
+def codes_of(text: str) -> NDArray[np.uint32]:
+    """Normalised code points, one for one; lone surrogates stay."""
+    codes: NDArray[np.uint32] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).copy()
+    plain = codes < _PLANE
+    codes[plain] = _folding()[codes[plain]]
+    return codes
+
+
+def text_of(codes: NDArray[np.uint32]) -> str:
+    """The normalised text."""
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+class Encoder:
+    """Turns texts into features under a vocabulary. Safe to use from several threads."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._ids = np.full(_BOUNDARY + 1, UNKNOWN, dtype=np.int64)
+        for number, char in enumerate(vocabulary.chars, start=UNKNOWN + 1):
+            self._ids[ord(char)] = number
+        self._gazetteer = _automaton(vocabulary)
+
+    @property
+    def name_features(self) -> int:
+        """Width of ``names``."""
+        return POSITIONS * len(self.vocabulary.types)
+
+    def encode(self, texts: Sequence[str]) -> Features:
+        """Features of texts of at least one character each, padded to the longest."""
+        return self.assemble([codes_of(text) for text in texts])
+
+    def assemble(self, texts: Sequence[NDArray[np.uint32]], names: Sequence[Floats] | None = None) -> Features:
+        """Features of code points; ``names`` replaces what the gazetteer says (training holds names out)."""
+        lengths = np.array([len(codes) for codes in texts], dtype=np.int64)
+        size = int(lengths.max())
+        padded = np.full((len(texts), size + 4), _BOUNDARY, dtype=np.uint64)
+        gazetteer = np.zeros((len(texts), size, self.name_features), dtype=np.float32)
+        for row, codes in enumerate(texts):
+            padded[row, 2 : 2 + len(codes)] = codes
+            gazetteer[row, : len(codes)] = self.names(codes) if names is None else names[row]
+        mask = np.arange(size) < lengths[:, None]
+        hashes = [self._hash(padded, size, number) for number in range(NGRAMS)]
+        bigrams = np.stack([hashes[6], hashes[7]], axis=-1) % np.uint64(self.vocabulary.bigrams)
+        ngrams = np.stack(hashes, axis=-1) % np.uint64(self.vocabulary.ngrams)
+        chars = np.where(mask, self._ids[padded[:, 2 : 2 + size]], PAD)
+        return Features(
+            chars=chars,
+            bigrams=bigrams.astype(np.int64),
+            ngrams=ngrams.astype(np.int64),
+            names=gazetteer,
+            mask=mask.astype(np.float32),
+            lengths=lengths,
+        )
+
+    def _hash(self, padded: NDArray[np.uint64], size: int, number: int) -> NDArray[np.uint64]:
+        """32-bit hash of one n-gram window around each place; the window's number is part of it."""
+        mixed = np.full((len(padded), size), (number + 1) * 0x9E3779B1, dtype=np.uint64)
+        for factor, offset in zip(_MULTIPLIERS, _WINDOWS[number], strict=False):
+            mixed += padded[:, 2 + offset : 2 + offset + size] * factor
+        mixed ^= mixed >> np.uint64(15)
+        mixed = (mixed * np.uint64(0x2C1B3C6D)) & np.uint64(0xFFFFFFFF)
+        hashed: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(13))
+        return hashed
+
+    def names(self, codes: NDArray[np.uint32]) -> Floats:
+        """(T, 3·types): for known names that stand here, how often they are names of a type where they stand."""
+        found = np.zeros((len(codes), self.name_features), dtype=np.float32)
+        if self._gazetteer is not None:
+            for last, (name, shares) in self._gazetteer.iter(text_of(codes)):
+                mark(found, last - len(name) + 1, last, shares)
+        return found
+
+    def known_places(self, text: str) -> list[tuple[int, int, str]]:
+        """(first, last, name) of all names of the gazetteer in a normalised text."""
+        if self._gazetteer is None:
+            return []
+        return [(last - len(name) + 1, last, name) for last, (name, _) in self._gazetteer.iter(text)]
+
+
+def mark(found: Floats, first: int, last: int, shares: Sequence[tuple[int, float]]) -> None:
+    """Write a match [first, last] with (type number, share) into ``found``; the greater share stays."""
+    for number, share in shares:
+        column = POSITIONS * number
+        found[first, column] = max(found[first, column], share)
+        found[last, column + 2] = max(found[last, column + 2], share)
+        if last - first > 1:
+            inner = found[first + 1 : last, column + 1]
+            np.maximum(inner, share, out=inner)
+
+
+def numbered(shares: Mapping[str, float], types: Sequence[str]) -> list[tuple[int, float]]:
+    """(number of the type, share) of each type."""
+    return [(types.index(type_), share) for type_, share in sorted(shares.items())]
+
+
+def _automaton(vocabulary: Vocabulary) -> Any:
+    """Aho-Corasick automaton of the gazetteer, None when it is empty."""
+    automaton = ahocorasick.Automaton()
+    for name, shares in vocabulary.gazetteer.items():
+        automaton.add_word(name, (name, numbered(shares, vocabulary.types)))
+    if not len(automaton):
+        return None
+    automaton.make_automaton()
+    return automaton

@@ -1,0 +1,15 @@
+"""Settings of the runtimes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it."""
+
+    batch_posts_max: int = 128
+    batch_bytes_max: int = 16_000_000
+    lag_records_max: int = 2048
+    disk_retry_s: float = 5.0
+    inbox_poll_s: float = 1.0

@@ -1,0 +1,37 @@
+"""A store with the demo corpus in it, made once by the real command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def weibowatch(*words: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Run the real command in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "deploy.cli", *words], cwd=ROOT, input=stdin, capture_output=True)
+    if check:
+        assert done.returncode == 0, done.stderr.decode()
+    return done
+
+
+def answer(*words: str, stdin: bytes = b"") -> Any:
+    """The last line of standard output, as JSON."""
+    return json.loads(weibowatch(*words, stdin=stdin).stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drained store of the demo corpus."""
+    store = tmp_path_factory.mktemp("demo") / "store"
+    found = answer("run", "--source", "demo", "--store", str(store), "--once", "--json")
+    assert found["posts"] == 1006
+    return store

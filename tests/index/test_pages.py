@@ -1,0 +1,212 @@
+"""The dashboard in a real browser: no request leaves this machine, nothing complains, and it says what is there.
+
+Set ``WEIBOWATCH_SHOTS`` to a folder to keep the pictures of the pages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+
+from tests.index.corpus import HOUR, MARCH, document, flip, picture
+from tests.index.serving import Served, served
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    assert Path(CHROMIUM).exists(), f"{CHROMIUM} is missing: apt-get install chromium (see deploy/install_browser.sh)"
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with served(tmp_path / "store.db") as running:
+        yield running
+
+
+@asynccontextmanager
+async def visit(browser: Browser, language: str, **options: Any) -> AsyncIterator[Page]:
+    """A page in ``language``; afterwards nothing may have left this machine or complained."""
+    locale = {"zh": "zh-CN", "en": "en-US"}[language]
+    context = await browser.new_context(locale=locale, timezone_id="Asia/Shanghai", **options)
+    page = await context.new_page()
+    page.set_default_timeout(8_000)
+    complaints: list[str] = []
+    hosts: set[str | None] = set()
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def note(request: Request) -> None:
+        hosts.add(urlsplit(request.url).hostname)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", note)
+    yield page
+    await context.close()
+    assert complaints == []
+    assert hosts == {"127.0.0.1"}
+
+
+async def shot(page: Page, name: str) -> None:
+    folder = os.environ.get("WEIBOWATCH_SHOTS")
+    if folder:
+        await page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+async def test_the_overview_in_chinese_and_live(browser: Browser, server: Served) -> None:
+    async with visit(browser, "zh") as page:
+        await page.goto(server.base)
+        await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        await expect(page.locator("#posts .post")).to_have_count(8)
+        first = page.locator("#posts .post", has_text="周杰伦在上海")
+        await expect(first.locator(".mention.t-per")).to_have_text("周杰伦")
+        await expect(first.locator("time")).to_have_text("2022-03-01 09:00")
+        await expect(page.locator("[data-stat=posts]")).to_have_text("8")
+        await expect(page.locator("#status")).to_have_text("运行中")
+        await expect(page.locator("#alerts .alert")).to_have_count(3)
+        assert await page.locator(".pictures img").first.evaluate("image => image.complete && image.naturalWidth") == 64
+        await expect(page.locator("#live")).to_have_text("实时")
+        hostile = document("n1", "<img src=x onerror=alert(1)>🎤上海", "LOC/上海", at_ms=MARCH + 9 * HOUR,
+                           pictures=(picture(),))  # fmt: skip
+        await page.mouse.move(2, 2)
+        server.write([hostile], [flip("i9", 0, "firing", "LOC/北京", at_ms=MARCH + 9 * HOUR)])
+        newest = page.locator("#posts .post").first
+        await expect(newest.locator(".text")).to_have_text("<img src=x onerror=alert(1)>🎤上海")
+        await expect(newest.locator(".mention")).to_have_text("上海")
+        await expect(page.locator("#alerts .alert .entity").first).to_have_text("北京")
+        await expect(page.locator("[data-stat=posts]")).to_have_text("9")
+        server.write([document("n0", "迟到", at_ms=MARCH + HOUR)])
+        await expect(page.locator("#posts .post .text", has_text="迟到")).to_have_count(1)
+        await expect(newest.locator(".mention")).to_have_text("上海")
+        await shot(page, "home_zh")
+
+
+async def test_new_posts_wait_while_the_list_is_read(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en") as page:
+        await page.goto(server.base)
+        await expect(page.locator("#live")).to_have_text("Live")
+        await page.locator("#posts .post").first.hover()
+        server.write([document("n1", "新帖", at_ms=MARCH + 9 * HOUR), document("n2", "又一", at_ms=MARCH + 9 * HOUR)])
+        await expect(page.locator("#fresh")).to_have_text("Show 2 new posts")
+        await expect(page.locator("#posts .post")).to_have_count(8)
+        await page.locator("#fresh").click()
+        await expect(page.locator("#posts .post .text").first).to_have_text("又一")
+        await expect(page.locator("#posts .post")).to_have_count(10)
+
+
+async def test_searching_by_hand(browser: Browser, server: Served) -> None:
+    async with visit(browser, "zh") as page:
+        await page.goto(server.base)
+        await page.locator(".find input").fill("演唱会 -北京")
+        await page.locator(".find input").press("Enter")
+        await expect(page.locator("h1")).to_have_text("共 1 条帖子")
+        await expect(page.locator(".post mark")).to_have_text("演唱会")
+        await page.goto(server.base + "/search")
+        await page.locator("select[name=type]").select_option("PER")
+        await page.locator("input[name=has_image]").check()
+        await page.locator(".filters button").click()
+        await expect(page.locator(".post")).to_have_count(1)
+        await page.locator(".facets a", has_text="上海").click()
+        await expect(page.locator("input[name=entity]")).to_have_value("LOC/上海")
+        await expect(page.locator("input[name=has_image]")).to_be_checked()
+        await shot(page, "search_zh")
+
+
+async def test_pages_of_results(browser: Browser, server: Served) -> None:
+    server.write([document(f"b{number:02}", "北极熊", at_ms=MARCH + number) for number in range(45)])
+    async with visit(browser, "en") as page:
+        await page.goto(server.base + "/search?q=" + quote("北极熊"))
+        seen: list[str] = []
+        for _ in range(3):
+            await expect(page.locator("h1")).to_have_text("45 posts")
+            seen += await page.locator(".post").evaluate_all("posts => posts.map(post => post.dataset.id)")
+            if await page.locator("[rel=next]").count():
+                await page.locator("[rel=next]").click()
+        assert seen == [f"b{number:02}" for number in reversed(range(45))]
+
+
+async def test_an_entity_with_its_chart(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en", color_scheme="dark") as page:
+        await page.goto(server.base + "/entities/" + quote("LOC/上海"))
+        await expect(page.locator("h1")).to_have_text("上海")
+        await expect(page.locator("#chart .bars path")).to_have_count(4)
+        await expect(page.locator(".bars li")).to_have_count(2)
+        await expect(page.locator(".post")).to_have_count(4)
+        await expect(page.locator(".alert")).to_have_count(2)
+        await shot(page, "entity_en")
+        await page.locator(".bars a", has_text="周杰伦").click()
+        await expect(page.locator("h1")).to_have_text("周杰伦")
+
+
+async def test_the_language_switch_keeps_the_page(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en") as page:
+        await page.goto(server.base + "/search?q=" + quote("上海"))
+        await page.locator(".language").click()
+        await expect(page.locator("h1")).to_have_text("共 3 条帖子")
+        await page.goto(server.base + "/alerts")
+        await expect(page.locator("h1")).to_have_text("告警")
+        await expect(page.locator(".alert .evidence").first).to_contain_text("上海<b>封控</b>")
+
+
+async def test_rejects_can_be_tried_again(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en") as page:
+        await page.goto(server.base + "/rejects?reason=bad_field")
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await page.locator("[data-replay]").click()
+        await expect(page.locator("#outcome")).to_have_text("1 handed over, 1 still cannot be used.")
+        await page.locator("tbody a").click()
+        await expect(page.locator(".raw")).to_have_text("{坏 line <2>")
+        await page.locator("[data-replay]").click()
+        await expect(page.locator("#outcome")).not_to_be_empty()
+    assert server.calls == [{"reason": "bad_field"}, {"id": 2}]
+
+
+@pytest.mark.parametrize(("language", "words"), [("zh", "还没有帖子"), ("en", "No posts yet")])
+async def test_an_empty_store_says_what_to_do(browser: Browser, tmp_path: Path, language: str, words: str) -> None:
+    async with served(tmp_path / "empty.db", filled=False) as server, visit(browser, language) as page:
+        for path in ("/", "/search", "/entities"):
+            await page.goto(server.base + path)
+            await expect(page.locator(".empty").first).to_contain_text(words)
+            await expect(page.locator(".empty").first).to_contain_text("weibowatch run --source demo")
+        for path in ("/alerts", "/rejects"):
+            await page.goto(server.base + path)
+            await expect(page.locator(".empty")).to_have_count(1)
+
+
+async def test_nothing_is_wider_than_a_phone(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en", viewport={"width": 360, "height": 740}) as page:
+        for path in (
+            "/",
+            "/search",
+            "/entities",
+            "/entities/" + quote("LOC/上海"),
+            "/alerts",
+            "/rejects",
+            "/rejects/1",
+        ):
+            await page.goto(server.base + path)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def test_logging_in(browser: Browser, tmp_path: Path) -> None:
+    async with served(tmp_path / "store.db", token="s3cret") as server, visit(browser, "en") as page:
+        await page.goto(server.base + "/alerts")
+        await page.locator("input[name=token]").fill("s3cret")
+        await page.locator(".filters button").click()
+        await expect(page.locator("#posts .post")).to_have_count(8)
