@@ -90,7 +90,7 @@ async def test_the_overview_in_chinese_and_live(browser: Browser, server: Served
         await expect(newest.locator(".text")).to_have_text("<img src=x onerror=alert(1)>🎤上海")
         await expect(newest.locator(".mention")).to_have_text("上海")
         await expect(page.locator("#alerts .alert .entity").first).to_have_text("北京")
-        await expect(page.locator("[data-stat=posts]")).to_have_text("9")
+        await expect(page.locator("[data-stat=posts]")).to_have_text("9", timeout=30_000)
         server.write([document("n0", "迟到", at_ms=MARCH + HOUR)])
         await expect(page.locator("#posts .post .text", has_text="迟到")).to_have_count(1)
         await expect(newest.locator(".mention")).to_have_text("上海")
