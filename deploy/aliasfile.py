@@ -1,90 +1,130 @@
-"""The alias file: YAML for people → the payload of a Control record.
+"""Alias files: which names mean one entity, as YAML for people → the payload that the core obeys.
 
-``merge`` lists entities with the names that mean them, ``split`` names that are to stand for themselves again::
-
-    version: 3
-    merge:
-      - entity: LOC/上海
-        names: [LOC/沪, ORG/魔都, 上海市]     # a name without a type holds for every type
-    split:
-      - from: LOC/上海
-        names: [LOC/沪]
+``merge`` gathers names under an entity; ``split`` takes names out of a merge again (of a file that is kept by others
+and included here, say). A name is ``TYPE/name``, or a bare name of any type.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import msgspec
+import yaml
 
-from deploy import yamlmarks
-from deploy.yamlmarks import Marked, located
-from stream.core.entities import ANY_TYPE, AliasError, merged
+from deploy.yamlmarks import Marks
+from stream.core.entities import ANY_TYPE, AliasError, entity_id, merged, raw_key, split_id
 
-
-class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names that mean ``entity``."""
-
-    entity: str
-    names: list[str]
-
-
-class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names that no longer mean ``source``."""
-
-    source: str = msgspec.field(name="from")
-    names: list[str]
-
-
-class AliasFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file; ``version`` must grow with each change that is applied."""
-
-    version: int
-    merge: list[Merge] = []
-    split: list[Split] = []
+NAMES_MAX = 100_000
 
 
 def load(path: Path) -> tuple[str, list[str]]:
-    """(payload, errors): the payload is only good when there are no errors; each error names line and field."""
-    marked, errors = yamlmarks.read(path)
-    if marked is None:
-        return "", errors
-    found, errors = yamlmarks.shaped(marked, AliasFile, path)
-    if found is None:
-        return "", errors
-    errors = _problems(found, marked, path)
-    if errors:
-        return "", errors
-    groups = {merge.entity: [_typed(name) for name in merge.names] for merge in found.merge}
-    for split in found.split:
-        gone = {_typed(name) for name in split.names}
-        groups[split.source] = [name for name in groups.get(split.source, []) if name not in gone]
-    aliases = merged(groups, found.version)
+    """(payload, errors) of an alias file; the payload is empty when there are errors."""
+    marks = Marks(str(path))
+    root = marks.root(path)
+    fields = marks.mapping(root, "", ("version", "merge", "split"))
+    number = marks.whole(fields.get("version"), "version", 1, 1, 2**53)
+    if root is not None and "version" not in fields:
+        marks.complain(root, "version", "is missing; write version: 1, and one more with each change")
+    names = _Names(marks)
+    for place, node in enumerate(marks.items(fields.get("merge"), "merge")):
+        names.merge(node, f"merge[{place}]")
+    for place, node in enumerate(marks.items(fields.get("split"), "split")):
+        names.split(node, f"split[{place}]")
+    names.refuse_chains()
+    if marks.errors:
+        return "", marks.errors
+    aliases = merged(names.groups(), number)
     try:
         aliases.check()
-    except AliasError as error:
-        return "", [located(marked, path, "$.merge", str(error))]
+    except AliasError as error:  # nothing above lets this happen; the core would refuse it
+        return "", [f"{path}: {error}"]
     return aliases.to_payload(), []
 
 
 def version(payload: str) -> int:
-    """The version in a payload."""
-    return int(msgspec.json.decode(payload)["version"])
+    """The version of an alias payload that ``load`` gave."""
+    return int(json.loads(payload)["version"])
 
 
-def _typed(name: str) -> str:
-    return name if "/" in name else f"{ANY_TYPE}/{name}"
+class _Names:
+    """Name → (canonical id, where it was said)."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+        self._of: dict[str, tuple[str, yaml.Node, str]] = {}
+        self._canonical: dict[str, str] = {}
+
+    def merge(self, node: yaml.Node, at: str) -> None:
+        """One entry of ``merge``."""
+        fields = self._marks.mapping(node, at, ("entity", "names"))
+        entity = self._entity(node, fields.get("entity"), f"{at}.entity")
+        if not entity:
+            return
+        if entity in self._canonical:
+            self._marks.complain(node, f"{at}.entity", f"{entity} is already merged in {self._canonical[entity]}")
+        self._canonical.setdefault(entity, at)
+        for number, item in enumerate(self._listed(node, fields.get("names"), f"{at}.names")):
+            self._add(entity, item, f"{at}.names[{number}]")
+
+    def split(self, node: yaml.Node, at: str) -> None:
+        """One entry of ``split``."""
+        fields = self._marks.mapping(node, at, ("from", "names"))
+        entity = self._entity(node, fields.get("from"), f"{at}.from")
+        for number, item in enumerate(self._listed(node, fields.get("names"), f"{at}.names")):
+            name = _name(self._marks.text(item, f"{at}.names[{number}]"))
+            if name and entity and self._of.get(name, ("",))[0] != entity:
+                self._marks.complain(item, f"{at}.names[{number}]", f"{_shown(name)} is not merged into {entity}")
+            self._of.pop(name, None)
+
+    def refuse_chains(self) -> None:
+        """Complain of entities that are themselves names of another."""
+        for name, (target, node, at) in self._of.items():
+            if name in self._canonical and name != target:
+                back = self._of.get(target, ("",))[0] == name
+                problem = "merges in a circle" if back else "has names of its own; merge these into the same entity"
+                self._marks.complain(node, at, f"{name} is merged into {target}, but {problem}")
+
+    def groups(self) -> dict[str, list[str]]:
+        """Canonical id → names."""
+        found: dict[str, list[str]] = {}
+        for name, (target, _, _) in self._of.items():
+            found.setdefault(target, []).append(name)
+        return found
+
+    def _add(self, entity: str, node: yaml.Node, at: str) -> None:
+        name = _name(self._marks.text(node, at))
+        if not name:
+            return
+        if name in self._of:
+            self._marks.complain(node, at, f"{_shown(name)} is already merged into {self._of[name][0]}")
+        elif len(self._of) >= NAMES_MAX:
+            self._marks.complain(node, at, f"a file may hold {NAMES_MAX} names")
+        else:
+            self._of[name] = (entity, node, at)
+
+    def _entity(self, parent: yaml.Node, node: yaml.Node | None, at: str) -> str:
+        if node is None:
+            self._marks.complain(parent, at, "is missing")
+            return ""
+        name = _name(self._marks.text(node, at))
+        if name.startswith(f"{ANY_TYPE}/"):
+            self._marks.complain(node, at, f'"{_shown(name)}" names no type; write e.g. LOC/{_shown(name)}')
+            return ""
+        return name
+
+    def _listed(self, parent: yaml.Node, node: yaml.Node | None, at: str) -> list[yaml.Node]:
+        if node is None:
+            self._marks.complain(parent, at, "is missing")
+        return self._marks.items(node, at)
 
 
-def _problems(found: AliasFile, marked: Marked, path: Path) -> list[str]:
-    errors: list[str] = []
-    owners: dict[str, str] = {}
-    for number, merge in enumerate(found.merge):
-        at = f"$.merge[{number}]"
-        if "/" not in merge.entity or merge.entity.startswith("*"):
-            errors.append(located(marked, path, f"{at}.entity", f"{merge.entity!r}: write TYPE/name, e.g. LOC/上海"))
-        for place, name in enumerate(merge.names):
-            owner = owners.setdefault(_typed(name), merge.entity)
-            if owner != merge.entity:
-                errors.append(located(marked, path, f"{at}.names[{place}]", f"{name} already means {owner}"))
-    return errors
+def _name(written: str) -> str:
+    """``LOC/沪`` or ``沪`` as it stands in the payload; empty for an empty text."""
+    kind, key = split_id(written)
+    if key and kind and kind.isupper():
+        return entity_id(kind, raw_key(key, t2s=str))
+    return entity_id(ANY_TYPE, raw_key(written, t2s=str)) if written else ""
+
+
+def _shown(name: str) -> str:
+    return name.removeprefix(f"{ANY_TYPE}/")

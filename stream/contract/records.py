@@ -292,7 +292,8 @@ class EntityReport(Value, frozen=True, kw_only=True):
 class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     """Report of one Track partition for one closed bin. ``tests`` counts the entities it tested.
 
-    ``watermark_ms`` is the event time up to which this partition has closed its bins.
+    ``watermark_ms`` is the event time up to which this partition has closed its bins. ``controls`` took effect in
+    this partition after its previous report.
     """
 
     partition: int
@@ -302,6 +303,7 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     total_posts: int
     tests: int
     entities: tuple[EntityReport, ...] = ()
+    controls: tuple[Control, ...] = ()
 
 
 FIRING: Final = "firing"

@@ -1,188 +1,240 @@
-"""One rule on one entity: inactive → pending → firing → escalated → resolved → cooldown. Pure."""
+"""From a rule and what is known of an entity to an incident and its flips.
+
+inactive → pending (``for``) → firing → escalated → resolved → cooldown → inactive. Only event time moves it on, at
+the end of a closed bin; scores and thresholds are whole thousandths.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, EntityReport, Flip, WindowScore
-from stream.core.rows import IncidentRow
-from stream.core.rules import DAY_MS, HOUR_MS, MINUTE_MS, SEVERITIES, Rule
+from stream.core.rules import BURST, NEW_ENTITY, THRESHOLD, Rule
+from stream.core.settings import CoreSettings
+from stream.core.windows import fitted_ms
+
+LEVEL_LOW: Final = 2000
+"""No burst is called at p > 1 %, whatever the budget."""
+UNIT: Final = 1000
+_NEVER: Final = -1
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for all entities of one judged bin. ``threshold`` is the score that the rule asks for now."""
+class Incident(msgspec.Struct, frozen=True, array_like=True, tag="incident"):
+    """State of one rule on one entity; no row means inactive.
 
+    ``seen_ms``: end of the bin that gave this state, so that a repeated bin changes nothing. ``low_ms``: since when
+    the score has been low, or −1. ``until_ms``: end of the cooldown. ``told``: score of the last flip.
+    """
+
+    state: Literal["pending", "firing", "escalated", "cooldown"]
+    seen_ms: int
+    since_ms: int
+    reading_ms: int
+    id: str = ""
+    sequence: int = 0
+    step: int = 0
+    told: int = 0
+    low_ms: int = _NEVER
+    until_ms: int = 0
+    surface: str = ""
+
+
+class Reading(NamedTuple):
+    """A rule's view of an entity in a bin: whether its condition holds, and the score against its level."""
+
+    holds: bool
+    score: int
+    level: int
+    window: WindowScore | None
+    report: EntityReport
+    reason: str
+
+
+class Moment(NamedTuple):
+    """The bin being judged."""
+
+    bin_ms: int
     end_ms: int
-    rule_version: int
-    threshold: float
     tests: int
+    tests_per_day: float
     total_posts: int
-    warm_up_windows: int
 
 
-def threshold(rule: Rule, tests_per_day: float) -> float:
-    """The score at which ``tests_per_day`` tests of nothing unusual give the rule's budget of alerts a day."""
-    allowed = math.log10(max(1.0, tests_per_day / rule.significance.alerts_per_day))
-    return round(max(rule.significance.min_score, allowed), 3)
+# --- reading -----------------------------------------------------------------------------------------------------
 
 
-def chosen_window(rule: Rule, report: EntityReport, now: Moment) -> WindowScore | None:
-    """The window in which the rule's condition holds most clearly, None when it holds in none."""
-    windows = [found for found in report.windows if found.window_ms in rule.windows]
-    holding = [found for found in windows if _holds(rule, report, found, now)]
-    return max(holding, key=lambda found: (found.score, found.observed, -found.window_ms), default=None)
+def rule_windows(rule: Rule, settings: CoreSettings) -> tuple[int, ...]:
+    """The rule's windows in milliseconds on the grid of bins, shortest first."""
+    fitted = {fitted_ms(window_s, settings.bin_ms, settings.late_horizon_ms) for window_s in rule.windows_s}
+    return tuple(sorted(fitted))
 
 
-def _holds(rule: Rule, report: EntityReport, found: WindowScore, now: Moment) -> bool:
-    asked = rule.significance
-    if rule.kind == "threshold":
-        return (found.mentions if rule.metric == "mentions" else found.authors) >= rule.above
-    if found.observed < asked.min_count or found.effective_authors < asked.min_authors:
-        return False
-    if found.baseline_windows < now.warm_up_windows:
-        return False
-    if rule.kind == "new_entity":
-        return report.first_seen_ms >= now.end_ms - found.window_ms
-    return found.score >= round(1000 * now.threshold) and found.lift >= asked.min_lift
+def level(rule: Rule, tests_per_day: float) -> int:
+    """θ = −log10(budget / tests a day), each window of the rule being a test; in thousandths, at least 2000."""
+    tests = max(tests_per_day, 1.0) * len(rule.windows_s)
+    return max(LEVEL_LOW, round(-UNIT * math.log10(rule.significance.alerts_per_day / tests)))
 
 
-def stays_up(rule: Rule, report: EntityReport, now: Moment) -> bool:
-    """Whether a firing incident is still above the lower edge of its hysteresis."""
-    windows = [found for found in report.windows if found.window_ms in rule.windows]
-    if rule.kind == "threshold":
-        counts = [found.mentions if rule.metric == "mentions" else found.authors for found in windows]
-        return max(counts, default=0) >= rule.resolve.below * rule.above
-    if rule.kind == "new_entity":
-        return False
-    return max((found.score for found in windows), default=0) >= round(1000 * rule.resolve.below * now.threshold)
+def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:
+    """What ``rule`` makes of ``report``; its windows that are not ready were left out by Track."""
+    wanted = rule_windows(rule, settings)
+    windows = [window for window in report.windows if window.window_ms in wanted]
+    if rule.kind == BURST:
+        return _burst(rule, report, windows, moment)
+    if rule.kind == THRESHOLD:
+        return _threshold(rule, report, windows)
+    return _new_entity(rule, report, windows, moment)
 
 
-def judged(rule: Rule, row: IncidentRow, report: EntityReport, now: Moment) -> list[Flip]:
-    """Take one report into ``row`` (changed in place) and return the flips that follow."""
-    window = chosen_window(rule, report, now)
-    if row.incident_id:
-        if window is not None or stays_up(rule, report, now):
-            row.last_above_ms = now.end_ms
-        return [_escalate(rule, row, report, window, now)] if window and _grew(rule, row, window) else []
-    if window is None:
-        row.pending_ms = -1
-        return []
-    if row.fired_ms >= 0 and now.end_ms - row.fired_ms < rule.cooldown_ms:
-        return []
-    if row.pending_ms < 0:
-        row.pending_ms = now.end_ms
-    if now.end_ms - row.pending_ms < rule.for_ms:
-        return []
-    return [_fire(rule, row, report, window, now)]
+def enough(rule: Rule, window: WindowScore) -> bool:
+    """Whether the counts of ``window`` are large enough for ``rule`` to look at them."""
+    wanted = rule.significance
+    return window.mentions >= wanted.min_count and window.effective_authors >= wanted.min_authors
 
 
-def _grew(rule: Rule, row: IncidentRow, window: WindowScore) -> bool:
-    step = rule.escalate
-    if step is None or row.level + 1 >= len(step.severities):
-        return False
-    return window.score >= step.if_score_x * row.told_score
+def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
+    theta = level(rule, moment.tests_per_day)
+    fit = [one for one in windows if enough(rule, one) and one.lift >= rule.significance.min_lift]
+    best = max(fit or windows, key=lambda one: (one.score, -one.window_ms), default=None)
+    if best is None:
+        return Reading(False, 0, theta, None, report, "")
+    reason = f"{best.observed} against {best.expected:.2f} expected, {best.lift:.1f} times the usual"
+    return Reading(bool(fit) and best.score >= theta, best.score, theta, best, report, reason)
 
 
-def _fire(rule: Rule, row: IncidentRow, report: EntityReport, window: WindowScore, now: Moment) -> Flip:
-    row.first_ms = row.last_above_ms = row.fired_ms = now.end_ms
-    row.incident_id = blake2b(f"{rule.id}|{row.entity}|{now.end_ms}".encode(), digest_size=12).hexdigest()
-    row.sequence, row.level, row.pending_ms, row.told_score = 0, 0, -1, window.score
-    return _flip(rule, row, report, window, now, FIRING)
+def _threshold(rule: Rule, report: EntityReport, windows: Sequence[WindowScore]) -> Reading:
+    def measured(one: WindowScore) -> int:
+        return one.mentions if rule.metric == "mentions" else one.authors
+
+    best = max(windows, key=lambda one: (measured(one), -one.window_ms), default=None)
+    count = measured(best) if best else 0
+    reason = f"{count} {rule.metric}, the threshold is {rule.above}"
+    return Reading(count >= rule.above, UNIT * count // max(rule.above, 1), UNIT, best, report, reason)
 
 
-def _escalate(rule: Rule, row: IncidentRow, report: EntityReport, window: WindowScore, now: Moment) -> Flip:
-    row.sequence += 1
-    row.level += 1
-    row.told_score, row.fired_ms = window.score, now.end_ms
-    return _flip(rule, row, report, window, now, ESCALATED)
+def _new_entity(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
+    age_ms = moment.end_ms - report.first_seen_ms
+    fit = [one for one in windows if enough(rule, one) and age_ms <= one.window_ms]
+    best = max(fit or windows, key=lambda one: (one.authors, -one.window_ms), default=None)
+    holds = report.is_new and bool(fit)
+    count = best.authors if best else 0
+    return Reading(holds, UNIT * count if holds else 0, UNIT, best, report, f"new, and already by {count} authors")
 
 
-def resolve_due_ms(rule: Rule, row: IncidentRow) -> int:
-    """Event time at which the incident is over when nothing more comes."""
-    return row.last_above_ms + rule.resolve.for_ms
+# --- state machine -----------------------------------------------------------------------------------------------
 
 
-def resolve(rule: Rule, row: IncidentRow, rule_version: int) -> Flip:
-    """End the incident of ``row`` (changed in place) at the time it was due."""
-    row.sequence += 1
-    at_ms = resolve_due_ms(rule, row)
-    ended = Flip(
-        id=f"{row.incident_id}-{row.sequence}",
-        incident_id=row.incident_id,
-        sequence=row.sequence,
-        rule_id=rule.id,
-        rule_version=rule_version,
-        rule_kind=rule.kind,
-        state=RESOLVED,
-        severity=_severity(rule, row),
-        entity=row.entity,
-        type=row.type,
-        surface=row.surface,
-        at_ms=at_ms,
-        first_ms=row.first_ms,
-        window=None,
-        reason=f"back to normal for {duration(rule.resolve.for_ms)}",
-        labels=rule.labels,
-    )
-    row.incident_id = ""
-    return ended
+def step(
+    row: Incident | None, rule: Rule, seen: Reading | None, moment: Moment, settings: CoreSettings
+) -> tuple[Incident | None, str]:
+    """The next state and what is to be told: a flip state, or an empty text. ``seen`` None: nothing is known anew."""
+    if row is not None and row.seen_ms >= moment.end_ms:
+        return row, ""
+    if row is not None and row.state == "cooldown" and moment.end_ms >= row.until_ms:
+        row = None
+    if row is None or row.state == "pending":
+        return _before(row, rule, seen, moment, settings)
+    if row.state == "cooldown":
+        return row, ""
+    return _during(row, rule, seen, moment, settings)
 
 
-def _flip(
-    rule: Rule, row: IncidentRow, report: EntityReport, window: WindowScore, now: Moment, state: str
-) -> Flip:
-    return Flip(
-        id=f"{row.incident_id}-{row.sequence}",
-        incident_id=row.incident_id,
-        sequence=row.sequence,
-        rule_id=rule.id,
-        rule_version=now.rule_version,
-        rule_kind=rule.kind,
-        state=state,
-        severity=_severity(rule, row),
-        entity=row.entity,
-        type=row.type,
-        surface=report.surface,
-        at_ms=now.end_ms,
-        first_ms=row.first_ms,
-        window=window,
-        reason=_reason(rule, report, window, now),
-        first_seen_ms=report.first_seen_ms,
-        authors_known=report.authors_known,
-        tests=now.tests,
-        threshold=now.threshold,
-        total_posts=now.total_posts,
-        evidence=report.evidence,
-        labels=rule.labels,
-    )
-
-
-def _severity(rule: Rule, row: IncidentRow) -> str:
-    names: Sequence[str] = rule.escalate.severities if rule.escalate else SEVERITIES[SEVERITIES.index(rule.severity) :]
-    return names[min(row.level, len(names) - 1)]
-
-
-def _reason(rule: Rule, report: EntityReport, window: WindowScore, now: Moment) -> str:
-    who = "authors" if report.authors_known else "posts (authors unknown)"
-    span = duration(window.window_ms)
-    if rule.kind == "threshold":
-        count = window.mentions if rule.metric == "mentions" else window.authors
-        return f"{count} {rule.metric} in {span}, the rule asks for {rule.above}"
-    if rule.kind == "new_entity":
-        return f"first seen within {span}, {window.observed} {who} since"
+def _before(
+    row: Incident | None, rule: Rule, seen: Reading | None, moment: Moment, settings: CoreSettings
+) -> tuple[Incident | None, str]:
+    if seen is None:
+        if row is None or moment.end_ms - row.reading_ms > rule_windows(rule, settings)[-1]:
+            return None, ""
+        return msgspec.structs.replace(row, seen_ms=moment.end_ms), ""
+    if not seen.holds:
+        return None, ""
+    since_ms = row.since_ms if row else moment.bin_ms
+    if moment.end_ms - since_ms < rule.for_s * 1000:
+        return Incident("pending", moment.end_ms, since_ms, moment.end_ms, surface=seen.report.surface), ""
+    incident_id = _incident_id(rule.id, seen.report.entity, moment.bin_ms)
     return (
-        f"{window.observed} {who} in {span} against {window.expected:.2f} expected, lift {window.lift:.1f}, "
-        f"score {window.score / 1000:.2f} (asked for {now.threshold:.2f})"
+        Incident(
+            "firing", moment.end_ms, moment.bin_ms, moment.end_ms, incident_id, told=seen.score,
+            surface=seen.report.surface,
+        ),
+        FIRING,
+    )  # fmt: skip
+
+
+def _during(
+    row: Incident, rule: Rule, seen: Reading | None, moment: Moment, settings: CoreSettings
+) -> tuple[Incident | None, str]:
+    low_ms = _low_since(row, rule, seen, moment, settings)
+    reading_ms = moment.end_ms if seen else row.reading_ms
+    row = msgspec.structs.replace(row, seen_ms=moment.end_ms, low_ms=low_ms, reading_ms=reading_ms)
+    if low_ms != _NEVER and moment.end_ms - low_ms >= rule.resolve.for_s * 1000:
+        until_ms = moment.end_ms + round(rule.cooldown_s * 1000)
+        return msgspec.structs.replace(row, state="cooldown", sequence=row.sequence + 1, until_ms=until_ms), RESOLVED
+    if rule.escalate is None or seen is None or not seen.holds or row.step >= rule.steps_max:
+        return row, ""
+    if seen.score < rule.escalate.if_score_x * row.told:
+        return row, ""
+    return (
+        msgspec.structs.replace(
+            row, state="escalated", sequence=row.sequence + 1, step=row.step + 1, told=seen.score
+        ),
+        ESCALATED,
     )
 
 
-def duration(milliseconds: int) -> str:
-    """``5m``, ``6h``, ``7d``: the largest unit that divides it."""
-    for unit, size in (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS)):
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds / 1000:g}s"
+def _low_since(row: Incident, rule: Rule, seen: Reading | None, moment: Moment, settings: CoreSettings) -> int:
+    """Since when the score is low; an entity of which nothing is heard for two windows is low, too."""
+    if seen is None:
+        silent = moment.end_ms - row.reading_ms > 2 * rule_windows(rule, settings)[-1]
+        return moment.end_ms if silent and row.low_ms == _NEVER else row.low_ms
+    if seen.holds or seen.score >= rule.resolve.below * seen.level:
+        return _NEVER
+    return moment.end_ms if row.low_ms == _NEVER else row.low_ms
+
+
+def _incident_id(rule_id: str, entity: str, first_ms: int) -> str:
+    return blake2b(f"{rule_id}\x00{entity}\x00{first_ms}".encode(), digest_size=12).hexdigest()
+
+
+def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: Reading | None, moment: Moment) -> Flip:
+    """The alert for ``row``, which has just come into the state that is ``told``."""
+    report = seen.report if seen else None
+    return Flip(
+        id=f"{row.id}-{row.sequence}",
+        incident_id=row.id,
+        sequence=row.sequence,
+        rule_id=rule.id,
+        rule_version=version,
+        rule_kind=rule.kind,
+        state=told,
+        severity=rule.severity_at(row.step),
+        entity=entity,
+        type=entity.partition("/")[0],
+        surface=report.surface if report else row.surface,
+        at_ms=moment.end_ms,
+        first_ms=row.since_ms,
+        window=seen.window if seen else None,
+        reason=seen.reason if seen else "not mentioned any more",
+        first_seen_ms=report.first_seen_ms if report else 0,
+        authors_known=report.authors_known if report else True,
+        tests=moment.tests,
+        threshold=_asked(rule, moment),
+        total_posts=moment.total_posts,
+        evidence=report.evidence if report else (),
+        labels=dict(sorted(rule.labels.items())),
+    )
+
+
+def _asked(rule: Rule, moment: Moment) -> float:
+    """What was asked for: a score, or a count."""
+    if rule.kind == BURST:
+        return level(rule, moment.tests_per_day) / UNIT
+    return float(rule.above if rule.kind == THRESHOLD else rule.significance.min_count)
+
+
+__all__ = ["NEW_ENTITY", "Incident", "Moment", "Reading", "flip", "level", "reading", "rule_windows", "step"]

@@ -1,11 +1,15 @@
-"""Enrich: posts and the tagger's spans → documents, dead letters, and one ``Batch`` per Track partition. Pure."""
+"""Enrich: posts and their spans → documents, rejects, and one batch for every Track partition.
+
+Stateless but for what Control records say. A control takes effect for the posts behind it in the log.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,24 +26,37 @@ from stream.contract.records import (
     Mention,
     Post,
     Reach,
-    Record,
     Reject,
     Seen,
     Sighting,
     Span,
 )
-from stream.core.entities import Aliases, raw_key, split_id
-from stream.core.rows import EnrichRow
+from stream.core.dedupe import hash64, simhash
+from stream.core.entities import AliasError, Aliases, raw_key, split_id
+from stream.core.rows import EnrichState
+from stream.core.rules import RuleError, RuleSet
 from stream.core.settings import CoreSettings
-from stream.core.simhash import simhash
 
-WEIGHT_ONE: Final = 1 << 16
-ENGAGEMENT_P99_LOG: Final = math.log(1 + 10_000)
-"""Popularity beyond this adds no weight: one giant post must not drown the others."""
+WEIGHT_UNIT: Final = 65_536
+_POPULARITY_FULL: Final = math.log1p(100_000)
+"""From here on a post weighs double; engagement is heavy-tailed and must not drown everything else."""
+
+_NO_COUNTS: Final = Counts()
+
+T2s = Callable[[str], str]
 
 
-class Enriched(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from a batch of envelopes. ``state`` is the row to keep when it changed, else None.
+class Plan(NamedTuple):
+    """A micro-batch of one source partition, before the tagger ran. ``texts`` stand in log order, one per post."""
+
+    envelopes: tuple[Envelope, ...]
+    state: EnrichState
+    settings: CoreSettings
+    texts: tuple[str, ...]
+
+
+class Enriched(NamedTuple):
+    """What follows from a micro-batch; ``batches`` holds one per Track partition, in their order.
 
     ``cut`` posts mention more than ``mentions_per_post_max`` entities; the first ones in the text stand.
     """
@@ -47,203 +64,244 @@ class Enriched(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[Document, ...]
     rejects: tuple[Reject, ...]
     batches: tuple[Batch, ...]
-    state: EnrichRow | None
+    state: EnrichState
     cut: int
 
 
-def texts(envelopes: Sequence[Envelope]) -> list[str]:
-    """What the tagger must read, in the order of the log."""
-    return [envelope.record.text for envelope in envelopes if isinstance(envelope.record, Post)]
+class _Naming(NamedTuple):
+    """How spans become mentions at one place in the log."""
+
+    state: EnrichState
+    model_version: str
+    keys: Callable[[str], str]
+    excerpt_chars: int
+    mentions_max: int
 
 
-def partition_of(entity: str, partitions: int) -> int:
-    """The Track partition of an entity; the same for ever."""
-    return int.from_bytes(blake2b(entity.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") % partitions
+class _Gathered:
+    """Output in the making."""
+
+    def __init__(self, partitions: int) -> None:
+        self.documents: list[Document] = []
+        self.rejects: list[Reject] = []
+        self.posts: list[Seen] = []
+        self.sightings: list[list[Sighting]] = [[] for _ in range(partitions)]
+        self.heard: list[Heard] = []
+        self.cut = 0
+
+
+def texts(envelopes: Iterable[Envelope]) -> tuple[str, ...]:
+    """What the tagger is to see: the texts of the posts in log order."""
+    return tuple(envelope.record.text for envelope in envelopes if isinstance(envelope.record, Post))
+
+
+def plan(envelopes: Sequence[Envelope], state: EnrichState, settings: CoreSettings) -> Plan:
+    """Begin a micro-batch. Raises ``ValueError`` unless all envelopes come in order from one source partition."""
+    places = [envelope.position for envelope in envelopes]
+    if len({(place.generation, place.partition) for place in places}) > 1 or places != sorted(places):
+        raise ValueError("a micro-batch holds records of one source partition, in log order")
+    return Plan(tuple(envelopes), state, settings, texts(envelopes))
+
+
+def finish(
+    planned: Plan, spans: Sequence[list[Span] | None], *, model_version: str, partitions: int, t2s: T2s
+) -> Enriched:
+    """Everything that follows from ``planned`` and the tagger's ``spans`` for its texts (None: the tagger failed).
+
+    Pure: the same envelopes and spans give the same values wherever the log is cut into batches.
+    """
+    if len(spans) != len(planned.texts):
+        raise ValueError(f"{len(planned.texts)} texts, but spans for {len(spans)}")
+    gathered = _Gathered(partitions)
+    limits = planned.settings
+    naming = _Naming(planned.state, model_version, _keys(t2s), limits.excerpt_chars, limits.mentions_per_post_max)
+    tagged = iter(spans)
+    for envelope in planned.envelopes:
+        offset, record = envelope.position.offset, envelope.record
+        if isinstance(record, Post):
+            _take_post(gathered, naming, record, offset, next(tagged))
+        elif isinstance(record, Control):
+            naming = naming._replace(state=_take_control(gathered, naming.state, record, offset))
+        elif isinstance(record, Reach):
+            gathered.heard.append(Heard(offset, record))
+        elif isinstance(record, End):
+            left = Reach(source=record.source, through_ms=record.through_ms, state="left")
+            gathered.heard.append(Heard(offset, left))
+        elif isinstance(record, Reject):
+            gathered.rejects.append(record)
+    batches = _batches(planned, gathered, partitions)
+    return Enriched(tuple(gathered.documents), tuple(gathered.rejects), batches, naming.state, gathered.cut)
 
 
 def enrich(
     envelopes: Sequence[Envelope],
     spans: Sequence[list[Span] | None],
-    state: EnrichRow,
+    state: EnrichState,
     *,
     model_version: str,
     partitions: int,
-    t2s: Callable[[str], str],
+    t2s: T2s,
     settings: CoreSettings,
 ) -> Enriched:
-    """Everything that follows from ``envelopes`` of one log partition, in its order, and ``spans`` per post.
-
-    None instead of spans: the tagger fails on that post, which becomes a dead letter with its whole record.
-    """
-    work = _Work(envelopes, state, model_version, partitions, t2s, settings)
-    found = iter(spans)
-    for envelope in envelopes:
-        work.take(envelope, next(found) if isinstance(envelope.record, Post) else None)
-    return work.result()
+    """``plan`` and ``finish`` in one, for a caller that has the spans of ``texts(envelopes)`` already."""
+    planned = plan(envelopes, state, settings)
+    return finish(planned, spans, model_version=model_version, partitions=partitions, t2s=t2s)
 
 
-class _Work:
-    def __init__(
-        self,
-        envelopes: Sequence[Envelope],
-        state: EnrichRow,
-        model_version: str,
-        partitions: int,
-        t2s: Callable[[str], str],
-        settings: CoreSettings,
-    ) -> None:
-        self._first, self._last = envelopes[0].position, envelopes[-1].position
-        self._state = self._before = state
-        self._aliases = Aliases.from_payload(state.aliases) if state.aliases else Aliases()
-        self._model_version = model_version
-        self._t2s = t2s
-        self._settings = settings
-        self._cut = 0
-        self._documents: list[Document] = []
-        self._rejects: list[Reject] = []
-        self._seen: list[Seen] = []
-        self._heard: list[Heard] = []
-        self._sightings: list[list[Sighting]] = [[] for _ in range(partitions)]
+def partition_of(entity: str, partitions: int) -> int:
+    """The Track partition that holds ``entity``."""
+    return hash64(entity) % partitions
 
-    def take(self, envelope: Envelope, spans: list[Span] | None) -> None:
-        record, offset = envelope.record, envelope.position.offset
-        if isinstance(record, Post):
-            if spans is None:
-                self._rejects.append(_failed(record))
-            else:
-                self._post(record, offset, spans)
-        elif isinstance(record, Reject):
-            self._rejects.append(record)
-        elif isinstance(record, Reach):
-            self._heard.append(Heard(offset, record))
-        elif isinstance(record, End):
-            self._heard.append(Heard(offset, Reach(source=record.source, through_ms=record.through_ms, state="left")))
-        elif isinstance(record, Control):
-            self._control(record, offset)
-        else:
-            self._rejects.append(_out_of_place(record))
 
-    def _control(self, control: Control, offset: int) -> None:
-        if control.topic == "aliases":
-            self._aliases = Aliases.from_payload(control.payload)
-            self._state = msgspec.structs.replace(
-                self._state, aliases=control.payload, aliases_version=control.version
-            )
-        self._heard.append(Heard(offset, control))
+@lru_cache(maxsize=8)
+def _keys(t2s: T2s) -> Callable[[str], str]:
+    """``raw_key`` that remembers: the same few names make up most mentions."""
 
-    def _post(self, post: Post, offset: int, spans: list[Span]) -> None:
-        print_ = simhash(post.text)
-        limit = self._settings.mentions_per_post_max
-        self._cut += len(spans) > limit
-        mentions = tuple(self._mention(post, span, print_) for span in spans[:limit])
-        self._documents.append(
-            Document(
-                post=post, mentions=mentions, model_version=self._model_version, model_epoch=self._state.model_epoch
-            )
+    @lru_cache(maxsize=65_536)
+    def key(surface: str) -> str:
+        return raw_key(surface, t2s=t2s)
+
+    return key
+
+
+def _batches(planned: Plan, gathered: _Gathered, partitions: int) -> tuple[Batch, ...]:
+    if not planned.envelopes:
+        return ()
+    first, last = planned.envelopes[0].position, planned.envelopes[-1].position
+    shared = Batch(
+        generation=first.generation,
+        origin=first.partition,
+        first=first.offset,
+        last=last.offset,
+        posts=tuple(gathered.posts),
+        heard=tuple(gathered.heard),
+    )
+    return tuple(
+        msgspec.structs.replace(shared, sightings=tuple(gathered.sightings[number])) for number in range(partitions)
+    )
+
+
+def _take_control(gathered: _Gathered, state: EnrichState, control: Control, offset: int) -> EnrichState:
+    """Obey ``control``; one that nobody can read becomes a reject and changes nothing anywhere."""
+    try:
+        after = _obeyed(state, control)
+    except (AliasError, RuleError, ValueError) as error:
+        gathered.rejects.append(_refused(control, offset, str(error)))
+        return state
+    gathered.heard.append(Heard(offset, control))
+    return after
+
+
+def _refused(control: Control, offset: int, why: str) -> Reject:
+    raw = control.payload.encode(errors="surrogatepass")
+    return Reject(source=f"control:{control.topic}", reason="bad_record", detail=why, raw=raw, place=f"offset {offset}")
+
+
+def _obeyed(state: EnrichState, control: Control) -> EnrichState:
+    if control.topic == "aliases":
+        aliases = Aliases.from_payload(control.payload)
+        return msgspec.structs.replace(state, aliases=msgspec.structs.replace(aliases, version=control.version))
+    if control.topic == "rules":
+        RuleSet.from_payload(control.payload, control.version)
+    if control.topic == "model":
+        return msgspec.structs.replace(state, model_epoch=int(json.loads(control.payload).get("epoch", 0)))
+    return state
+
+
+# --- posts -------------------------------------------------------------------------------------------------------
+
+
+def _take_post(gathered: _Gathered, naming: _Naming, post: Post, offset: int, spans: list[Span] | None) -> None:
+    gathered.posts.append(Seen(offset, post.created_ms, post.source, post.id))
+    if spans is None:
+        gathered.rejects.append(_failed(post))
+        return
+    print64 = simhash(post.text)
+    gathered.cut += len(spans) > naming.mentions_max
+    mentions = tuple(_mention(naming, post, print64, span) for span in spans[: naming.mentions_max])
+    gathered.documents.append(
+        Document(
+            post=post, mentions=mentions, model_version=naming.model_version, model_epoch=naming.state.model_epoch
         )
-        self._seen.append(Seen(offset, post.created_ms, post.source, post.id))
-        best: dict[str, Mention] = {}
-        for mention in mentions:
-            held = best.get(mention.entity)
-            if held is None or mention.confidence > held.confidence:
-                best[mention.entity] = mention
-        for entity, mention in best.items():
-            only_pictures = all(m.provenance == IMAGE for m in mentions if m.entity == entity)
-            sighting = self._sighting(post, offset, mention, only_pictures)
-            self._sightings[partition_of(entity, len(self._sightings))].append(sighting)
-
-    def _mention(self, post: Post, span: Span, print_: int) -> Mention:
-        surface = post.text[span.start : span.end]
-        key = raw_key(surface, t2s=self._t2s)
-        return Mention(
-            post_id=post.id,
-            root_id=post.root_id,
-            author=post.author,
-            author_known=post.author_known,
-            created_ms=post.created_ms,
-            observed_ms=post.observed_ms,
-            type=span.type,
-            surface=surface,
-            raw_key=key,
-            entity=self._aliases.canonical(span.type, key),
-            alias_version=self._aliases.version,
-            start=span.start,
-            end=span.end,
-            confidence=span.confidence,
-            provenance=span.provenance,
-            picture_id=span.picture_id,
-            simhash=print_,
-            via_repost=bool(post.repost_of),
-            model_version=self._model_version,
-        )
-
-    def _sighting(self, post: Post, offset: int, mention: Mention, only_pictures: bool) -> Sighting:
-        engagement = _engagement(post.counts)
-        return Sighting(
-            offset, mention.entity, split_id(mention.entity)[0], mention.surface, post.id, post.root_id, post.author,
-            post.author_known, post.created_ms, post.source, mention.simhash, mention.confidence, engagement,
-            weight(post.counts), bool(post.repost_of), only_pictures,
-            excerpt(post.text, mention.start, mention.end, self._settings.excerpt_chars),
-        )  # fmt: skip
-
-    def result(self) -> Enriched:
-        first, last = self._first, self._last
-        batches = tuple(
-            Batch(
-                generation=first.generation,
-                origin=first.partition,
-                first=first.offset,
-                last=last.offset,
-                posts=tuple(self._seen),
-                sightings=tuple(sightings),
-                heard=tuple(self._heard),
-            )
-            for sightings in self._sightings
-        )
-        return Enriched(
-            documents=tuple(self._documents),
-            rejects=tuple(self._rejects),
-            batches=batches,
-            state=self._state if self._state is not self._before else None,
-            cut=self._cut,
-        )
-
-
-def weight(counts: Counts | None) -> int:
-    """Popularity weight in 1/65536ths, from 1 (nobody reacted) saturating at 2."""
-    if counts is None:
-        return WEIGHT_ONE
-    popularity = math.log(1 + counts.reposts + 0.5 * counts.comments + 0.2 * counts.likes)
-    return WEIGHT_ONE + round(WEIGHT_ONE * min(1.0, popularity / ENGAGEMENT_P99_LOG))
-
-
-def excerpt(text: str, start: int, end: int, chars: int) -> str:
-    """About ``chars`` characters of ``text`` around [start, end), with an ellipsis where it was cut."""
-    before = max(0, min(start - (chars - (end - start)) // 2, len(text) - chars))
-    after = min(len(text), before + chars)
-    shown = " ".join(text[before:after].split())
-    return ("…" if before else "") + shown + ("…" if after < len(text) else "")
-
-
-def _engagement(counts: Counts | None) -> int:
-    return counts.reposts + counts.comments + counts.likes if counts else 0
+    )
+    of_entity: dict[str, list[Mention]] = {}
+    for mention in mentions:
+        of_entity.setdefault(mention.entity, []).append(mention)
+    for entity, found in of_entity.items():
+        target = gathered.sightings[partition_of(entity, len(gathered.sightings))]
+        target.append(_sighting(post, offset, found, naming.excerpt_chars))
 
 
 def _failed(post: Post) -> Reject:
     return Reject(
-        source=post.source,
-        reason="tagger_failed",
-        detail=f"the tagger fails on post {post.id} ({len(post.text)} characters) even alone; report it with its text",
-        raw=codec.encode(post),
-        place=f"post {post.id}",
+        source=post.source, reason="tagger_failed", detail=f"the tagger failed on post {post.id}",
+        raw=codec.encode(post), place=post.id, observed_ms=post.observed_ms,
+    )  # fmt: skip
+
+
+def _mention(naming: _Naming, post: Post, print64: int, span: Span) -> Mention:
+    surface = post.text[span.start : span.end]
+    key = naming.keys(surface)
+    aliases = naming.state.aliases
+    return Mention(
+        post_id=post.id,
+        root_id=post.root_id,
+        author=post.author,
+        created_ms=post.created_ms,
         observed_ms=post.observed_ms,
+        type=span.type,
+        surface=surface,
+        raw_key=key,
+        entity=aliases.canonical(span.type, key),
+        start=span.start,
+        end=span.end,
+        confidence=round(span.confidence, 6),
+        simhash=print64,
+        model_version=naming.model_version,
+        alias_version=aliases.version,
+        author_known=post.author_known,
+        provenance=span.provenance,
+        picture_id=span.picture_id,
+        via_repost=bool(post.repost_of),
     )
 
 
-def _out_of_place(record: Record) -> Reject:
-    return Reject(
-        source="log",
-        reason="bad_record",
-        detail=f"a {type(record).__name__} does not belong into the log of posts",
-        raw=codec.encode(record),
+def _sighting(post: Post, offset: int, mentions: Sequence[Mention], excerpt_chars: int) -> Sighting:
+    first = mentions[0]
+    counts = post.counts or _NO_COUNTS
+    return Sighting(
+        offset=offset,
+        entity=first.entity,
+        type=split_id(first.entity)[0],
+        surface=first.surface,
+        post_id=post.id,
+        root_id=post.root_id,
+        author=post.author,
+        author_known=post.author_known,
+        created_ms=post.created_ms,
+        source=post.source,
+        simhash=first.simhash,
+        confidence=max(mention.confidence for mention in mentions),
+        engagement=counts.reposts + counts.comments + counts.likes,
+        weight=popularity_weight(counts),
+        via_repost=first.via_repost,
+        image_only=all(mention.provenance == IMAGE for mention in mentions),
+        excerpt=excerpt(post.text, first.start, first.end, excerpt_chars),
     )
+
+
+def popularity_weight(counts: Counts) -> int:
+    """1 to 2 in 1/65536ths, by ln(1 + reposts + comments/2 + likes/5), saturating."""
+    shown = max(counts.reposts, 0) + 0.5 * max(counts.comments, 0) + 0.2 * max(counts.likes, 0)
+    return WEIGHT_UNIT + round(WEIGHT_UNIT * min(math.log1p(shown) / _POPULARITY_FULL, 1.0))
+
+
+def excerpt(text: str, start: int, end: int, chars_max: int) -> str:
+    """At most ``chars_max`` characters of ``text`` around [start, end), on one line, with … where it was cut."""
+    if len(text) <= chars_max:
+        return " ".join(text.split())
+    room = max(chars_max - 2 - (end - start), 0)
+    low = max(min(start - room // 2, len(text) - (chars_max - 2)), 0)
+    high = min(low + chars_max - 2, len(text))
+    body = " ".join(text[low:high].split())
+    return f"{'…' if low else ''}{body}{'…' if high < len(text) else ''}"

@@ -1,142 +1,147 @@
-"""Judge: with the reports of all Track partitions for a bin, decide what is an alert. Pure."""
+"""Judge: the reports of all Track partitions → what needs the whole picture → flips.
+
+A bin is judged once every partition has reported it, or a later one. Flips are delivered before ``writes`` are
+applied, in their order: incidents, the header, then the reports that have served.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, NamedTuple
 
-import msgspec
-
-from stream.contract.records import BinReport, Control, EntityReport, Flip
-from stream.core import alerts, rules
-from stream.core.rows import HEADER, IncidentRow, JudgeHeader, PendingRow, Row, posts_key
-from stream.core.rules import DAY_MS, Rule
+from stream.contract.records import BinReport, EntityReport, Flip
+from stream.core import alerts
+from stream.core.alerts import Incident, Moment
+from stream.core.rows import HEADER, JudgeHeader, WaitingReport, incident_key, report_key
+from stream.core.rules import Rule, RuleSet
 from stream.core.settings import CoreSettings
+from stream.core.volume import DAY_MS
 
-TEST_DAYS_KEPT: Final = 8
+TEST_DAYS = 7
+"""The threshold of a budget follows the tests of so many days."""
+
+JudgeRow = JudgeHeader | WaitingReport | Incident
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """Alerts, and the rows to write after they are delivered."""
+class Judged(NamedTuple):
+    """What follows from a report. ``writes``: key → row, or None to delete; to be applied in order, after delivery."""
 
     flips: tuple[Flip, ...]
-    writes: dict[str, Row]
+    writes: dict[str, JudgeRow | None]
 
 
-def judge(
-    states: Mapping[str, Row], message: BinReport | Control, *, partitions: int, settings: CoreSettings
-) -> Judged:
-    """Take in one partition's report of a bin, or a control record.
-
-    Bins are judged in their order, each when all partitions reported it; a bin that was judged before changes nothing.
-    New rules take effect for the bins that are judged from here on; an older version changes nothing.
-    """
-    work = _Work(states, partitions, settings)
-    if isinstance(message, Control):
-        work.control(message)
-    else:
-        work.take(message)
-    return work.result()
-
-
-def _header(states: Mapping[str, Row]) -> JudgeHeader:
-    held = states.get(HEADER)
-    header = msgspec.structs.replace(held) if isinstance(held, JudgeHeader) else JudgeHeader()
-    header.pending, header.firing, header.tests = list(header.pending), list(header.firing), dict(header.tests)
-    return header
+def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, settings: CoreSettings) -> Judged:
+    """Take one partition's ``report``. ``states`` is only read. Repeated reports change nothing."""
+    before: JudgeHeader = states.get(HEADER) or JudgeHeader()
+    header = JudgeHeader(
+        dict(before.progress), list(before.waiting), before.rules, before.rules_version,
+        dict(before.tests), before.since_ms, list(before.active),
+    )  # fmt: skip
+    end_ms = report.bin_ms + report.width_ms
+    if end_ms <= header.progress.get(report.partition, -1):
+        return Judged((), {HEADER: header})
+    header.progress[report.partition] = end_ms
+    work = _Bench(states, header, report, partitions, settings)
+    return work.judged()
 
 
-class _Work:
-    def __init__(self, states: Mapping[str, Row], partitions: int, settings: CoreSettings) -> None:
+class _Bench:
+    """One report being judged."""
+
+    def __init__(
+        self, states: Mapping[str, Any], header: JudgeHeader, report: BinReport, partitions: int, settings: CoreSettings
+    ) -> None:
         self._states = states
+        self._header = header
+        self._report = report
         self._partitions = partitions
         self._settings = settings
-        self._header = _header(states)
-        self._writes: dict[str, Row] = {HEADER: self._header}
+        self._incidents: dict[str, Incident | None] = {}
+        self._served: list[str] = []
         self._flips: list[Flip] = []
-        self._rules = rules.from_payload(self._header.rules).rules
 
-    def control(self, record: Control) -> None:
-        if record.topic == "rules" and record.version > self._header.rules_version:
-            self._header.rules, self._header.rules_version = record.payload, record.version
+    def judged(self) -> Judged:
+        """Decide every bin that all partitions have passed; keep the report where some have not."""
+        header, report = self._header, self._report
+        if report.bin_ms not in header.waiting:
+            header.waiting = sorted([*header.waiting, report.bin_ms])
+        passed_ms = min(header.progress.values()) if len(header.progress) >= self._partitions else -1
+        while header.waiting and header.waiting[0] + report.width_ms <= passed_ms:
+            self._decide(header.waiting.pop(0))
+        writes: dict[str, JudgeRow | None] = dict(self._incidents)
+        if report.bin_ms in header.waiting:
+            writes[report_key(report.bin_ms, report.partition)] = WaitingReport(report)
+        writes[HEADER] = header
+        for key in self._served:
+            writes[key] = None
+        return Judged(tuple(self._flips), writes)
 
-    def take(self, report: BinReport) -> None:
-        header = self._header
-        if report.bin_ms <= header.judged_ms:
-            return
-        row = self._pending(report.bin_ms)
-        row.reports[report.partition] = report
-        if report.bin_ms not in header.pending:
-            header.pending.append(report.bin_ms)
-        for bin_ms in sorted(header.pending):
-            held = self._pending(bin_ms)
-            if len(held.reports) < self._partitions:
-                return
-            self._judge_bin([held.reports[number] for number in sorted(held.reports)])
-            header.pending.remove(bin_ms)
-            header.judged_ms = bin_ms
-            self._writes[posts_key(bin_ms)] = PendingRow()
-
-    def _pending(self, bin_ms: int) -> PendingRow:
-        key = posts_key(bin_ms)
-        held = self._writes.get(key, self._states.get(key))
-        row = PendingRow(dict(held.reports)) if isinstance(held, PendingRow) else PendingRow()
-        self._writes[key] = row
-        return row
-
-    def _judge_bin(self, reports: list[BinReport]) -> None:
-        end_ms = reports[0].bin_ms + reports[0].width_ms
-        tests = sum(report.tests for report in reports)
-        per_day = self._tests_per_day(end_ms, tests)
-        entities = sorted((entity for report in reports for entity in report.entities), key=lambda found: found.entity)
-        for rule in self._rules:
-            self._resolve(rule, end_ms)
-            now = alerts.Moment(
-                end_ms=end_ms,
-                rule_version=self._header.rules_version,
-                threshold=alerts.threshold(rule, per_day * len(rule.windows)),
-                tests=tests,
-                total_posts=reports[0].total_posts,
-                warm_up_windows=self._settings.warm_up_windows,
-            )
-            for report in entities:
-                if rule.match.allows(report.entity, report.type):
-                    self._judge_entity(rule, report, now)
-
-    def _judge_entity(self, rule: Rule, report: EntityReport, now: alerts.Moment) -> None:
-        key = f"{rule.id}|{report.entity}"
-        held = self._incident(key)
-        if held is None and alerts.chosen_window(rule, report, now) is None:
-            return
-        row = held or IncidentRow(report.entity, report.type, report.surface)
-        flips = alerts.judged(rule, row, report, now)
-        self._writes[key] = row
-        self._flips += flips
-        if row.incident_id and key not in self._header.firing:
-            self._header.firing.append(key)
-
-    def _incident(self, key: str) -> IncidentRow | None:
-        held = self._writes.get(key, self._states.get(key))
-        return msgspec.structs.replace(held) if isinstance(held, IncidentRow) else None
-
-    def _resolve(self, rule: Rule, end_ms: int) -> None:
-        """End what was over before this bin: its own reports must not hold up what ended earlier."""
-        for key in sorted(self._header.firing):
-            row = self._incident(key)
-            if row is None or not key.startswith(f"{rule.id}|"):
+    def _reports(self, bin_ms: int) -> list[BinReport]:
+        found = []
+        for partition in range(self._partitions):
+            if (bin_ms, partition) == (self._report.bin_ms, self._report.partition):
+                found.append(self._report)
                 continue
-            if alerts.resolve_due_ms(rule, row) < end_ms:
-                self._flips.append(alerts.resolve(rule, row, self._header.rules_version))
-                self._header.firing.remove(key)
-                self._writes[key] = row
+            key = report_key(bin_ms, partition)
+            waiting = self._states.get(key)
+            if waiting is not None:
+                found.append(waiting.report)
+                self._served.append(key)
+        return found
 
-    def _tests_per_day(self, end_ms: int, tests: int) -> float:
-        """Mean over the finished days on record; before there is one, what this day brought so far."""
-        counts, day = self._header.tests, end_ms // DAY_MS
-        counts[day] = counts.get(day, 0) + tests
-        self._header.tests = counts = {held: count for held, count in counts.items() if held > day - TEST_DAYS_KEPT}
-        finished = [count for held, count in counts.items() if held < day]
-        return sum(finished) / (day - min(counts)) if finished else float(counts[day])
+    def _decide(self, bin_ms: int) -> None:
+        reports = self._reports(bin_ms)
+        header = self._header
+        for control in sorted((one for report in reports for one in report.controls), key=lambda one: one.version):
+            header.rules, header.rules_version = control.payload, control.version
+        moment = self._moment(bin_ms, reports)
+        rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
+        entities = {entity.entity: entity for report in reports for entity in report.entities}
+        active = set(header.active)
+        for rule in rules.rules:
+            for entity in sorted({*entities, *_of_rule(active, rule)}):
+                self._advance(rule, entity, entities.get(entity), moment, active)
+        known = tuple(incident_key(rule.id, "") for rule in rules.rules)
+        self._retire({key for key in active if not key.startswith(known)}, active)
+        header.active = sorted(active)
 
-    def result(self) -> Judged:
-        return Judged(flips=tuple(self._flips), writes=self._writes)
+    def _moment(self, bin_ms: int, reports: list[BinReport]) -> Moment:
+        """Count the tests of this bin in, and give the rate of the last days."""
+        header = self._header
+        end_ms = bin_ms + self._report.width_ms
+        tests = sum(report.tests for report in reports)
+        if not header.since_ms:
+            header.since_ms = bin_ms
+        today = bin_ms // DAY_MS
+        header.tests[today] = header.tests.get(today, 0) + tests
+        header.tests = {day: count for day, count in header.tests.items() if day > today - TEST_DAYS}
+        first_ms = max(header.since_ms, (today - TEST_DAYS + 1) * DAY_MS)
+        days = max((end_ms - first_ms) / DAY_MS, 1.0)
+        return Moment(bin_ms, end_ms, tests, sum(header.tests.values()) / days, max(r.total_posts for r in reports))
+
+    def _advance(
+        self, rule: Rule, entity: str, report: EntityReport | None, moment: Moment, active: set[str]
+    ) -> None:
+        key = incident_key(rule.id, entity)
+        matched = report is not None and rule.matches(entity)
+        seen = alerts.reading(rule, report, moment, self._settings) if report is not None and matched else None
+        if key not in active and (seen is None or not seen.holds):
+            return
+        before: Incident | None = self._incidents[key] if key in self._incidents else self._states.get(key)
+        after, told = alerts.step(before, rule, seen, moment, self._settings)
+        self._incidents[key] = after
+        (active.discard if after is None else active.add)(key)
+        if told and after is not None:
+            version = self._header.rules_version
+            self._flips.append(alerts.flip(after, told, rule, version, entity, seen, moment))
+
+    def _retire(self, keys: set[str], active: set[str]) -> None:
+        """Incidents of rules that are gone end without a word."""
+        for key in keys:
+            self._incidents[key] = None
+            active.discard(key)
+
+
+def _of_rule(active: set[str], rule: Rule) -> list[str]:
+    prefix = incident_key(rule.id, "")
+    return [key.removeprefix(prefix) for key in active if key.startswith(prefix)]

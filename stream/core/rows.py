@@ -1,6 +1,8 @@
-"""The state of Track and Judge: rows of a mapping, each rewritten as a whole. MessagePack arrays, tagged.
+"""What the stages remember between batches: rows of a mapping, and their stored form.
 
-Every row that counts carries a fence: the last log offset it has taken in, per ``generation/origin``.
+Rows that stand in a mapping are never changed; a stage works on copies and hands these back as writes. Every row
+that counts something carries the fences of what it has counted, because the rows of one batch may be stored only in
+part when a process is killed. Keys of rows that are no entities begin with NUL.
 """
 
 from __future__ import annotations
@@ -9,109 +11,138 @@ from typing import Final
 
 import msgspec
 
-from stream.contract.records import BinReport
-from stream.core.trends import Baseline, Bin
-from stream.core.windows import SourceReach
+from stream.contract.records import BinReport, Control
+from stream.core.entities import Aliases
+from stream.core.windows import Watermark
 
 HEADER: Final = "\x00header"
-ORIGINS_MAX: Final = 1024
-"""Partitions of the log of posts."""
+STREAM: Final = "\x00stream"
+_HISTORY: Final = "\x00history/"
+_BIN: Final = "\x00bin/"
+_REPORT: Final = "\x00report/"
+_INCIDENT: Final = "\x00incident/"
 
 
-def posts_key(bin_ms: int) -> str:
-    """Key of the row of an open or recently closed bin."""
-    return f"\x00bin/{bin_ms}"
+def history_key(entity: str) -> str:
+    """Key of the closed bins and baselines of ``entity``; its open bins stand under the entity id itself."""
+    return _HISTORY + entity
 
 
-def place(origin: int, offset: int) -> int:
-    """A log place in one number, so that a replay of a post is told from a second post of the same id."""
-    return offset * ORIGINS_MAX + origin
+def bin_key(bin_ms: int) -> str:
+    """Key of what all entities of one bin share."""
+    return f"{_BIN}{bin_ms}"
 
 
-class TrackHeader(msgspec.Struct, array_like=True, tag_field="row", tag="th"):
-    """One Track partition. ``hours`` counts posts by hour for seasons; ``kept`` lists bins with a row of posts."""
-
-    fence: dict[str, int] = msgspec.field(default_factory=dict)
-    reaches: dict[str, SourceReach] = msgspec.field(default_factory=dict)
-    watermark_ms: int = 0
-    first_ms: int = -1
-    open: list[int] = msgspec.field(default_factory=list)
-    kept: list[int] = msgspec.field(default_factory=list)
-    windows: list[int] = msgspec.field(default_factory=list)
-    hours: dict[int, int] = msgspec.field(default_factory=dict)
+def report_key(bin_ms: int, partition: int) -> str:
+    """Key of a report that waits for those of the other partitions."""
+    return f"{_REPORT}{bin_ms}/{partition}"
 
 
-class PostsRow(msgspec.Struct, array_like=True, tag_field="row", tag="tp"):
-    """The posts of one bin, hash → where it was first seen (``place``), and the entities they mention."""
-
-    posts: dict[int, int] = msgspec.field(default_factory=dict)
-    entities: list[str] = msgspec.field(default_factory=list)
+def incident_key(rule_id: str, entity: str) -> str:
+    """Key of the state of ``rule_id`` on ``entity``."""
+    return f"{_INCIDENT}{rule_id}\x00{entity}"
 
 
-class EntityRow(msgspec.Struct, array_like=True, tag_field="row", tag="te"):
-    """One entity: its recent bins and its baseline per window length."""
+class EnrichState(msgspec.Struct, frozen=True, array_like=True, tag="enrich"):
+    """Content of the Control records that Enrich obeys. ``model_epoch`` orders documents of re-tagged posts."""
 
-    type: str
-    surface: str
-    first_seen_ms: int
-    authors_known: bool
-    fence: dict[str, int] = msgspec.field(default_factory=dict)
-    bins: dict[int, Bin] = msgspec.field(default_factory=dict)
-    baselines: dict[int, Baseline] = msgspec.field(default_factory=dict)
-
-
-class JudgeHeader(msgspec.Struct, array_like=True, tag_field="row", tag="jh"):
-    """The one Judge: rules in force, incidents that fire, tests by day, and the last bin that was judged."""
-
-    rules: str = ""
-    rules_version: int = 0
-    judged_ms: int = -1
-    pending: list[int] = msgspec.field(default_factory=list)
-    firing: list[str] = msgspec.field(default_factory=list)
-    tests: dict[int, int] = msgspec.field(default_factory=dict)
-
-
-class PendingRow(msgspec.Struct, array_like=True, tag_field="row", tag="jp"):
-    """Reports of a bin that waits for the other partitions."""
-
-    reports: dict[int, BinReport] = msgspec.field(default_factory=dict)
-
-
-class IncidentRow(msgspec.Struct, array_like=True, tag_field="row", tag="ji"):
-    """One rule on one entity. ``incident_id`` is empty while nothing fires; ``fired_ms`` stays for the cooldown."""
-
-    entity: str
-    type: str
-    surface: str
-    incident_id: str = ""
-    sequence: int = 0
-    first_ms: int = 0
-    fired_ms: int = -1
-    last_above_ms: int = 0
-    pending_ms: int = -1
-    told_score: int = 0
-    level: int = 0
-
-
-class EnrichRow(msgspec.Struct, array_like=True, tag_field="row", tag="en"):
-    """Aliases in force, as the payload of the Control record that brought them."""
-
-    aliases: str = ""
-    aliases_version: int = 0
+    aliases: Aliases = Aliases()
     model_epoch: int = 0
 
 
-Row = TrackHeader | PostsRow | EntityRow | JudgeHeader | PendingRow | IncidentRow | EnrichRow
-
-_encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final[msgspec.msgpack.Decoder[Row]] = msgspec.msgpack.Decoder(Row)
+# --- Track -------------------------------------------------------------------------------------------------------
 
 
-def encode_row(row: Row) -> bytes:
-    """The stored form of ``row``."""
-    return _encoder.encode(row)
+class Clue(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A piece of evidence as it is kept; see ``records.Evidence``."""
+
+    weight: int
+    post_id: str
+    author: str
+    created_ms: int
+    source: str
+    surface: str
+    excerpt: str
+    via_repost: bool
+    image_only: bool
+    simhash: int
 
 
-def decode_row(data: bytes) -> Row:
-    """The row behind ``data``. Raises ``msgspec.ValidationError`` for another program's state."""
-    return _decoder.decode(data)
+class OpenBin(msgspec.Struct, array_like=True, gc=False):
+    """Sums over one entity's sightings in a bin that is still open. Every field is commutative.
+
+    ``authors``: author hash → posts; ``weight`` in 1/65536ths; ``clues`` the best by (−weight, post id).
+    """
+
+    mentions: int = 0
+    weight: int = 0
+    engagement: int = 0
+    image_only: int = 0
+    reposts: int = 0
+    unknown: int = 0
+    first_ms: int = 0
+    authors: dict[int, int] = msgspec.field(default_factory=dict)
+    clues: list[Clue] = msgspec.field(default_factory=list)
+
+
+class OpenRow(msgspec.Struct, array_like=True, tag="open", gc=False):
+    """One entity's open bins (bin start → sums); ``fences``: log → last offset counted."""
+
+    fences: dict[int, int] = msgspec.field(default_factory=dict)
+    bins: dict[int, OpenBin] = msgspec.field(default_factory=dict)
+
+
+class BinRow(msgspec.Struct, array_like=True, tag="bin", gc=False):
+    """What a partition remembers of one bin until the late horizon has passed.
+
+    ``posts``: hashes of all posts; ``pairs``: of (entity, post) counted here; ``keys``: entities with sightings.
+    """
+
+    posts: set[int] = msgspec.field(default_factory=set)
+    pairs: set[int] = msgspec.field(default_factory=set)
+    keys: dict[str, bool] = msgspec.field(default_factory=dict)
+
+
+class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
+    """One partition's place and time. ``open``/``closed``: starts of the bins that have rows, sorted.
+
+    ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
+    """
+
+    fences: dict[int, int] = msgspec.field(default_factory=dict)
+    watermark: Watermark = Watermark()
+    open: list[int] = msgspec.field(default_factory=list)
+    closed: list[int] = msgspec.field(default_factory=list)
+    rules: str = ""
+    rules_version: int = 0
+    told: list[Control] = msgspec.field(default_factory=list)
+
+    @property
+    def closed_ms(self) -> int:
+        """All bins that end at or before this time are closed."""
+        return self.watermark.time_ms
+
+
+# --- Judge -------------------------------------------------------------------------------------------------------
+
+
+class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
+    """``progress``: partition → end of its last reported bin; ``waiting``: bins with reports that wait.
+
+    ``tests``: day number → tests made; ``since_ms``: first bin; ``active``: keys of incidents that may change by
+    time alone.
+    """
+
+    progress: dict[int, int] = msgspec.field(default_factory=dict)
+    waiting: list[int] = msgspec.field(default_factory=list)
+    rules: str = ""
+    rules_version: int = 0
+    tests: dict[int, int] = msgspec.field(default_factory=dict)
+    since_ms: int = 0
+    active: list[str] = msgspec.field(default_factory=list)
+
+
+class WaitingReport(msgspec.Struct, array_like=True, tag="report"):
+    """A report that waits for the other partitions."""
+
+    report: BinReport

@@ -1,134 +1,159 @@
-"""Rules: what raises an alert. Read from the JSON text of a Control record, written by ``deploy.rulefile``. Pure."""
+"""Rules as data, and which entities they speak about. Files become payloads in ``deploy.rulefile``."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
-SEVERITIES: Final = ("info", "warning", "critical")
-MINUTE_MS: Final = 60_000
-HOUR_MS: Final = 60 * MINUTE_MS
-DAY_MS: Final = 24 * HOUR_MS
-WINDOWS_MAX: Final = 8
-"""Different window lengths over all rules; each costs a baseline per entity."""
+from stream.core.entities import split_id
+
+BURST: Final = "burst"
+THRESHOLD: Final = "threshold"
+NEW_ENTITY: Final = "new_entity"
+Kind = Literal["burst", "threshold", "new_entity"]
+RULES_MAX: Final = 100
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of the parts of a rule: a field that it does not know is an error."""
+class RuleError(ValueError):
+    """A rules payload that cannot be used."""
 
 
-class Match(Part, frozen=True, kw_only=True):
-    """Which entities a rule looks at: all that every given condition allows."""
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of what rules are made of."""
 
-    type: list[str] = []
-    entity: list[str] = []
+
+class Match(_Part, frozen=True, kw_only=True):
+    """Which entities a rule is about: all by default. ``entity`` and ``exclude`` name ids (``PER/张三``) or bare keys.
+
+    ``entity_re`` is searched in the key.
+    """
+
+    type: tuple[str, ...] = ()
+    entity: tuple[str, ...] = ()
     entity_re: str = ""
-    exclude: list[str] = []
-
-    def allows(self, entity: str, type_: str) -> bool:
-        """Whether the rule looks at ``entity``."""
-        return (
-            (not self.type or type_ in self.type)
-            and (not self.entity or entity in self.entity)
-            and entity not in self.exclude
-            and (not self.entity_re or re.search(self.entity_re, entity) is not None)
-        )
+    exclude: tuple[str, ...] = ()
 
 
-class Significance(Part, frozen=True, kw_only=True):
-    """When a count is unusual enough. ``alerts_per_day`` sets the score that is asked for; ``min_score`` is its floor.
+class Significance(_Part, frozen=True, kw_only=True):
+    """When a count is remarkable.
 
-    ``min_count`` is on the tested count, ``min_lift`` on observed ÷ expected.
+    ``alerts_per_day`` is the budget of false alerts that a burst rule may spend over all entities together; the
+    threshold follows from how many tests are made. ``min_count`` mentions, ``min_authors`` effective authors and
+    ``min_lift`` over the expectation are asked for besides.
     """
 
     mode: Literal["budget"] = "budget"
     alerts_per_day: float = 5.0
-    min_score: float = 3.0
     min_count: int = 5
     min_authors: int = 3
     min_lift: float = 2.0
 
 
-class Resolve(Part, frozen=True, kw_only=True):
-    """Hysteresis: an incident is over when the score stayed under ``below`` × the threshold for ``for_ms``."""
+class Resolve(_Part, frozen=True, kw_only=True):
+    """An incident ends when its score stays under ``below`` × threshold for ``for_s`` of event time."""
 
     below: float = 0.5
-    of: Literal["threshold"] = "threshold"
-    for_ms: int = HOUR_MS
+    for_s: float = 3600.0
 
 
-class Escalate(Part, frozen=True, kw_only=True):
-    """A firing incident is told again, one severity up, when its score grows by this factor."""
+class Escalate(_Part, frozen=True, kw_only=True):
+    """Tell again when the score is ``if_score_x`` times the one last told, one severity further each time."""
 
     if_score_x: float = 1.5
-    severities: tuple[Literal["info", "warning", "critical"], ...] = SEVERITIES
+    severities: tuple[str, ...] = ("info", "warning", "critical")
 
 
-class Rule(Part, frozen=True, kw_only=True):
-    """One rule. ``above`` is the count of a ``threshold`` rule; ``cooldown_ms`` the refractory period after a fire."""
+class Rule(_Part, frozen=True, kw_only=True):
+    """One rule. ``windows_s`` are tried side by side; ``for_s`` the condition must hold before it fires.
+
+    ``burst`` compares counts with the entity's own past; ``threshold`` fires at ``above`` distinct authors or
+    mentions (``metric``) in a window; ``new_entity`` when a name first seen within the window is mentioned enough.
+    """
 
     id: str
-    kind: Literal["burst", "threshold", "new_entity"]
+    kind: Kind
+    windows_s: tuple[float, ...] = (300, 3600, 21_600)
     match: Match = Match()
-    metric: Literal["authors", "mentions"] = "authors"
-    windows: tuple[int, ...] = (HOUR_MS,)
     significance: Significance = Significance()
+    metric: Literal["authors", "mentions"] = "authors"
     above: int = 0
-    for_ms: int = 0
+    for_s: float = 0.0
+    cooldown_s: float = 86_400.0
     resolve: Resolve = Resolve()
-    cooldown_ms: int = DAY_MS
     escalate: Escalate | None = None
-    severity: Literal["info", "warning", "critical"] = "info"
-    labels: dict[str, str] = {}
+    severity: str = "warning"
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def matches(self, entity: str) -> bool:
+        """Whether the rule is about ``entity``."""
+        wanted = self.match
+        kind, key = split_id(entity)
+        if wanted.type and kind not in wanted.type:
+            return False
+        if entity in wanted.exclude or key in wanted.exclude:
+            return False
+        if wanted.entity and entity not in wanted.entity and key not in wanted.entity:
+            return False
+        return not wanted.entity_re or _compiled(wanted.entity_re).search(key) is not None
+
+    def severity_at(self, step: int) -> str:
+        """Severity of the first telling (0) and of each escalation after it."""
+        if self.escalate is None or not self.escalate.severities:
+            return self.severity
+        return self.escalate.severities[min(step, len(self.escalate.severities) - 1)]
+
+    @property
+    def steps_max(self) -> int:
+        """How often an incident may escalate."""
+        return len(self.escalate.severities) - 1 if self.escalate else 0
 
 
-class RuleSet(Part, frozen=True, kw_only=True):
-    """All rules of a file."""
+class RuleSet(_Part, frozen=True, kw_only=True):
+    """All rules in force. Mentions with a confidence under ``min_confidence`` are not counted at all.
 
-    version: Literal[1] = 1
-    rules: list[Rule] = []
+    ``version`` is that of the Control record which brought them.
+    """
 
-    def windows(self) -> list[int]:
-        """Window lengths that the rules need, in milliseconds, ascending."""
-        return sorted({window for rule in self.rules for window in rule.windows})
+    rules: tuple[Rule, ...] = ()
+    min_confidence: float = 0.0
+    version: int = 0
 
+    @classmethod
+    def from_payload(cls, payload: str, version: int = 0) -> RuleSet:
+        """The rules behind a Control's payload. Raises ``RuleError``."""
+        return _decoded(payload, version)
 
-def from_payload(payload: str) -> RuleSet:
-    """The rules of a Control record. Raises ``msgspec.ValidationError`` for a payload that ``deploy`` never wrote."""
-    return msgspec.json.decode(payload, type=RuleSet) if payload else RuleSet()
-
-
-def problems(rules: RuleSet) -> list[tuple[str, str]]:
-    """(path, what is wrong) for what types alone cannot tell."""
-    found: list[tuple[str, str]] = []
-    names: set[str] = set()
-    for number, rule in enumerate(rules.rules):
-        at = f"$.rules[{number}]"
-        found += [(f"{at}.{field}", text) for field, text in _of_rule(rule)]
-        if rule.id in names:
-            found.append((f"{at}.id", f"{rule.id!r} is there twice; every rule needs an id of its own"))
-        names.add(rule.id)
-    if len(rules.windows()) > WINDOWS_MAX:
-        found.append(("$.rules", f"{len(rules.windows())} different windows; at most {WINDOWS_MAX}"))
-    return found
+    def to_payload(self) -> str:
+        """The payload of the Control record that puts these rules in force; equal rules give equal text."""
+        plain = msgspec.structs.replace(self, version=0)
+        return msgspec.json.encode(plain, order="deterministic").decode()
 
 
-def _of_rule(rule: Rule) -> list[tuple[str, str]]:
-    limits = [
-        ("id", bool(rule.id.strip()), "must not be empty"),
-        ("windows", bool(rule.windows), "needs at least one, e.g. [1h]"),
-        ("significance.alerts_per_day", rule.significance.alerts_per_day > 0, "must be above 0"),
-        ("significance.min_count", rule.significance.min_count >= 1, "must be at least 1"),
-        ("above", rule.kind != "threshold" or rule.above >= 1, "a threshold rule needs a count, e.g. above: 100"),
-        ("above", rule.kind == "threshold" or rule.above == 0, f"belongs to kind threshold, not {rule.kind}"),
-        ("escalate.if_score_x", rule.escalate is None or rule.escalate.if_score_x > 1, "must be above 1"),
-        ("resolve.below", 0 < rule.resolve.below <= 1, "must be above 0 and at most 1"),
-    ]
-    found = [(field, text) for field, ok, text in limits if not ok]
+@lru_cache(maxsize=64)
+def _decoded(payload: str, version: int) -> RuleSet:
     try:
-        re.compile(rule.match.entity_re)
-    except re.error as error:
-        found.append(("match.entity_re", f"is no regular expression: {error}"))
-    return found
+        found = msgspec.json.decode(payload, type=RuleSet)
+        for rule in found.rules:
+            _check(rule)
+    except (msgspec.DecodeError, re.error) as error:
+        raise RuleError(f"no rules payload: {error}") from error
+    ids = [rule.id for rule in found.rules]
+    if len(set(ids)) < len(ids) or len(ids) > RULES_MAX:
+        raise RuleError(f"rule ids must differ, and there may be {RULES_MAX} rules at most")
+    return msgspec.structs.replace(found, version=version)
+
+
+def _check(rule: Rule) -> None:
+    _compiled(rule.match.entity_re)
+    if not rule.id or "\x00" in rule.id or not rule.windows_s or min(rule.windows_s) <= 0:
+        raise RuleError(f"rule {rule.id!r} needs an id and positive windows")
+    if rule.significance.alerts_per_day <= 0:
+        raise RuleError(f"rule {rule.id!r}: alerts_per_day must be positive")
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)

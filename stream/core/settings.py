@@ -1,4 +1,4 @@
-"""Settings of the core."""
+"""Settings of the core: one frozen value that travels beside the state."""
 
 from __future__ import annotations
 
@@ -6,24 +6,44 @@ import msgspec
 
 
 class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Numbers that decide what is found; changing one starts a new history of alerts.
+    """Limits and time constants of Track and Judge. Changing ``bin_s`` needs a new store.
 
-    ``bin_s`` is the width of an event-time bin. A sighting that comes after its bin was closed is a correction within
-    ``late_horizon_s`` and dropped beyond. No rule fires before the stream covers ``warm_up_windows`` of its window.
-    Baselines forget by half in ``half_life_s``. ``authors_per_bin_max`` bounds what is kept of one entity's bin, and
-    ``mentions_per_post_max`` what one post may mention.
+    - ``bin_s``: width of an event-time bin.
+    - ``late_horizon_s``: how far behind the watermark a post still corrects its bin; duplicates are known that long.
+    - ``lateness_s``: slack by which the watermark stays behind the reaches of the sources.
+    - ``windows_s``: windows that are scored while no rules are in force.
+    - ``utc_offset_s``: local time of the hour-of-week profile (Asia/Shanghai has no summer time).
+    - ``half_life_s``: half-life of the baselines, at least four of the window concerned.
+    - ``warmup_s``: event time that a stream must have run, and at least two windows, before a window is judged.
+    - ``dispersion``: pooled negative-binomial dispersion, to which each entity's own is shrunk.
+    - ``authors_per_bin_max``: authors remembered per entity and closed bin; more are estimated from these.
+    - ``evidence_per_bin_max``, ``evidence_per_alert_max``: posts kept as evidence.
+    - ``excerpt_chars``: length of a piece of evidence.
+    - ``entities_per_report_max``: reports of a bin name at most this many entities, the best ones.
+    - ``mentions_per_post_max``: mentions kept of one post, the first ones.
     """
 
     bin_s: int = 300
     late_horizon_s: int = 86_400
-    warm_up_windows: int = 4
-    half_life_s: int = 7 * 86_400
-    authors_per_bin_max: int = 4096
+    lateness_s: int = 0
+    windows_s: tuple[int, ...] = (300, 3600, 21_600)
+    utc_offset_s: int = 28_800
+    half_life_s: int = 604_800
+    warmup_s: int = 86_400
+    dispersion: float = 0.3
+    authors_per_bin_max: int = 128
     evidence_per_bin_max: int = 3
+    evidence_per_alert_max: int = 5
     excerpt_chars: int = 80
+    entities_per_report_max: int = 500
     mentions_per_post_max: int = 500
 
     @property
     def bin_ms(self) -> int:
         """Width of a bin in milliseconds."""
         return self.bin_s * 1000
+
+    @property
+    def late_horizon_ms(self) -> int:
+        """``late_horizon_s`` in milliseconds."""
+        return self.late_horizon_s * 1000

@@ -1,13 +1,16 @@
-"""Track: count each entity in event time, close bins on the watermark, test what moved. Pure.
+"""Track: one partition of the entities. Batches → trend points, reports of closed bins, and rows to write.
 
-``track`` returns the facts and the rows to write; the runtime delivers the facts first and writes the rows then.
+What a batch does depends only on the log's records up to its end, never on where the log was cut: sightings, reaches
+and controls act in the order of their offsets. Facts come first: the caller delivers points and reports, then applies
+``writes`` in their order (entities, bins, stream, header), so that a kill in between repeats work but loses and
+doubles nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,381 +19,369 @@ from stream.contract.records import (
     BinReport,
     Control,
     EntityReport,
-    Evidence,
-    Heard,
     Reach,
     Seen,
     Sighting,
     TrendPoint,
-    WindowScore,
 )
-from stream.core import rules, trends
-from stream.core.rows import HEADER, EntityRow, PostsRow, Row, TrackHeader, place, posts_key
+from stream.core import reports, trends, volume
+from stream.core.dedupe import hash64
+from stream.core.rows import (
+    HEADER,
+    STREAM,
+    BinRow,
+    OpenBin,
+    OpenRow,
+    TrackHeader,
+    bin_key,
+    history_key,
+)
 from stream.core.settings import CoreSettings
-from stream.core.simhash import hash64
-from stream.core.trends import Bin
-from stream.core.windows import bin_of, reached, watermark_ms
+from stream.core.trends import Scored, TrendState
+from stream.core.volume import Frame, StreamRow
+from stream.core.watch import remarkable, watch
+from stream.core.windows import bin_start
 
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
-HOURS_KEPT_MS: Final = 28 * DAY_MS
-VOLUME_HISTORY_MIN_MS: Final = 7 * DAY_MS
-VOLUME_POSTS_MIN: Final = 50.0
-VOLUME_RANGE: Final = (0.3, 3.0)
-SEASON_PRIOR_POSTS: Final = 20.0
-REPORTED_COUNT_MIN: Final = 2
-REPORT_EVIDENCE_MAX: Final = 5
+RECHECKS_PER_WINDOW = 12
+
+Placed = TypeVar("Placed", Seen, Sighting)
+TrackRow = OpenRow | TrendState | BinRow | StreamRow | TrackHeader
 
 
-class Tracked(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts, and the rows to write after they are delivered.
+class Tracked(NamedTuple):
+    """What follows from a batch. ``writes``: key → row, or None to delete; to be applied in order, after delivery.
 
-    ``to_judge`` has reports and control records in their order; ``counts`` says what became of late sightings
-    (``corrected``, ``dropped``) and which limits were hit.
+    ``counts`` is what operators must know: late sightings ``corrected`` and ``dropped``, and the names of limits that
+    were hit. ``handled`` counts the rest: ``sightings``, ``fenced``, ``duplicates``, ``unsure`` (under the confidence
+    of the rules), ``bins``.
     """
 
     points: tuple[TrendPoint, ...]
-    to_judge: tuple[BinReport | Control, ...]
-    writes: dict[str, Row]
+    reports: tuple[BinReport, ...]
+    writes: dict[str, TrackRow | None]
     counts: dict[str, int]
     watermark_ms: int
+    handled: dict[str, int]
+
+    @property
+    def to_judge(self) -> tuple[BinReport, ...]:
+        """What Judge is to be given, in order: the reports."""
+        return self.reports
 
 
-class Volume(NamedTuple):
-    """Posts in a window: ``flat`` by the mean, ``usual`` for its hours of day, ``seen`` in fact."""
-
-    flat: float
-    usual: float
-    seen: int
-
-    def factor(self, own: int) -> float:
-        """What to scale an entity's baseline by: the hours' season, times the surge of all other posts."""
-        if self is UNKNOWN_VOLUME:
-            return 1.0
-        surge = (self.seen - own) / self.usual
-        return self.usual / self.flat * min(max(surge, VOLUME_RANGE[0]), VOLUME_RANGE[1])
+def track(
+    states: Mapping[str, Any], batch: Batch, *, partition: int, settings: CoreSettings
+) -> Tracked:
+    """Take ``batch`` into partition ``partition``. ``states`` is only read."""
+    work = _Work(states, partition, settings)
+    log = hash64(batch.generation, str(batch.origin))
+    work.take(batch, log, work.header.fences.get(log, -1))
+    return work.done()
 
 
-UNKNOWN_VOLUME: Final = Volume(1.0, 1.0, 1)
+class _Ahead(Generic[Placed]):
+    """Records in log order, taken up to one place after another."""
 
+    def __init__(self, records: Sequence[Placed]) -> None:
+        self._records: Sequence[Placed] = records
+        self._next = 0
 
-def track(states: Mapping[str, Row], batch: Batch, *, partition: int, settings: CoreSettings) -> Tracked:
-    """Take in one micro-batch. What its fences show as taken before changes nothing and rewrites its rows."""
-    work = _Work(states, batch, partition, settings)
-    events: list[tuple[int, int, Seen | Sighting | Heard]] = [
-        *((seen.offset, 0, seen) for seen in batch.posts),
-        *((sighting.offset, 1, sighting) for sighting in batch.sightings),
-        *((heard.offset, 2, heard) for heard in batch.heard),
-    ]
-    for _, _, event in sorted(events, key=lambda entry: entry[:2]):
-        if isinstance(event, Seen):
-            work.see(event)
-        elif isinstance(event, Sighting):
-            work.count(event)
-        else:
-            work.hear(event)
-    return work.result()
+    def before(self, offset: int) -> Iterator[Placed]:
+        """The next records that stand before ``offset``."""
+        while self._next < len(self._records) and self._records[self._next].offset < offset:
+            self._next += 1
+            yield self._records[self._next - 1]
 
 
 class _Work:
-    def __init__(self, states: Mapping[str, Row], batch: Batch, partition: int, settings: CoreSettings) -> None:
+    """One batch being taken in: copies of the rows it touches, and the facts so far."""
+
+    def __init__(self, states: Mapping[str, Any], partition: int, settings: CoreSettings) -> None:
         self._states = states
-        self._batch = batch
         self._partition = partition
         self._settings = settings
-        self._bin_ms = settings.bin_ms
-        self._fence = f"{batch.generation}/{batch.origin}"
-        self._writes: dict[str, Row] = {}
-        self._points: dict[tuple[str, int], TrendPoint] = {}
-        self._to_judge: list[BinReport | Control] = []
+        before: TrackHeader = states.get(HEADER) or TrackHeader()
+        self.header = TrackHeader(
+            dict(before.fences), before.watermark, list(before.open), list(before.closed),
+            before.rules, before.rules_version, list(before.told),
+        )  # fmt: skip
+        self._watch = watch(before.rules, before.rules_version, settings)
+        self._open: dict[str, OpenRow | None] = {}
+        self._owned: set[tuple[str, int]] = set()
+        self._history: dict[str, TrendState] = {}
+        self._bins: dict[int, BinRow | None] = {}
+        self._stream: StreamRow | None = None
+        self._points: dict[tuple[int, str], TrendPoint] = {}
+        self._late: set[tuple[int, str]] = set()
+        self._reports: list[BinReport] = []
         self._counts: Counter[str] = Counter()
-        self._repeated: set[int] = set()
-        self._header = self._own_header()
+        self._handled: Counter[str] = Counter()
+
+    # --- the batch in log order --------------------------------------------------------------------------------
+
+    def take(self, batch: Batch, log: int, fence: int) -> None:
+        """Posts and sightings between the marks (reaches, controls), and each mark at its place."""
+        posts, sightings = _Ahead(batch.posts), _Ahead(batch.sightings)
+        for heard in batch.heard:
+            self._take_until(posts, sightings, heard.offset, log, fence)
+            if heard.offset > fence:
+                self._take_mark(batch.origin, heard.record)
+        self._take_until(posts, sightings, batch.last + 1, log, fence)
+        self.header.fences[log] = max(fence, batch.last)
+
+    def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
+        for seen in posts.before(offset):
+            if seen.offset > fence:
+                self._take_post(seen)
+        for sighting in sightings.before(offset):
+            self._take_sighting(sighting, log, fence)
+
+    def _take_mark(self, origin: int, mark: Reach | Control) -> None:
+        if isinstance(mark, Control):
+            if mark.topic == "rules":
+                self.header.rules, self.header.rules_version = mark.payload, mark.version
+                self.header.told.append(mark)
+                self._watch = watch(mark.payload, mark.version, self._settings)
+            return
+        told = self.header.watermark.told(origin, mark.source, mark.through_ms, mark.state)
+        newest_end_ms = self.header.open[-1] + self._settings.bin_ms if self.header.open else 0
+        self.header.watermark = told.advanced(newest_end_ms, self._settings.lateness_s * 1000)
+        self._close_due()
+
+    def _take_post(self, seen: Seen) -> None:
+        bin_ms = bin_start(seen.created_ms, self._settings.bin_ms)
+        if self._too_old(bin_ms):
+            return
+        row = self._bin(bin_ms)
+        post = hash64(seen.post_id)
+        if post in row.posts:
+            self._handled["duplicate_posts"] += 1
+            return
+        row.posts.add(post)
+        if self._is_closed(bin_ms):
+            stream = self._stream_row()
+            if bin_ms in stream.bins:
+                stream.bins[bin_ms] += 1
+
+    def _take_sighting(self, sighting: Sighting, log: int, fence: int) -> None:
+        if sighting.confidence < self._watch.rules.min_confidence:
+            self._handled["unsure"] += 1
+            return
+        bin_ms = bin_start(sighting.created_ms, self._settings.bin_ms)
+        if self._too_old(bin_ms):
+            if sighting.offset > fence:
+                self._counts["dropped"] += 1
+            return
+        pair = hash64(sighting.entity, sighting.post_id)
+        if self._is_closed(bin_ms):
+            self._take_late(sighting, bin_ms, pair, log, fence)
+            return
+        row = self._open_row(sighting.entity)
+        if sighting.offset <= max(fence, row.fences.get(log, -1)):
+            self._handled["fenced"] += 1
+            if sighting.offset > fence:
+                self._note(bin_ms, sighting.entity, pair)
+            return
+        row.fences[log] = sighting.offset
+        if pair in self._bin(bin_ms).pairs:
+            self._handled["duplicates"] += 1
+            return
+        self._note(bin_ms, sighting.entity, pair)
+        self._handled["sightings"] += 1
+        trends.observe(self._open_bin(sighting.entity, row, bin_ms), sighting, self._settings)
+
+    def _note(self, bin_ms: int, entity: str, pair: int) -> None:
+        row = self._bin(bin_ms)
+        row.pairs.add(pair)
+        row.keys[entity] = True
+
+    def _take_late(self, sighting: Sighting, bin_ms: int, pair: int, log: int, fence: int) -> None:
+        """A correction: the closed bin is told anew, and nothing fires."""
+        state = self._history_row(sighting.entity, sighting.created_ms)
+        if sighting.offset <= max(fence, state.fences.get(log, -1)):
+            self._handled["fenced"] += 1
+        elif pair in self._bin(bin_ms).pairs:
+            self._handled["duplicates"] += 1
+        else:
+            state.fences[log] = sighting.offset
+            trends.correct(state, bin_ms, sighting, self._settings)
+            self._counts["corrected"] += 1
+        if sighting.offset > fence:
+            self._note(bin_ms, sighting.entity, pair)
+            if bin_ms in state.bins:
+                self._late.add((bin_ms, sighting.entity))
 
     # --- rows --------------------------------------------------------------------------------------------------
 
-    def _own_header(self) -> TrackHeader:
-        held = self._states.get(HEADER)
-        header = msgspec.structs.replace(held) if isinstance(held, TrackHeader) else TrackHeader()
-        header.open, header.kept = list(header.open), list(header.kept)
-        header.fence, header.hours = dict(header.fence), dict(header.hours)
-        self._writes[HEADER] = header
-        return header
-
-    def _posts(self, bin_ms: int) -> PostsRow:
-        key = posts_key(bin_ms)
-        held = self._writes.get(key)
-        if isinstance(held, PostsRow):
-            return held
-        stored = self._states.get(key)
-        row = PostsRow(dict(stored.posts), list(stored.entities)) if isinstance(stored, PostsRow) else PostsRow()
-        self._writes[key] = row
-        return row
-
-    def _entity(self, key: str) -> EntityRow | None:
-        held = self._writes.get(key)
-        if isinstance(held, EntityRow):
-            return held
-        stored = self._states.get(key)
-        if not isinstance(stored, EntityRow):
-            return None
-        row = msgspec.structs.replace(
-            stored, fence=dict(stored.fence), bins=dict(stored.bins), baselines=dict(stored.baselines)
-        )
-        self._writes[key] = row
-        return row
-
-    def _is_taken(self, offset: int) -> bool:
-        return offset <= self._header.fence.get(self._fence, -1)
-
-    # --- events ------------------------------------------------------------------------------------------------
-
-    def see(self, seen: Seen) -> None:
-        """Count a post in the totals, once by its id."""
-        if self._is_taken(seen.offset):
-            return
-        bin_ms = bin_of(seen.created_ms, self._bin_ms)
-        if bin_ms < self._header.watermark_ms - self._settings.late_horizon_s * 1000:
-            return
-        row = self._posts(bin_ms)
-        name = hash64(seen.post_id)
-        here = place(self._batch.origin, seen.offset)
-        if row.posts.setdefault(name, here) != here:
-            self._repeated.add(seen.offset)
-            return
-        if bin_ms not in self._header.kept:
-            self._header.kept.append(bin_ms)
-            if not self._is_closed(bin_ms):
-                self._header.open.append(bin_ms)
-        hour = seen.created_ms - seen.created_ms % HOUR_MS
-        self._header.hours[hour] = self._header.hours.get(hour, 0) + 1
-
-    def count(self, sighting: Sighting) -> None:
-        """Count a post for an entity."""
-        if self._is_taken(sighting.offset) or sighting.offset in self._repeated:
-            return
-        bin_ms = bin_of(sighting.created_ms, self._bin_ms)
-        late = self._is_closed(bin_ms)
-        if late and bin_ms < self._header.watermark_ms - self._settings.late_horizon_s * 1000:
-            self._counts["dropped"] += 1
-            return
-        row = self._entity(sighting.entity)
-        if row is None:
-            row = EntityRow(sighting.type, sighting.surface, sighting.created_ms, sighting.author_known)
-            self._writes[sighting.entity] = row
-        if not late:
-            posts = self._posts(bin_ms)
-            if sighting.entity not in posts.entities:
-                posts.entities.append(sighting.entity)
-        if row.fence.get(self._fence, -1) >= sighting.offset:
-            return
-        if (sighting.created_ms, sighting.surface) < (row.first_seen_ms, row.surface):
-            row.first_seen_ms, row.surface = sighting.created_ms, sighting.surface
-        row.authors_known = row.authors_known and sighting.author_known
-        row.bins[bin_ms] = self._added(row.bins.get(bin_ms, Bin()), sighting, late)
-        if late:
-            self._counts["corrected"] += 1
-            self._point(sighting.entity, row, bin_ms)
-
-    def _added(self, part: Bin, sighting: Sighting, late: bool) -> Bin:
-        authors = dict(part.authors)
-        author = hash64(sighting.author)
-        if author in authors or len(authors) < self._settings.authors_per_bin_max:
-            authors[author] = authors.get(author, 0) + 1
-        else:
-            self._counts["authors_per_bin_max"] += 1
-        ranked = sorted([*part.evidence, _evidence(sighting)], key=lambda post: (-post.weight, post.post_id))
-        return msgspec.structs.replace(
-            part,
-            mentions=part.mentions + 1,
-            weight=part.weight + sighting.weight,
-            engagement=part.engagement + sighting.engagement,
-            reposts=part.reposts + sighting.via_repost,
-            image_only=part.image_only + sighting.image_only,
-            late=part.late + late,
-            authors=authors,
-            evidence=ranked[: self._settings.evidence_per_bin_max],
-        )
-
-    def hear(self, heard: Heard) -> None:
-        """Take in a reach, and close what it lets close; or new rules."""
-        if self._is_taken(heard.offset):
-            return
-        if isinstance(heard.record, Control):
-            if heard.record.topic == "rules":
-                self._header.windows = rules.from_payload(heard.record.payload).windows()
-            self._to_judge.append(heard.record)
-            return
-        self._take_reach(heard.record)
-
-    def _take_reach(self, reach: Reach) -> None:
-        header = self._header
-        header.reaches = reached(header.reaches, reach, self._batch.origin)
-        header.watermark_ms = watermark_ms(header.reaches, header.watermark_ms)
-        for bin_ms in sorted(header.open):
-            if bin_ms + self._bin_ms <= header.watermark_ms or self._all_left():
-                header.open.remove(bin_ms)
-                self._close(bin_ms)
-        if self._all_left() and header.kept:
-            header.watermark_ms = max(header.watermark_ms, max(header.kept) + self._bin_ms)
-        self._forget_old_bins()
-
-    def _all_left(self) -> bool:
-        return not any(reach.live for reach in self._header.reaches.values())
-
     def _is_closed(self, bin_ms: int) -> bool:
-        return bin_ms + self._bin_ms <= self._header.watermark_ms
+        return bin_ms + self._settings.bin_ms <= self.header.closed_ms
 
-    def _forget_old_bins(self) -> None:
-        horizon = self._header.watermark_ms - self._settings.late_horizon_s * 1000
-        for bin_ms in [held for held in self._header.kept if held < horizon]:
-            self._header.kept.remove(bin_ms)
-            self._writes[posts_key(bin_ms)] = PostsRow()
-        oldest_hour = self._header.watermark_ms - HOURS_KEPT_MS - max(self._header.windows, default=0)
-        self._header.hours = {hour: posts for hour, posts in self._header.hours.items() if hour >= oldest_hour}
+    def _too_old(self, bin_ms: int) -> bool:
+        return bin_ms + self._settings.bin_ms <= self.header.closed_ms - self._settings.late_horizon_ms
+
+    def _open_row(self, entity: str) -> OpenRow:
+        row = self._open.get(entity)
+        if row is None:
+            before = self._states.get(entity) if entity not in self._open else None
+            row = OpenRow(dict(before.fences), dict(before.bins)) if before else OpenRow()
+            self._open[entity] = row
+        return row
+
+    def _open_bin(self, entity: str, row: OpenRow, bin_ms: int) -> OpenBin:
+        if (entity, bin_ms) not in self._owned:
+            self._owned.add((entity, bin_ms))
+            before = row.bins.get(bin_ms)
+            row.bins[bin_ms] = (
+                msgspec.structs.replace(before, authors=dict(before.authors), clues=list(before.clues))
+                if before
+                else OpenBin()
+            )
+        return row.bins[bin_ms]
+
+    def _history_row(self, entity: str, created_ms: int) -> TrendState:
+        state = self._history.get(entity)
+        if state is None:
+            before = self._states.get(history_key(entity))
+            state = self._history[entity] = trends.copied(before) if before else TrendState(created_ms)
+        return state
+
+    def _bin(self, bin_ms: int) -> BinRow:
+        row = self._bins.get(bin_ms)
+        if row is None:
+            before = self._states.get(bin_key(bin_ms))
+            row = BinRow(set(before.posts), set(before.pairs), dict(before.keys)) if before else BinRow()
+            self._bins[bin_ms] = row
+            listed = self.header.closed if self._is_closed(bin_ms) else self.header.open
+            if bin_ms not in listed:
+                listed.append(bin_ms)
+                listed.sort()
+        return row
+
+    def _stream_row(self) -> StreamRow:
+        if self._stream is None:
+            before = self._states.get(STREAM)
+            self._stream = volume.copied(before) if before else StreamRow()
+        return self._stream
 
     # --- closing -----------------------------------------------------------------------------------------------
 
+    def _close_due(self) -> None:
+        header = self.header
+        while header.open and self._is_closed(header.open[0]):
+            bin_ms = header.open.pop(0)
+            self._close(bin_ms)
+            header.closed.append(bin_ms)
+        header.closed.sort()
+        while header.closed and self._too_old(header.closed[0]):
+            self._drop(header.closed.pop(0))
+
     def _close(self, bin_ms: int) -> None:
-        header, row = self._header, self._posts(bin_ms)
-        if header.first_ms < 0:
-            header.first_ms = bin_ms
-        end_ms = bin_ms + self._bin_ms
-        volumes = {window_ms: self._volume(end_ms, window_ms) for window_ms in header.windows}
-        found = [self._test(entity, bin_ms, volumes) for entity in sorted(row.entities)]
-        self._to_judge.append(
+        """Close one bin: test what was active and what is followed, point by point in the order of entity ids."""
+        row, stream = self._bin_being_closed(bin_ms), self._stream_row()
+        if bin_ms < stream.end_ms:  # stored before a kill, after all entities; the report was delivered before that
+            self.header.told.clear()
+            return
+        frame = volume.advance(stream, bin_ms, len(row.posts), self._watch.windows_ms, self._settings)
+        due = [entity for entity, due_ms in stream.due.items() if due_ms <= frame.end_ms]
+        found = [
+            report
+            for entity in sorted({*row.keys, *due})
+            if (report := self._close_entity(entity, frame, stream)) is not None
+        ]
+        self._reports.append(
             BinReport(
                 partition=self._partition,
                 bin_ms=bin_ms,
-                width_ms=self._bin_ms,
-                watermark_ms=header.watermark_ms,
+                width_ms=self._settings.bin_ms,
+                watermark_ms=frame.end_ms,
                 total_posts=len(row.posts),
-                tests=len(row.entities),
-                entities=tuple(report for report in found if report is not None),
+                tests=len(row.keys),
+                entities=tuple(self._best(found)),
+                controls=tuple(self.header.told),
             )
         )
+        self.header.told.clear()
+        self._handled["bins"] += 1
 
-    def _test(self, entity: str, bin_ms: int, volumes: Mapping[int, Volume]) -> EntityReport | None:
-        row = self._entity(entity)
-        if row is None:
+    def _bin_being_closed(self, bin_ms: int) -> BinRow:
+        row = self._bins.get(bin_ms)
+        return row if row is not None else self._states.get(bin_key(bin_ms)) or BinRow()
+
+    def _best(self, found: list[EntityReport]) -> list[EntityReport]:
+        """As many as a report may name, in the order of entity ids."""
+        too_many = len(found) - self._settings.entities_per_report_max
+        if too_many > 0:
+            self._counts["entities_per_report_max"] += too_many
+            found = sorted(found, key=lambda one: (-max((w.score for w in one.windows), default=0), one.entity))
+            found = found[: self._settings.entities_per_report_max]
+        return sorted(found, key=lambda one: one.entity)
+
+    def _close_entity(self, entity: str, frame: Frame, stream: StreamRow) -> EntityReport | None:
+        open_row = self._open_row(entity)
+        closing = open_row.bins.pop(frame.bin_ms, None)
+        state = self._history_row(entity, closing.first_ms if closing else frame.bin_ms)
+        if state.looked_ms >= frame.bin_ms:  # stored before a kill; what follows from it was delivered before that
+            _follow(stream, entity, state.due_ms)
             return None
-        end_ms = bin_ms + self._bin_ms
-        scores: list[WindowScore] = []
-        for window_ms in self._header.windows:
-            row.baselines[window_ms] = self._learn(row, window_ms, end_ms)
-            held = [part for start, part in sorted(row.bins.items()) if end_ms - window_ms <= start < end_ms]
-            factor = volumes[window_ms].factor(sum(part.mentions for part in held))
-            scores.append(trends.score(held, row.baselines[window_ms], window_ms, factor))
-        best = max(scores, key=lambda found: (found.score, -found.window_ms), default=None)
-        if best is not None:
-            row.bins[bin_ms] = msgspec.structs.replace(
-                row.bins[bin_ms], score=best.score, window_ms=best.window_ms, observed=best.observed,
-                expected=best.expected,
-            )  # fmt: skip
-        self._point(entity, row, bin_ms)
-        report = self._report(entity, row, end_ms, tuple(scores))
-        self._prune(row, end_ms)
-        return report
+        scored = trends.close(state, closing, frame, self._settings)
+        if closing is not None:
+            self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
+        return self._followed(entity, state, scored, frame, stream)
 
-    def _learn(self, row: EntityRow, window_ms: int, end_ms: int) -> trends.Baseline:
-        start = -(-self._header.first_ms // window_ms) * window_ms
-        baseline = row.baselines.get(window_ms) or trends.Baseline(start)
-        until_ms = end_ms - window_ms
-        groups: dict[int, list[Bin]] = {}
-        for bin_ms, part in row.bins.items():
-            window = bin_ms - bin_ms % window_ms
-            if baseline.next_ms <= window and window + window_ms <= until_ms:
-                groups.setdefault(window, []).append(part)
-        counts = {window: trends.tested_count(trends.union(parts)) for window, parts in groups.items()}
-        return trends.learned(baseline, counts, until_ms, window_ms, self._settings.half_life_s * 1000)
-
-    def _volume(self, end_ms: int, window_ms: int) -> Volume:
-        """Posts of the window, and how many are usual for its hours of day; no history: nothing is known."""
-        hours, start = self._header.hours, end_ms - window_ms
-        history = {hour: posts for hour, posts in hours.items() if hour + HOUR_MS <= start}
-        if not history or start - min(history) < VOLUME_HISTORY_MIN_MS:
-            return UNKNOWN_VOLUME
-        days = (start - min(history)) / DAY_MS
-        mean = sum(history.values()) / days / 24
-        flat = mean * window_ms / HOUR_MS
-        if flat < VOLUME_POSTS_MIN:
-            return UNKNOWN_VOLUME
-        by_hour: Counter[int] = Counter()
-        for hour, posts in history.items():
-            by_hour[hour // HOUR_MS % 24] += posts
-        usual, first = 0.0, start - start % HOUR_MS
-        for hour in range(first, end_ms, HOUR_MS):
-            share = (min(end_ms, hour + HOUR_MS) - max(start, hour)) / HOUR_MS
-            season = (by_hour[hour // HOUR_MS % 24] + SEASON_PRIOR_POSTS) / (mean * days + SEASON_PRIOR_POSTS)
-            usual += share * mean * season
-        return Volume(flat, usual, sum(posts for hour, posts in hours.items() if first <= hour < end_ms))
-
-    def _report(
-        self, entity: str, row: EntityRow, end_ms: int, scores: tuple[WindowScore, ...]
+    def _followed(
+        self, entity: str, state: TrendState, scored: list[Scored], frame: Frame, stream: StreamRow
     ) -> EntityReport | None:
-        if not any(found.observed >= REPORTED_COUNT_MIN for found in scores):
+        """The report on an entity that some rule may care about; it is looked at again even if it falls silent."""
+        fresh = reports.is_new(state, frame, self._watch, self._settings)
+        was = entity in stream.due
+        window_ms = remarkable(self._watch, entity, fresh, was, scored)
+        pause_ms = max(window_ms // RECHECKS_PER_WINDOW, self._settings.bin_ms)
+        state.due_ms = frame.end_ms + pause_ms if window_ms else 0
+        _follow(stream, entity, state.due_ms)
+        if not window_ms and not was:
             return None
-        longest = max(self._header.windows)
-        recent = (part.evidence for start, part in row.bins.items() if end_ms - longest <= start < end_ms)
-        posts = [post for evidence in recent for post in evidence]
-        return EntityReport(
-            entity=entity,
-            type=row.type,
-            surface=row.surface,
-            first_seen_ms=row.first_seen_ms,
-            is_new=row.first_seen_ms >= end_ms - longest,
-            authors_known=row.authors_known,
-            windows=scores,
-            evidence=tuple(trends.best_evidence(posts, REPORT_EVIDENCE_MAX)),
-        )
+        return reports.entity_report(entity, state, fresh, scored, self._settings)
 
-    def _prune(self, row: EntityRow, end_ms: int) -> None:
-        oldest = end_ms - 2 * max([*self._header.windows, self._settings.late_horizon_s * 1000]) - self._bin_ms
-        row.bins = {start: part for start, part in row.bins.items() if start >= oldest}
+    def _drop(self, bin_ms: int) -> None:
+        """Forget a bin past the late horizon, and the fences of entities that have been silent since."""
+        row = self._bin_being_closed(bin_ms)
+        self._bins[bin_ms] = None
+        for entity in row.keys:
+            opened = self._open.get(entity) if entity in self._open else self._states.get(entity)
+            if opened is not None and not opened.bins and self._silent_since(entity, bin_ms):
+                self._open[entity] = None
 
-    def _point(self, entity: str, row: EntityRow, bin_ms: int) -> None:
-        part = row.bins[bin_ms]
-        self._points[entity, bin_ms] = TrendPoint(
-            entity=entity,
-            type=row.type,
-            bin_ms=bin_ms,
-            width_ms=self._bin_ms,
-            mentions=part.mentions,
-            authors=len(part.authors),
-            weighted=part.weight / 65536,
-            engagement=part.engagement,
-            image_only=part.image_only,
-            late=part.late,
-            score=part.score,
-            window_ms=part.window_ms,
-            observed=part.observed,
-            expected=part.expected,
-        )
+    def _silent_since(self, entity: str, bin_ms: int) -> bool:
+        state = self._history.get(entity) or self._states.get(history_key(entity))
+        return state is not None and state.closed_ms <= bin_ms
 
-    def result(self) -> Tracked:
-        fence = max(self._batch.last, self._header.fence.get(self._fence, -1))
-        self._header.fence[self._fence] = fence
-        for row in self._writes.values():
-            if isinstance(row, EntityRow):
-                row.fence[self._fence] = fence
+    # --- result ------------------------------------------------------------------------------------------------
+
+    def done(self) -> Tracked:
+        """Facts and writes: rows of entities, then of bins, then the stream's, the header last."""
+        for bin_ms, entity in self._late:
+            state = self._history[entity]
+            if bin_ms in state.bins:
+                self._points[bin_ms, entity] = reports.point(entity, bin_ms, state, self._settings)
+        writes: dict[str, TrackRow | None] = {}
+        for entity in sorted({*self._open, *self._history}):
+            if entity in self._history:
+                writes[history_key(entity)] = self._history[entity]
+            if entity in self._open:
+                writes[entity] = self._open[entity]
+        for bin_ms in sorted(self._bins):
+            writes[bin_key(bin_ms)] = self._bins[bin_ms]
+        if self._stream is not None:
+            writes[STREAM] = self._stream
+        writes[HEADER] = self.header
+        points = tuple(self._points[key] for key in sorted(self._points))
         return Tracked(
-            points=tuple(self._points[key] for key in sorted(self._points)),
-            to_judge=tuple(self._to_judge),
-            writes=self._writes,
-            counts=dict(self._counts),
-            watermark_ms=self._header.watermark_ms,
+            points, tuple(self._reports), writes, dict(self._counts), self.header.closed_ms, dict(self._handled)
         )
 
 
-def _evidence(sighting: Sighting) -> Evidence:
-    return Evidence(
-        post_id=sighting.post_id,
-        author=sighting.author,
-        created_ms=sighting.created_ms,
-        source=sighting.source,
-        surface=sighting.surface,
-        excerpt=sighting.excerpt,
-        weight=sighting.weight,
-        via_repost=sighting.via_repost,
-        image_only=sighting.image_only,
-    )
+def _follow(stream: StreamRow, entity: str, due_ms: int) -> None:
+    if due_ms:
+        stream.due[entity] = due_ms
+    else:
+        stream.due.pop(entity, None)

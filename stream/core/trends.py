@@ -1,180 +1,375 @@
-"""The detector: how unusual is the number of distinct authors that mention an entity in a window? Pure.
+"""One entity through time: observe sightings, close bins, score windows against the entity's own past.
 
-Negative-binomial tail over distinct authors, several windows, against a baseline learned on earlier windows of the
-same length. Counts are integers, scores are whole thousandths before anything is compared, and a baseline changes only
-when a window is over, so that neither order nor batches nor replays change a score.
+The tested count of a window is X = min(distinct authors, ⌊2·N_eff⌋) with N_eff = n²/Σc² (c posts per author), so that
+one account or a tight ring makes no trend. It is compared with a negative binomial whose mean is Gamma–Poisson
+learned on tumbling windows of the same length (weights halve every half-life; the windows before an entity was first
+seen count as zeros), times the exposure of the window (see ``volume``), and whose dispersion comes from moments shrunk
+to a pooled value, widened by the uncertainty of the mean. Design: trends.md §2.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
-from scipy.special import betainc, gammainc, gammaincinv
 
-from stream.contract.records import Evidence, WindowScore
+from stream.contract.records import Sighting, WindowScore
+from stream.core import negbin
+from stream.core.dedupe import hash64, near_duplicates
+from stream.core.rows import Clue, OpenBin
+from stream.core.settings import CoreSettings
+from stream.core.tally import Tally, kept_authors
+from stream.core.volume import DAY_MS, Frame, WindowFrame
+from stream.core.windows import HOUR_MS
 
-DISPERSION_POOLED: Final = 0.3
-DISPERSION_RANGE: Final = (0.02, 5.0)
-OWN_DISPERSION_MEAN_MIN: Final = 5.0
-"""Below this mean a single entity's dispersion estimate is noise, and the pooled one stands."""
-PRIOR_MEAN: Final = 0.25
-PRIOR_WINDOWS: Final = 2.0
-"""A new entity counts as if it had this mean for this many windows, so that its first sighting is no miracle."""
-EFFECTIVE_AUTHORS_FACTOR: Final = 2.0
-WINSOR_SIGMAS: Final = 4.0
-SCORE_MAX: Final = 300_000
-_STEPS_MAX: Final = 64
+PRIOR_COUNT: Final = 0.5
+PRIOR_WINDOWS: Final = 1.0
+"""Gamma prior of the mean per window: as if half a mention had been seen in one window."""
+PRIOR_SPREAD: Final = 25.0
+"""Weight of the pooled dispersion, in Σmu²."""
+DISPERSION_LOW, DISPERSION_HIGH = 0.02, 5.0
+SURPRISE_SIGMAS: Final = 4.0
+SURPRISE_FREE: Final = 3.0
+"""A tumbling window over mu + 4σ + 3 is a surprise, which the baseline does not learn from for a day."""
+CLUES_MAX: Final = 24
 
 
-class Bin(msgspec.Struct, array_like=True):
-    """What one entity did in one bin; sums and maxima only, so that order does not matter.
+class ClosedBin(msgspec.Struct, array_like=True, gc=False):
+    """A closed bin, or an hour of closed bins. ``authors``: hash → posts, cut to ``cut`` (see ``tally``)."""
 
-    ``authors`` maps author hash → posts; ``evidence`` holds the best few by (weight, post id). The last four fields are
-    the verdict when the bin was closed.
-    """
-
-    mentions: int = 0
-    weight: int = 0
-    engagement: int = 0
-    reposts: int = 0
-    image_only: int = 0
+    mentions: int
+    weight: int
+    engagement: int
+    image_only: int
+    reposts: int
+    unknown: int
+    authors: dict[int, int]
+    distinct: int
+    cut: int
     late: int = 0
-    authors: dict[int, int] = msgspec.field(default_factory=dict)
-    evidence: list[Evidence] = msgspec.field(default_factory=list)
     score: int = 0
     window_ms: int = 0
     observed: int = 0
     expected: float = 0.0
 
 
-class Baseline(msgspec.Struct, array_like=True):
-    """What is usual for one window length: mean and dispersion over ``windows`` finished ones, up to ``next_ms``."""
+class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was usual in windows of one length.
 
-    next_ms: int
-    mean: float = 0.0
-    dispersion: float = DISPERSION_POOLED
-    windows: int = 0
-
-    def expected(self) -> float:
-        """The mean, with the prior's share in it."""
-        held = min(self.windows, _STEPS_MAX)
-        return (self.mean * held + PRIOR_MEAN * PRIOR_WINDOWS) / (held + PRIOR_WINDOWS)
-
-    def spread(self) -> float:
-        """The dispersion to test with: the entity's own where its mean is large enough to tell."""
-        return self.dispersion if self.mean >= OWN_DISPERSION_MEAN_MIN else max(self.dispersion, DISPERSION_POOLED)
-
-
-def learned(
-    baseline: Baseline, counts: Mapping[int, int], until_ms: int, window_ms: int, half_life_ms: int
-) -> Baseline:
-    """``baseline`` with all windows that ended by ``until_ms``; ``counts`` has the non-empty ones by their start.
-
-    Empty windows in a row cost O(1) beyond the first few.
+    ``index``: the tumbling window that runs, with ``observed`` in it so far and its ``exposure``; ``total``: decayed
+    count of the ended ones; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising windows
+    in a row that were not learned from.
     """
-    mean, dispersion, windows, start = baseline.mean, baseline.dispersion, baseline.windows, baseline.next_ms
-    floor = 1.0 - 2.0 ** (-window_ms / half_life_ms)
-    busy = sorted(key for key in counts if start <= key and key + window_ms <= until_ms)
-    for window in busy:
-        mean, windows = _empties(mean, windows, (window - start) // window_ms, floor)
-        gain = max(1.0 / (windows + 1), floor)
-        value = float(counts[window])
-        if windows >= PRIOR_WINDOWS:
-            usual = (mean * windows + PRIOR_MEAN * PRIOR_WINDOWS) / (windows + PRIOR_WINDOWS)
-            value = min(value, max(1.0, usual + WINSOR_SIGMAS * math.sqrt(usual + dispersion * usual * usual)))
-        if windows >= PRIOR_WINDOWS and mean >= OWN_DISPERSION_MEAN_MIN:
-            sample = ((value - mean) ** 2 - mean) / (mean * mean)
-            dispersion = min(max(dispersion + gain * (sample - dispersion), DISPERSION_RANGE[0]), DISPERSION_RANGE[1])
-        mean += gain * (value - mean)
-        windows += 1
-        start = window + window_ms
-    left = max(0, (until_ms - start) // window_ms)
-    mean, windows = _empties(mean, windows, left, floor)
-    return Baseline(start + left * window_ms, mean, dispersion, windows)
+
+    index: int
+    observed: int = 0
+    exposure: float = 1.0
+    total: float = 0.0
+    excess: float = 0.0
+    square: float = 0.0
+    frozen: int = 0
 
 
-def _empties(mean: float, windows: int, count: int, floor: float) -> tuple[float, int]:
-    steps = min(count, _STEPS_MAX)
-    for _ in range(steps):
-        mean *= 1.0 - max(1.0 / (windows + 1), floor)
-        windows += 1
-    if count > steps:
-        mean *= (1.0 - max(1.0 / (windows + 1), floor)) ** (count - steps)
-        windows += count - steps
-    return mean, windows
+class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
+    """An entity's closed past. ``bins`` within the late horizon, ``hours`` before, both in order of time.
+
+    ``fences`` are for late sightings only; ``closed_ms`` is the newest closed bin, ``looked_ms`` the newest one that
+    ended with a test; ``clues`` belong to their bin. ``due_ms``: when to look again though silent, 0 for never.
+    """
+
+    first_ms: int
+    closed_ms: int = -1
+    looked_ms: int = -1
+    due_ms: int = 0
+    bins: dict[int, ClosedBin] = msgspec.field(default_factory=dict)
+    hours: dict[int, ClosedBin] = msgspec.field(default_factory=dict)
+    baselines: dict[int, Baseline] = msgspec.field(default_factory=dict)
+    clues: list[tuple[int, Clue]] = msgspec.field(default_factory=list)
+    fences: dict[int, int] = msgspec.field(default_factory=dict)
 
 
-def tail_score(observed: int, expected: float, dispersion: float) -> int:
-    """−log10 P(X ≥ observed) in thousandths, X negative binomial with variance mean + dispersion·mean²."""
-    if observed <= 0 or expected <= 0.0:
-        return 0
-    if dispersion < 1e-6:
-        probability = float(gammainc(observed, expected))
-    else:
-        size = 1.0 / dispersion
-        probability = float(betainc(observed, size, expected / (expected + size)))
-    return min(SCORE_MAX, round(-1000.0 * math.log10(probability))) if probability > 0.0 else SCORE_MAX
+class Scored(NamedTuple):
+    """An entity's test over one window, before it is worth a ``WindowScore``."""
+
+    frame: WindowFrame
+    tally: Tally
+    mu: float
+    dispersion: float
+    score: int
 
 
-def lift_low(observed: int, expected: float, dispersion: float) -> float:
-    """Lower 5 % bound of the lift: quantile of Gamma(observed + 1/a) over expected + 1/a."""
-    size = 1.0 / max(dispersion, 1e-6)
-    return float(gammaincinv(observed + size, 0.05)) / (expected + size)
+# --- open bins ---------------------------------------------------------------------------------------------------
 
 
-def effective_authors(authors: Mapping[int, int]) -> float:
-    """One over the Herfindahl index of posts by author; 0 without authors."""
-    total = sum(authors.values())
-    return total * total / sum(count * count for count in authors.values()) if total else 0.0
+def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
+    """Count ``sighting`` into ``bin_``, which is changed. The order of sightings does not matter."""
+    bin_.first_ms = min(bin_.first_ms, sighting.created_ms) if bin_.mentions else sighting.created_ms
+    bin_.mentions += 1
+    bin_.weight += sighting.weight
+    bin_.engagement += sighting.engagement
+    bin_.image_only += sighting.image_only
+    bin_.reposts += sighting.via_repost
+    bin_.unknown += not sighting.author_known
+    author = hash64(sighting.author)
+    bin_.authors[author] = bin_.authors.get(author, 0) + 1
+    clues, count_max = bin_.clues, settings.evidence_per_bin_max
+    if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
+        bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
 
 
-def tested_count(authors: Mapping[int, int]) -> int:
-    """X: distinct authors, but no more than twice the effective ones, so that a few accounts cannot make a burst."""
-    return min(len(authors), math.floor(EFFECTIVE_AUTHORS_FACTOR * effective_authors(authors) + 1e-9))
+def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:
+    """The best by (−weight, post id)."""
+    return sorted(clues, key=_rank)[:count_max]
 
 
-def union(bins: Iterable[Bin]) -> Counter[int]:
-    """Posts by author over ``bins``."""
-    authors: Counter[int] = Counter()
-    for part in bins:
-        authors.update(part.authors)
-    return authors
+def _rank(clue: Clue) -> tuple[int, str]:
+    return (-clue.weight, clue.post_id)
 
 
-def score(bins: Sequence[Bin], baseline: Baseline, window_ms: int, factor: float) -> WindowScore:
-    """Test of the window that ``bins`` fill; ``factor`` scales what is usual to this hour and this volume of posts."""
-    authors = union(bins)
-    observed = tested_count(authors)
-    expected = baseline.expected() * factor
-    dispersion = baseline.spread()
+def _clue(sighting: Sighting) -> Clue:
+    return Clue(
+        sighting.weight, sighting.post_id, sighting.author, sighting.created_ms, sighting.source, sighting.surface,
+        sighting.excerpt, sighting.via_repost, sighting.image_only, sighting.simhash,
+    )  # fmt: skip
+
+
+# --- closing -----------------------------------------------------------------------------------------------------
+
+
+def copied(state: TrendState) -> TrendState:
+    """A state that may be changed; bins in it are shared and are replaced, not changed."""
+    return TrendState(
+        state.first_ms, state.closed_ms, state.looked_ms, state.due_ms, dict(state.bins), dict(state.hours),
+        dict(state.baselines), list(state.clues), dict(state.fences),
+    )  # fmt: skip
+
+
+def close(state: TrendState, bin_: OpenBin | None, frame: Frame, settings: CoreSettings) -> list[Scored]:
+    """Move ``bin_`` into the past of ``state`` (which is changed) and test every window that ends with it.
+
+    ``bin_`` None looks again at an entity that was silent. A window's baseline never contains the window itself
+    beyond the tumbling windows that had ended before.
+    """
+    if bin_ is not None:
+        state.bins[frame.bin_ms] = _closed(bin_, settings)
+        state.closed_ms = frame.bin_ms
+        state.first_ms = min(state.first_ms, bin_.first_ms)
+        fresh = [(frame.bin_ms, clue) for clue in bin_.clues]
+        state.clues = [*fresh, *state.clues][:CLUES_MAX]
+    state.looked_ms = frame.bin_ms
+    scored = score(state, frame, settings)
+    if bin_ is not None:
+        best = max(scored, key=lambda one: one.score)
+        closed = state.bins[frame.bin_ms]
+        closed.score, closed.window_ms = best.score, best.frame.window_ms
+        closed.observed, closed.expected = best.tally.tested, round(best.mu, 4)
+    _forget(state, frame, settings)
+    return scored
+
+
+def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Scored]:
+    """Test every window of ``frame``; baselines of ``state`` move on to the tumbling windows that now run."""
+    tallies = tallied(state, frame.end_ms, frame.starts_ms)
+    found = []
+    for one in frame.windows:
+        base = rolled(state.baselines.get(one.window_ms), one, settings)
+        running = tallies[one.tumbling * one.window_ms].tested
+        state.baselines[one.window_ms] = Baseline(
+            one.tumbling, running, one.running, base.total, base.excess, base.square, base.frozen
+        )
+        tally = tallies[one.start_ms]
+        mu = mean(base, one) * one.exposure
+        spread = dispersion(base, settings)
+        found.append(Scored(one, tally, mu, spread, negbin.score(tally.tested, mu, spread)))
+    return found
+
+
+def tallied(state: TrendState, end_ms: int, wanted: Sequence[int]) -> dict[int, Tally]:
+    """Counts over [start, ``end_ms``) for every wanted start, latest first, in one walk back through time."""
+    found: dict[int, Tally] = {}
+    tally = Tally()
+    place = 0
+    for part in (state.bins, state.hours):
+        for start_ms in reversed(part):
+            while place < len(wanted) and start_ms < wanted[place]:
+                found[wanted[place]] = tally.snapshot()
+                place += 1
+            if place == len(wanted):
+                return found
+            if start_ms < end_ms:
+                _add(tally, part[start_ms])
+    for start_ms in wanted[place:]:
+        found[start_ms] = tally.snapshot()
+    return found
+
+
+def _add(tally: Tally, closed: ClosedBin) -> None:
+    tally.add(closed.authors, closed.cut, closed.distinct)
+    tally.mentions += closed.mentions
+    tally.reposts += closed.reposts
+    tally.image_only += closed.image_only
+    tally.engagement += closed.engagement
+    tally.unknown += closed.unknown
+
+
+def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
+    authors, cut = kept_authors(bin_.authors, settings.authors_per_bin_max)
+    return ClosedBin(
+        bin_.mentions, bin_.weight, bin_.engagement, bin_.image_only, bin_.reposts, bin_.unknown,
+        authors, len(bin_.authors), cut,
+    )  # fmt: skip
+
+
+# --- baselines ---------------------------------------------------------------------------------------------------
+
+
+def mean(base: Baseline, frame: WindowFrame) -> float:
+    """Expected count per window of exposure 1."""
+    return (PRIOR_COUNT + base.total) / (PRIOR_WINDOWS + frame.ended)
+
+
+def dispersion(base: Baseline, settings: CoreSettings) -> float:
+    """a of the predictive distribution: moments shrunk to the pooled value, and the mean's own uncertainty."""
+    own = (base.excess + settings.dispersion * PRIOR_SPREAD) / (base.square + PRIOR_SPREAD)
+    own = min(max(own, DISPERSION_LOW), DISPERSION_HIGH)
+    return own + (1.0 + own) / (PRIOR_COUNT + base.total)
+
+
+def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) -> Baseline:
+    """``base`` after learning from the tumbling windows that ended since; O(1) however many were empty."""
+    if base is None:
+        return Baseline(frame.tumbling)
+    if base.index >= frame.tumbling:
+        return base
+    mu = mean(base, frame) * base.exposure
+    learned, frozen = _learnable(base, mu, frame, settings)
+    excess = base.excess * frame.decay + (learned - mu) ** 2 - mu
+    square = base.square * frame.decay + mu * mu
+    total = base.total * frame.decay + learned
+    empty = frame.tumbling - base.index - 1
+    if empty:
+        quiet = frame.decay**empty
+        windows = (1.0 - quiet) / (1.0 - frame.decay)
+        usual = (PRIOR_COUNT + total) / (PRIOR_WINDOWS + frame.ended)
+        excess = excess * quiet + windows * (usual * usual - usual)
+        square = square * quiet + windows * usual * usual
+        total, frozen = total * quiet, 0
+    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen)
+
+
+def _learnable(base: Baseline, mu: float, frame: WindowFrame, settings: CoreSettings) -> tuple[float, int]:
+    """What to learn from the window that ended: at most the limit, and nothing from a surprise for a day.
+
+    While the stream warms up everything is a surprise, and all is learned.
+    """
+    if not frame.ready:
+        return float(base.observed), 0
+    spread = dispersion(base, settings)
+    limit = mu + SURPRISE_SIGMAS * math.sqrt(mu + min(spread, 1.0) * mu * mu) + SURPRISE_FREE
+    if base.observed <= limit:
+        return float(base.observed), 0
+    if base.frozen * frame.window_ms < DAY_MS:
+        return mu, base.frozen + 1
+    return limit, base.frozen
+
+
+# --- corrections, reports, forgetting ----------------------------------------------------------------------------
+
+
+def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSettings) -> None:
+    """Count a late ``sighting`` into its closed bin of ``state`` (which is changed) and into what was learned.
+
+    Scores stay what they were when the bin was closed.
+    """
+    old = state.bins.get(bin_ms)
+    authors = dict(old.authors) if old else {}
+    author = hash64(sighting.author)
+    fresh = author not in authors
+    if not fresh or old is None or not old.cut or author < old.cut:
+        authors[author] = authors.get(author, 0) + 1
+    new = msgspec.structs.replace(old, authors=authors) if old else ClosedBin(0, 0, 0, 0, 0, 0, authors, 0, 0)
+    new.mentions += 1
+    new.weight += sighting.weight
+    new.engagement += sighting.engagement
+    new.image_only += sighting.image_only
+    new.reposts += sighting.via_repost
+    new.unknown += not sighting.author_known
+    new.distinct += fresh
+    new.late += 1
+    state.bins[bin_ms] = new
+    if old is None:
+        state.bins = dict(sorted(state.bins.items()))
+    state.first_ms = min(state.first_ms, sighting.created_ms)
+    for window_ms, base in state.baselines.items():
+        if fresh and bin_ms // window_ms < base.index:
+            state.baselines[window_ms] = msgspec.structs.replace(base, total=base.total + 1.0)
+
+
+def window_score(one: Scored) -> WindowScore:
+    """The test as it is reported."""
+    tally = one.tally
     return WindowScore(
-        window_ms=window_ms,
-        observed=observed,
-        expected=round(expected, 6),
-        dispersion=round(dispersion, 6),
-        score=tail_score(observed, expected, dispersion),
-        lift=round(observed / expected, 6),
-        lift_low=round(lift_low(observed, expected, dispersion), 6),
-        mentions=sum(part.mentions for part in bins),
-        authors=len(authors),
-        effective_authors=round(effective_authors(authors), 6),
-        reposts=sum(part.reposts for part in bins),
-        image_only=sum(part.image_only for part in bins),
-        engagement=sum(part.engagement for part in bins),
-        baseline_windows=baseline.windows,
+        window_ms=one.frame.window_ms,
+        observed=tally.tested,
+        expected=round(one.mu, 4),
+        dispersion=round(one.dispersion, 4),
+        score=one.score,
+        lift=round(tally.tested / one.mu, 4),
+        lift_low=round(negbin.lift_low(tally.tested, one.mu, one.dispersion), 4),
+        mentions=tally.mentions,
+        authors=tally.authors,
+        effective_authors=round(tally.effective, 2),
+        reposts=tally.reposts,
+        image_only=tally.image_only,
+        engagement=tally.engagement,
+        baseline_windows=int(one.frame.ended),
     )
 
 
-def best_evidence(posts: Iterable[Evidence], most: int) -> list[Evidence]:
-    """The ``most`` heaviest posts, at most one per author as far as there are others; ties by post id."""
-    ranked = sorted(posts, key=lambda post: (-post.weight, post.post_id))
-    firsts: dict[str, Evidence] = {}
-    for post in ranked:
-        firsts.setdefault(post.author, post)
-    chosen = list(firsts.values())[:most]
-    rest = [post for post in ranked if post not in chosen]
-    return chosen + rest[: most - len(chosen)]
+def evidence(state: TrendState, start_ms: int, count_max: int) -> list[Clue]:
+    """The best posts since ``start_ms``, one per author and per near-duplicate text."""
+    chosen: list[Clue] = []
+    for clue in best_clues((clue for bin_ms, clue in state.clues if bin_ms >= start_ms), CLUES_MAX):
+        if len(chosen) < count_max and not _repeats(clue, chosen):
+            chosen.append(clue)
+    return chosen
+
+
+def _repeats(clue: Clue, others: Sequence[Clue]) -> bool:
+    return any(
+        clue.post_id == other.post_id or clue.author == other.author or near_duplicates(clue.simhash, other.simhash)
+        for other in others
+    )
+
+
+def _forget(state: TrendState, frame: Frame, settings: CoreSettings) -> None:
+    """Fold bins before the late horizon into hours; drop what no window reaches."""
+    horizon_ms = frame.end_ms - settings.late_horizon_ms
+    horizon_ms -= horizon_ms % HOUR_MS
+    longest_ms = frame.windows[-1].window_ms
+    for bin_ms in [bin_ms for bin_ms in state.bins if bin_ms < horizon_ms]:
+        hour_ms = bin_ms - bin_ms % HOUR_MS
+        old, new = state.hours.get(hour_ms), state.bins.pop(bin_ms)
+        state.hours[hour_ms] = _folded(old, new, settings) if old else new
+    reach_ms = frame.end_ms - longest_ms
+    oldest = next(iter(state.hours), frame.end_ms)
+    if oldest < reach_ms:
+        state.hours = {hour_ms: hour for hour_ms, hour in state.hours.items() if hour_ms >= reach_ms}
+    windows = {one.window_ms for one in frame.windows}
+    if len(state.baselines) > len(windows):
+        state.baselines = {window: base for window, base in state.baselines.items() if window in windows}
+
+
+def _folded(old: ClosedBin, new: ClosedBin, settings: CoreSettings) -> ClosedBin:
+    """Two closed bins as one."""
+    tally = Tally()
+    tally.add(old.authors, old.cut, old.distinct)
+    tally.add(new.authors, new.cut, new.distinct)
+    distinct = tally.snapshot().authors
+    authors, cut = kept_authors(tally.merged, settings.authors_per_bin_max, tally.cut)
+    return ClosedBin(
+        old.mentions + new.mentions, old.weight + new.weight, old.engagement + new.engagement,
+        old.image_only + new.image_only, old.reposts + new.reposts, old.unknown + new.unknown, authors, distinct, cut,
+    )  # fmt: skip

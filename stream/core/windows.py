@@ -1,40 +1,67 @@
-"""Event time: bins, and the watermark as the least reach of the live sources. Pure."""
+"""Event time: bins on a fixed grid, and the watermark that closes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
 
 import msgspec
 
-from stream.contract.records import Reach
+State = Literal["live", "idle", "left"]
+HOUR_MS: Final = 3_600_000
 
 
-class SourceReach(msgspec.Struct, frozen=True, array_like=True):
-    """Up to where a source was seen, and whether it still holds the watermark back."""
+def bin_start(time_ms: int, width_ms: int) -> int:
+    """Start of the bin [start, start + width) that holds ``time_ms``; the grid goes through the Unix epoch."""
+    return time_ms - time_ms % width_ms
+
+
+def fitted_ms(window_s: float, bin_ms: int, horizon_ms: int) -> int:
+    """``window_s`` in milliseconds, rounded up to whole bins, and to whole hours where only hours are remembered."""
+    window_ms = round(window_s * 1000)
+    grain = bin_ms if window_ms <= horizon_ms else max(HOUR_MS, bin_ms)
+    return max(-(-window_ms // grain) * grain, bin_ms)
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """How far a source was seen in one source partition."""
 
     through_ms: int
-    live: bool
+    state: State
 
 
-def reached(held: Mapping[str, SourceReach], reach: Reach, origin: int) -> dict[str, SourceReach]:
-    """``held`` with ``reach``, heard in log partition ``origin``. A reach never goes back."""
-    key = f"{origin}/{reach.source}"
-    before = held.get(key)
-    through_ms = max(reach.through_ms, before.through_ms if before else 0)
-    return {**held, key: SourceReach(through_ms, reach.state == "live")}
+class Watermark(msgspec.Struct, frozen=True, array_like=True):
+    """Event time before which everything has been seen. It never goes back.
 
-
-def watermark_ms(held: Mapping[str, SourceReach], before_ms: int) -> int:
-    """Event time before which nothing more is expected; never less than ``before_ms``.
-
-    The least reach of the live sources; when none is live, the greatest reach of all.
+    It is the least reach of the live sources. Idle sources do not hold it back; while all are idle or left it stands
+    at the greatest reach; once all have left, nothing can come any more and ``newest_end_ms`` of ``of`` is passed.
     """
-    live = [reach.through_ms for reach in held.values() if reach.live]
+
+    time_ms: int = 0
+    reaches: dict[str, Seen] = msgspec.field(default_factory=dict)
+
+    def told(self, origin: int, source: str, through_ms: int, state: State) -> Watermark:
+        """The same with a reach of ``source`` in partition ``origin``; a source's reach never goes back."""
+        key = f"{origin}/{source}"
+        before = self.reaches.get(key)
+        through_ms = max(through_ms, before.through_ms) if before else through_ms
+        return Watermark(self.time_ms, {**self.reaches, key: Seen(through_ms, state)})
+
+    def advanced(self, newest_end_ms: int, slack_ms: int = 0) -> Watermark:
+        """The same at its new time; ``newest_end_ms`` is the end of the newest bin that holds anything."""
+        return Watermark(max(self.time_ms, _least(self.reaches, newest_end_ms, slack_ms)), self.reaches)
+
+
+def _least(reaches: Mapping[str, Seen], newest_end_ms: int, slack_ms: int) -> int:
+    if not reaches:
+        return 0
+    live = [seen.through_ms for seen in reaches.values() if seen.state == "live"]
     if live:
-        return max(before_ms, min(live))
-    return max([before_ms, *(reach.through_ms for reach in held.values())])
+        return min(live) - slack_ms
+    if all(seen.state == "left" for seen in reaches.values()):
+        return max(newest_end_ms, _greatest(reaches.values()))
+    return _greatest(reaches.values()) - slack_ms
 
 
-def bin_of(created_ms: int, bin_ms: int) -> int:
-    """Start of the bin that ``created_ms`` falls into."""
-    return created_ms - created_ms % bin_ms
+def _greatest(reaches: Iterable[Seen]) -> int:
+    return max(seen.through_ms for seen in reaches)

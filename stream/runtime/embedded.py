@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from stream.contract.ports import Channel, Chunk, IndexWriter, Metrics, Source, Tagger
-from stream.contract.records import BinReport, Control, Document, Envelope, Flip, Record, Reject, Span, TrendPoint
+from stream.contract.records import BinReport, Document, Envelope, Flip, Reach, Record, Reject, Span, TrendPoint
 from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
@@ -102,6 +102,7 @@ class Embedded:
         """
         self._once = once
         self._note_appended(await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms())))
+        await self.append(await self.on_writer(self._who_reports))
         self._sources_left = len(self._parts.sources)
         tasks = [asyncio.create_task(self._feed(source), name=source.name) for source in self._parts.sources]
         tasks.append(asyncio.create_task(self._work(), name="worker"))
@@ -127,6 +128,14 @@ class Embedded:
             self._note_appended(
                 await self._durably(lambda: self._store.append(records, stored_ms=self._parts.now_ms()))
             )
+
+    def _who_reports(self) -> list[Reach]:
+        """A reach of each source of this run, so that none closes bins before another has spoken; others have left."""
+        now = [source.name for source in self._parts.sources]
+        gone = [name for name in self._store.source_names() if name not in now]
+        return [Reach(source=name, through_ms=0) for name in now] + [
+            Reach(source=name, through_ms=0, state="left") for name in gone
+        ]
 
     # --- ends --------------------------------------------------------------------------------------------------
 
@@ -259,10 +268,11 @@ class Embedded:
 
     def _apply(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
         parts = self._parts
+        state = self._enrich_rows.get(stages.HEADER) or stages.EnrichRow()
         enriched = stages.enrich(
             envelopes,
             spans,
-            self._enrich_rows.get(stages.HEADER) or stages.EnrichRow(),
+            state,
             model_version=parts.tagger.model_version,
             partitions=1,
             t2s=parts.t2s,
@@ -272,9 +282,9 @@ class Embedded:
         parts.index.rejects(enriched.rejects)
         tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
         parts.index.points(tracked.points)
-        flips = [flip for message in tracked.to_judge for flip in self._judge(message)]
+        flips = [flip for report in tracked.reports for flip in self._judge(report)]
         _write(self._track_rows, tracked.writes)
-        if enriched.state is not None:
+        if enriched.state != state:
             self._enrich_rows[stages.HEADER] = enriched.state
         parts.index.flips(flips)
         self._store.enqueue(flips, [channel.name for channel in parts.channels], due_ms=parts.now_ms())
@@ -291,8 +301,8 @@ class Embedded:
             counts={**tracked.counts, "mentions_per_post_max": enriched.cut},
         )
 
-    def _judge(self, message: BinReport | Control) -> Sequence[Flip]:
-        judged = stages.judge(self._judge_rows, message, partitions=1, settings=self._parts.core)
+    def _judge(self, report: BinReport) -> Sequence[Flip]:
+        judged = stages.judge(self._judge_rows, report, partitions=1, settings=self._parts.core)
         _write(self._judge_rows, judged.writes)
         return judged.flips
 
@@ -336,4 +346,7 @@ class Embedded:
 
 def _write(rows: StateTable[Any], writes: Mapping[str, Any]) -> None:
     for key, row in writes.items():
-        rows[key] = row
+        if row is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = row

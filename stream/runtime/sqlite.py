@@ -162,6 +162,10 @@ class Store:
         row = self.connection.execute("SELECT cursor FROM sources WHERE name = ?", (source,)).fetchone()
         return None if row is None else str(row[0])
 
+    def source_names(self) -> list[str]:
+        """All sources that ever gave anything."""
+        return [str(name) for (name,) in self.connection.execute("SELECT name FROM sources ORDER BY name")]
+
     def worker_offset(self) -> int:
         """Offset of the last record whose effects are committed."""
         return int(self.meta("worker_offset") or 0)

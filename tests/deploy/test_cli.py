@@ -162,7 +162,7 @@ def test_rules_and_aliases_name_line_and_field(tmp_path: Path) -> None:
     rules.write_text("version: 1\nrules:\n  - id: a\n    kind: burst\n    windows: [5x]\n")
     done = weibowatch("rules", "check", str(rules), check=False)
     assert done.returncode == 1
-    assert b"rules.yaml:5: rules[0].windows: ['5x'] is no duration" in done.stderr
+    assert b'rules.yaml:5: rules[0].windows: "5x" is no duration' in done.stderr
     rules.write_text("version: 1\nrules:\n  - id: a\n    kind: burst\n    windws: [5m]\n")
     assert b"windws" in weibowatch("rules", "check", str(rules), check=False).stderr
     aliases = tmp_path / "aliases.yaml"

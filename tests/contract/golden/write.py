@@ -82,7 +82,8 @@ RECORDS: Final[dict[str, AnyRecord]] = {
         image_only=1, late=1, score=4200, window_ms=3600000, observed=9, expected=1.5,
     ),
     "bin_report": BinReport(
-        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, entities=(_REPORT,)
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, entities=(_REPORT,),
+        controls=(_CONTROL,),
     ),
     "flip": Flip(
         id="i-1", incident_id="i", sequence=1, rule_id="r", rule_version=2, rule_kind="burst", state="firing",

@@ -1,0 +1,166 @@
+"""The life of an incident, thresholds from a budget, matching, and rows that wait for other partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream.contract.records import BinReport, EntityReport, Flip, WindowScore
+from stream.core import stages
+from stream.core.alerts import level
+from stream.core.rules import Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
+from stream.core.settings import CoreSettings
+from tests.core.harness import START, rules_control
+
+BIN = 300_000
+SETTINGS = CoreSettings()
+
+
+def rule(**changes: Any) -> Rule:
+    fields: dict[str, Any] = {
+        "id": "r", "kind": "burst", "windows_s": (3600,), "cooldown_s": 1800, "resolve": Resolve(for_s=600),
+        "significance": Significance(alerts_per_day=5, min_count=5, min_authors=3),
+    }  # fmt: skip
+    return Rule(**{**fields, **changes})
+
+
+def report(
+    number: int, score: int | None, *, partition: int = 0, first: RuleSet | None = None, **more: Any
+) -> BinReport:
+    """Report of bin ``number`` with one entity that scores so, or with none."""
+    window = WindowScore(
+        window_ms=3_600_000, observed=12, expected=2.0, dispersion=0.3, score=score or 0, lift=6.0, lift_low=2.0,
+        mentions=12, authors=12, effective_authors=12.0, reposts=0, image_only=0, engagement=0, baseline_windows=50,
+    )  # fmt: skip
+    fields: dict[str, Any] = {
+        "entity": "PER/甲", "type": "PER", "surface": "甲", "first_seen_ms": START, "is_new": False,
+        "authors_known": True, "windows": (window,), "evidence": (),
+    }  # fmt: skip
+    entities = () if score is None else (EntityReport(**{**fields, **more}),)
+    return BinReport(
+        partition=partition, bin_ms=START + number * BIN, width_ms=BIN, watermark_ms=START + (number + 1) * BIN,
+        total_posts=10, tests=100, entities=entities, controls=(rules_control(first),) if first else (),
+    )  # fmt: skip
+
+
+def judged(reports: list[BinReport], partitions: int = 1) -> list[Flip]:
+    rows: dict[str, Any] = {}
+    flips: list[Flip] = []
+    for one in reports:
+        found = stages.judge(rows, one, partitions=partitions, settings=SETTINGS)
+        assert stages.judge(rows, one, partitions=partitions, settings=SETTINGS) == found
+        flips += found.flips
+        for key, row in found.writes.items():
+            if row is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = stages.decode_row(stages.encode_row(row))
+        assert stages.judge(rows, one, partitions=partitions, settings=SETTINGS).flips == ()
+    return flips
+
+
+def states(scores: list[int | None], **changes: Any) -> list[tuple[int, str]]:
+    """(bin, state) of the flips for a score per bin."""
+    rules = RuleSet(rules=(rule(**changes),))
+    reports = [report(n, score, first=rules if n == 0 else None) for n, score in enumerate(scores)]
+    return [((flip.at_ms - START) // BIN - 1, flip.state) for flip in judged(reports)]
+
+
+def test_an_incident_fires_once_resolves_and_rests() -> None:
+    low, high = 500, 6000
+    assert states([low, high, high, high]) == [(1, "firing")]
+    assert states([high, low, high, low, low, low, low]) == [(0, "firing"), (5, "resolved")]
+    assert states([high, low, low, low, high, high, high, high, high, high, high]) == [
+        (0, "firing"), (3, "resolved"), (9, "firing"),
+    ]  # fmt: skip
+
+
+def test_hysteresis_keeps_it_firing() -> None:
+    assert states([6000, 2500, 2500, 2500, 2500]) == [(0, "firing")]
+
+
+def test_what_falls_silent_resolves_after_two_windows() -> None:
+    assert states([6000] + [None] * 30) == [(0, "firing"), (27, "resolved")]
+
+
+def test_pending_waits_for_its_time() -> None:
+    assert states([6000, 6000, 6000, 6000], for_s=900) == [(2, "firing")]
+    assert states([6000, 6000, 500, 6000, 6000], for_s=900) == []
+    assert states([6000, None, 6000], for_s=900) == [(2, "firing")]
+
+
+def test_escalation_is_the_same_incident_told_louder() -> None:
+    rules = RuleSet(rules=(rule(escalate=Escalate(if_score_x=1.5, severities=("info", "warning"))),))
+    scores = [4000, 5000, 6000, 9000]
+    flips = judged([report(n, score, first=rules if n == 0 else None) for n, score in enumerate(scores)])
+    assert [(flip.state, flip.severity, flip.sequence) for flip in flips] == [
+        ("firing", "info", 0), ("escalated", "warning", 1),
+    ]  # fmt: skip
+    assert flips[0].incident_id == flips[1].incident_id
+    assert flips[1].id == f"{flips[1].incident_id}-1"
+    assert flips[0].first_ms == flips[1].first_ms == START
+
+
+def test_thresholds_follow_the_budget() -> None:
+    assert level(rule(), 500_000) == 5000
+    assert level(rule(windows_s=(300, 3600)), 250_000) == 5000
+    assert level(rule(), 1) == 2000
+
+
+@pytest.mark.parametrize("missing", [{"min_count": 13}, {"min_authors": 13}, {"min_lift": 6.5}])
+def test_every_condition_counts(missing: dict[str, Any]) -> None:
+    assert states([6000, 6000], significance=Significance(**{"alerts_per_day": 5, **missing})) == []
+
+
+def test_a_bin_is_judged_when_all_partitions_have_passed_it() -> None:
+    rules = RuleSet(rules=(rule(),))
+    first = report(0, 6000, first=rules)
+    other = report(1, None, partition=1)
+    assert judged([first], partitions=2) == []
+    alone = judged([first, other], partitions=2)
+    assert [flip.at_ms for flip in alone] == [START + BIN]
+    both = judged([report(0, None, partition=1), first], partitions=2)
+    assert [flip.tests for flip in both] == [200]
+
+
+def test_rules_that_are_gone_end_their_incidents_without_a_word() -> None:
+    rules, none = RuleSet(rules=(rule(),)), RuleSet(rules=(rule(id="other", match=Match(type=("LOC",))),))
+    reports = [report(0, 6000, first=rules), report(1, 6000, first=none), report(2, 100)]
+    assert [flip.state for flip in judged(reports)] == ["firing"]
+
+
+@pytest.mark.parametrize(
+    ("match", "entity", "expected"),
+    [
+        (Match(), "PER/甲", True),
+        (Match(type=("LOC", "PER")), "PER/甲", True),
+        (Match(type=("LOC",)), "PER/甲", False),
+        (Match(entity=("甲",)), "PER/甲", True),
+        (Match(entity=("PER/甲",)), "ORG/甲", False),
+        (Match(exclude=("甲",)), "PER/甲", False),
+        (Match(exclude=("ORG/甲",)), "PER/甲", True),
+        (Match(entity_re="^a.c$"), "PER/abc", True),
+        (Match(entity_re="^a.c$"), "PER/abcd", False),
+    ],
+)
+def test_matching(match: Match, entity: str, expected: bool) -> None:
+    assert rule(match=match).matches(entity) is expected
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["{", "[]", '{"rules": [{"id": "a", "kind": "nonsense"}]}', '{"rules": [{"id": "", "kind": "burst"}]}',
+     '{"rules": [{"id": "a", "kind": "burst"}, {"id": "a", "kind": "burst"}]}', '{"unknown": 1}',
+     '{"rules": [{"id": "a", "kind": "burst", "match": {"entity_re": "("}}]}',
+     '{"rules": [{"id": "a", "kind": "burst", "windows_s": []}]}'],
+)  # fmt: skip
+def test_payloads_that_are_no_rules(payload: str) -> None:
+    with pytest.raises(RuleError):
+        RuleSet.from_payload(payload)
+
+
+def test_payloads_come_back() -> None:
+    rules = RuleSet(rules=(rule(labels={"b": "1", "a": "2"}, escalate=Escalate()),), min_confidence=0.5)
+    again = RuleSet.from_payload(rules.to_payload(), 7)
+    assert (again.rules, again.min_confidence, again.version) == (rules.rules, 0.5, 7)
