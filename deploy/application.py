@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from stream.runtime.sqlite import Store, StoreError
 _log = structlog.get_logger(__name__)
 DAY_MS = 86_400_000
 EXPIRE_ROWS_MAX = 2_000
+SWITCH_S = 0.001
+"""How long one thread may keep the interpreter from the others: ONNX Runtime's threads need it only for a moment."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,7 @@ def sentence(summary: Summary) -> str:
 async def run(options: Options, settings: Settings) -> Summary:
     """Run until drained, Ctrl-C or SIGTERM. Raises ``SourceError`` or ``StoreError`` for what the user must mend."""
     set_up_logging(settings.log)
+    sys.setswitchinterval(SWITCH_S)
     store = await asyncio.to_thread(Store, options.directory)
     try:
         return await _run_on(store, options, settings)
@@ -97,9 +101,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
     return _summary(totals, time.monotonic() - started)
 
 
-async def _parts(
-    store: Store, options: Options, settings: Settings, telemetry: Telemetry, feed: Any
-) -> Parts:
+async def _parts(store: Store, options: Options, settings: Settings, telemetry: Telemetry, feed: Any) -> Parts:
     from index.sqlite import SqliteIndex
 
     sources = wiring.open_sources(list(options.sources), settings, options.directory, options.speed)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from deploy import wiring
 from deploy.settings import Settings
+from index.reader import SqliteReader
 from ingest.privacy import hmac_pseudonym
 from ingest.sources import parse_again
 from stream.contract import codec
 from stream.contract.records import Record, Reject
+from stream.runtime.sqlite import drop_in_inbox
 
 
-def tried_again(rejects: Sequence[Reject], settings: Settings, directory: Path) -> list[Record]:
-    """Records of the dead letters that can be used now, under the settings in force now."""
+def replay(
+    reader: SqliteReader, settings: Settings, directory: Path, *, reason: str | None, id: int | None
+) -> dict[str, int]:
+    """Try dead letters again under the settings in force now, all or some. Returns how many went and how many stay.
+
+    Those that go leave the dead letters when the process that writes the store takes them. Blocking.
+    Raises ``StoreError``.
+    """
     pseudonym = hmac_pseudonym(wiring.author_key(settings, directory))
-    found: list[Record] = []
-    for reject in rejects:
-        record = _record(reject) or parse_again(
-            reject, edge=settings.edge, pseudonym=pseudonym, now_ms=wiring.now_ms
-        )
+    chosen = reader.rejects_for_replay(reason=reason, id=id)
+    usable: list[tuple[Record, Reject | None]] = []
+    for reject in chosen:
+        record = _record(reject) or parse_again(reject, edge=settings.edge, pseudonym=pseudonym, now_ms=wiring.now_ms)
         if not isinstance(record, Reject):
-            found.append(record)
-    return found
+            usable.append((record, reject))
+    drop_in_inbox(directory, usable)
+    return {"replayed": len(usable), "still_rejected": len(chosen) - len(usable)}
 
 
 def _record(reject: Reject) -> Record | None:

@@ -1,7 +1,6 @@
 """Settings: one TOML file, then the environment, then the command line. The only place that reads the environment.
 
-Every field is documented by its comment in ``weibowatch config show`` (kept in ``DESCRIPTIONS``) and in the README's
-table; a test holds the three together.
+Every field stands in the README's table; a test holds the two together.
 """
 
 from __future__ import annotations

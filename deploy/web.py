@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from deploy.errors import Failure
+from deploy.replay import replay
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry
 from index.api import make_app
+from index.context import Action
 from index.live import Broadcast
 from index.reader import SqliteReader
 from stream.runtime.embedded import Embedded
@@ -36,6 +39,7 @@ async def serving(
             status=lambda: status(runtime),
             metrics_registry=telemetry.registry,
             metrics=telemetry,
+            actions={"replay_rejects": replaying(reader, settings, directory)},
             token=settings.web.token or None,
             host=host,
         )
@@ -57,6 +61,20 @@ async def serving(
     finally:
         await runner.cleanup()
         reader.close()
+
+
+def replaying(reader: SqliteReader, settings: Settings, directory: Path) -> Action:
+    """The action that tries dead letters again: all, those with a ``reason``, or the one with an ``id``."""
+
+    async def act(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        reason, id_ = arguments.get("reason"), arguments.get("id")
+        if set(arguments) - {"reason", "id"}:
+            raise ValueError("replay_rejects takes reason (text) and id (number)")
+        if not isinstance(reason, str | None) or isinstance(id_, bool) or not isinstance(id_, int | None):
+            raise ValueError("reason must be a text, id a number")
+        return await asyncio.to_thread(replay, reader, settings, directory, reason=reason, id=id_)
+
+    return act
 
 
 def status(runtime: Embedded) -> dict[str, Any]:

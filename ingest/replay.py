@@ -201,7 +201,12 @@ class ReplayFile:
         same = fingerprint(handle, place.segment.start, place.segment.end) == place.fingerprint
         self._require(same, "what was already read from it has changed")
         run = self._index(handle, place.segment, place.as_of_ms)
-        self._require(run.crc == place.crc, "the order of what was already read has changed")
+        if run.crc != place.crc:
+            # The bytes are the same; only the limits under which they are read can have changed.
+            raise SourceError(
+                f"{self._name}: edge.* settings have changed since it was last read, and with them the order of its "
+                "posts. Set them back until it is read through, or give it under another name to read it from the start"
+            )
         return run
 
     def _open_next(self, handle: FileHandle, last: Cursor) -> _Run | None:

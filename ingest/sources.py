@@ -101,9 +101,7 @@ def parse_again(
     """
     kind, _, rest = reject.source.partition(":")
     _, form, folder = _parts(kind, rest) if kind in KINDS and rest != "-" else (None, JsonLines(), None)
-    judge = Edge(
-        source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms()
-    )
+    judge = Edge(source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms())
     words = reject.place.split()
     line = int(words[1]) if len(words) == 2 and words[1].isdigit() else 0
     return form.parse(reject.raw, Unit(0, len(reject.raw), line, line), judge)

@@ -1,7 +1,8 @@
 """A model on disk: a folder of files with their digests, and a card that says where it comes from.
 
 ``model.onnx`` runs it, ``model.safetensors`` trains it further, ``config.json`` has labels, vocabulary and CRF,
-``card.json`` data, seed, settings and scores; ``MODEL_CARD.md`` is the card for people.
+``lexicon.txt.gz`` the dictionary, ``card.json`` data, seed, settings and scores; ``MODEL_CARD.md`` is the card for
+people.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nlp.encode import Vocabulary
 ONNX: Final = "model.onnx"
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
+LEXICON: Final = "lexicon.txt.gz"
 CARD: Final = "card.json"
 PEOPLE: Final = "MODEL_CARD.md"
 DEFAULT: Final = Path(__file__).parent / "default"
@@ -56,7 +58,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def save(folder: Path, config: ModelConfig, card: Card) -> Card:
     """Write config and card beside the network's files, with the digests of all of them."""
     (folder / CONFIG).write_bytes(msgspec.json.encode(config))
-    files = {name: digest(folder / name) for name in (ONNX, WEIGHTS, CONFIG)}
+    files = {name: digest(folder / name) for name in (ONNX, WEIGHTS, CONFIG, LEXICON)}
     card = msgspec.structs.replace(card, files=files)
     (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
     (folder / PEOPLE).write_text(for_people(card), encoding="utf-8")
@@ -104,7 +106,8 @@ def for_people(card: Card) -> str:
     lines = [
         f"# {card.name}",
         "",
-        "Character-level tagger with CRF, trained from scratch on the data below and nothing else.",
+        "Character-level tagger with CRF, trained from scratch on the data below and nothing else; it also looks words",
+        "up in the dictionary of jieba 0.42.1 (MIT, LICENSE-jieba).",
         "",
         *(f"- {name}: sha256 `{value}`" for name, value in card.data.items()),
         f"- labels: {', '.join(card.labels)}",

@@ -31,47 +31,67 @@ class Crf:
         self.end = end.astype(np.float32)
 
     def decode(self, emissions: Floats, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Best label per place: (B, T, K) float32 and (B,) lengths ≥ 1 → (B, T) int64; beyond the length undefined."""
-        batch, steps, _ = emissions.shape
-        back = np.empty(emissions.shape, dtype=np.int8)
-        score = self.start + emissions[:, 0]
-        for step in range(1, steps):
-            paths = score[:, :, None] + self.transitions
-            back[:, step] = paths.argmax(axis=1)
-            moved = paths.max(axis=1) + emissions[:, step]
-            score = np.where((step < lengths)[:, None], moved, score)
-        best = np.zeros((batch, steps), dtype=np.int64)
-        label = (score + self.end).argmax(axis=1)
-        rows = np.arange(batch)
-        for step in range(steps - 1, -1, -1):
-            best[:, step] = label
-            if step:
-                label = np.where(step < lengths, back[rows, step, label], label)
-        return best
+        """Best label per place: (B, T, K) float32 and (B,) lengths ≥ 1 → (B, T) int64; beyond the length 0."""
+        order, active = _by_length(lengths)
+        ahead = np.ascontiguousarray(emissions[order].swapaxes(0, 1))  # best score of a path that ends here, in place
+        ahead[0] += self.start
+        for step in range(1, len(active)):
+            count = active[step]
+            ahead[step, :count] += (ahead[step - 1, :count, :, None] + self.transitions).max(axis=1)
+        best = np.zeros((len(active), len(order)), dtype=np.int64)
+        back = self.transitions.T
+        following = 0
+        for step in range(len(active) - 1, -1, -1):
+            count = active[step]
+            score = ahead[step, :count].copy()
+            score[:following] += back[best[step + 1, :following]] if following else 0
+            score[following:] += self.end
+            best[step, :count] = score.argmax(axis=1)
+            following = count
+        found = np.zeros(emissions.shape[:2], dtype=np.int64)
+        found[order, : len(active)] = best.T
+        return found
 
     def marginals(self, emissions: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """P(label at place | text): (B, T, K) float32, rows sum to 1 within the length; beyond it undefined.
+        """P(label at place | text): (B, T, K) float32, rows sum to 1 within the length; beyond it 0.
 
-        Forward-backward in probabilities, scaled at each step so that long texts neither vanish nor overflow.
+        Forward-backward in probabilities, scaled at each step so that long texts neither vanish nor overflow. Sums run
+        in a fixed order, not through BLAS, whose last bit depends on the size of the batch.
         """
-        potentials = np.exp(emissions - emissions.max(axis=2, keepdims=True), dtype=np.float32)
+        order, active = _by_length(lengths)
+        scores = emissions[order].swapaxes(0, 1)
+        potentials = np.exp(scores - scores.max(axis=2, keepdims=True), dtype=np.float32)
         np.maximum(potentials, POTENTIAL_MIN, out=potentials)
         moves = np.exp(self.transitions - self.transitions.max(), dtype=np.float32)
-        steps = emissions.shape[1]
-        forward = np.empty_like(potentials)
-        state = np.exp(self.start - self.start.max(), dtype=np.float32) * potentials[:, 0]
-        forward[:, 0] = state = state / state.sum(axis=1, keepdims=True)
-        for step in range(1, steps):
-            state = (state @ moves) * potentials[:, step]
-            forward[:, step] = state = state / state.sum(axis=1, keepdims=True)
+        forward = np.ones_like(potentials)
+        state = np.exp(self.start - self.start.max(), dtype=np.float32) * potentials[0]
+        forward[0] = state = state / state.sum(axis=1, keepdims=True)
+        for step in range(1, len(active)):
+            count = active[step]
+            state = (state[:count, :, None] * moves).sum(axis=1)
+            state *= potentials[step, :count]
+            state /= state.sum(axis=1, keepdims=True)
+            forward[step, :count] = state
+        back = np.ascontiguousarray(moves.T)
         last = np.exp(self.end - self.end.max(), dtype=np.float32)
-        backward = np.empty_like(potentials)
-        state = np.broadcast_to(last, forward[:, 0].shape)
-        for step in range(steps - 1, -1, -1):
-            state = np.where((step + 1 < lengths)[:, None], state, last)
-            backward[:, step] = state
-            state = (state * potentials[:, step]) @ moves.T
-            state = state / state.sum(axis=1, keepdims=True)
-        joint = forward * backward
-        shares: Floats = joint / joint.sum(axis=2, keepdims=True)
-        return shares
+        backward = np.tile(last, (len(active), len(order), 1))
+        for step in range(len(active) - 1, 0, -1):
+            count = active[step]
+            state = backward[step, :count] * potentials[step, :count]
+            state = (state[:, :, None] * back).sum(axis=1)
+            state /= state.sum(axis=1, keepdims=True)
+            backward[step - 1, :count] = state
+        forward *= backward
+        forward /= forward.sum(axis=2, keepdims=True)
+        found = np.zeros(emissions.shape, dtype=np.float32)
+        inside = np.arange(len(active))[:, None] < lengths[order]
+        forward[~inside] = 0
+        found[order, : len(active)] = forward.swapaxes(0, 1)
+        return found
+
+
+def _by_length(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
+    """Rows, longest first, and how many of them are still within their length at each step."""
+    order = np.argsort(-lengths, kind="stable")
+    sorted_ = lengths[order]
+    return order, [int(count) for count in np.searchsorted(-sorted_, -np.arange(int(sorted_[0])), side="left")]

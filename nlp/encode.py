@@ -1,8 +1,8 @@
 """Features of characters, vectorised over a batch; the same in training and in service.
 
 Per character: its id, its two bigrams and thirteen n-grams around it (hashed, Weinberger et al. 2009), and what a
-gazetteer of training entities says. Look-ups are by normalised code points (NFKC, lower case), one for one, so that
-offsets stay those of the text.
+gazetteer of training entities and a dictionary say. Look-ups are by normalised code points (NFKC, lower case), one for
+one, so that offsets stay those of the text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import ahocorasick
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from nlp.lexicon import Lexicon
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -44,7 +46,8 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """A padded batch: chars (B, T), bigrams (B, T, 2), ngrams (B, T, 13) int64; names (B, T, G), mask (B, T) float32.
+    """A padded batch: chars (B, T), bigrams (B, T, 2), ngrams (B, T, 13) int64; float32 names (B, T, G),
+    words (B, T, 27) and mask (B, T).
 
     ``lengths`` (B,) are code points, at least 1.
     """
@@ -53,14 +56,20 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     bigrams: Ints
     ngrams: Ints
     names: Floats
+    words: Floats
     mask: Floats
     lengths: Ints
 
     def inputs(self) -> dict[str, Any]:
         """What the network takes, by name."""
         return {
-            "chars": self.chars, "bigrams": self.bigrams, "ngrams": self.ngrams, "names": self.names, "mask": self.mask,
-        }  # fmt: skip
+            "chars": self.chars,
+            "bigrams": self.bigrams,
+            "ngrams": self.ngrams,
+            "names": self.names,
+            "words": self.words,
+            "mask": self.mask,
+        }
 
 
 @functools.cache
@@ -91,8 +100,9 @@ def text_of(codes: NDArray[np.uint32]) -> str:
 class Encoder:
     """Turns texts into features under a vocabulary. Safe to use from several threads."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, lexicon: Lexicon) -> None:
         self.vocabulary = vocabulary
+        self.lexicon = lexicon
         self._ids = np.full(_BOUNDARY + 1, UNKNOWN, dtype=np.int64)
         for number, char in enumerate(vocabulary.chars, start=UNKNOWN + 1):
             self._ids[ord(char)] = number
@@ -126,6 +136,7 @@ class Encoder:
             bigrams=bigrams.astype(np.int64),
             ngrams=ngrams.astype(np.int64),
             names=gazetteer,
+            words=self.lexicon.features(padded[:, 2 : 2 + size], lengths),
             mask=mask.astype(np.float32),
             lengths=lengths,
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -13,7 +18,10 @@ from safetensors.torch import load_file, save_file
 from nlp import artifact
 from nlp.encode import Encoder, Features
 from nlp.models.text import TextConfig, TextTagger
-from nlp.tagger import NeuralTagger
+from nlp.tagger import NeuralTagger, read_lexicon
+
+WHOLE_BYTES_MAX: Final = 64
+"""Smaller tensors, which need not be weights, are left as they are."""
 
 
 class TorchNetwork:
@@ -23,11 +31,12 @@ class TorchNetwork:
         self._network = network.eval()
 
     @torch.no_grad()
-    def emissions(self, features: Features) -> NDArray[np.float32]:
-        """(B, T, K) float32."""
-        inputs = {name: torch.from_numpy(value) for name, value in features.inputs().items()}
-        found: NDArray[np.float32] = self._network(**inputs).numpy()
-        return found
+    def emissions(self, batches: Sequence[Features]) -> list[NDArray[np.float32]]:
+        """(B, T, K) float32 of each batch."""
+        return [
+            self._network(**{name: torch.from_numpy(value) for name, value in features.inputs().items()}).numpy()
+            for features in batches
+        ]
 
 
 def network_of(config: TextConfig, weights: dict[str, torch.Tensor]) -> TorchNetwork:
@@ -40,7 +49,7 @@ def network_of(config: TextConfig, weights: dict[str, torch.Tensor]) -> TorchNet
 
 
 def export(folder: Path, config: TextConfig, weights: dict[str, torch.Tensor], encoder: Encoder) -> None:
-    """Write ``model.safetensors`` (in half precision, which must lose nothing) and ``model.onnx``.
+    """Write ``model.safetensors`` and ``model.onnx``, both in half precision, which must lose nothing.
 
     Batch and length of the ONNX graph stay free.
     """
@@ -54,7 +63,22 @@ def export(folder: Path, config: TextConfig, weights: dict[str, torch.Tensor], e
         network, (), kwargs=inputs, dynamo=True, dynamic_shapes=shapes, output_names=["emissions"], verbose=False
     )
     assert program is not None
-    program.save(str(folder / artifact.ONNX), external_data=False)
+    onnx.save(halved(program.model_proto), folder / artifact.ONNX)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with its weights kept in half precision and cast back when it is loaded; half the file."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) > WHOLE_BYTES_MAX:
+            name, short = tensor.name, f"{tensor.name}_half"
+            values = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), short))
+            casts.append(onnx.helper.make_node("Cast", [short], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def load_torch_tagger(folder: Path) -> NeuralTagger:
@@ -62,4 +86,4 @@ def load_torch_tagger(folder: Path) -> NeuralTagger:
     config, card = artifact.load(folder)
     weights = {name: value.float() for name, value in load_file(folder / artifact.WEIGHTS).items()}
     network = network_of(msgspec.convert(config.network, TextConfig), weights)
-    return NeuralTagger(folder, config, card, network)
+    return NeuralTagger(config, card, read_lexicon(folder), network)

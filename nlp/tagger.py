@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 from nlp import artifact
 from nlp.crf import Crf
 from nlp.encode import Encoder, Features
-from nlp.labels import chunks
+from nlp.lexicon import Lexicon, unpack
 from nlp.runtime_onnx import OnnxNetwork
 from stream.contract.records import Span
 
 BATCH_CELLS_MAX: Final = 16_384
 """Characters of a padded batch; longer texts go alone."""
+PADDED: Final = 1.25
+"""How much longer than the first the last text of a batch may be, so that little is spent on padding …"""
+BATCH_CELLS_MIN: Final = 1_024
+"""… once the batch is worth a call."""
+DECODE_CELLS_MAX: Final = 65_536
+"""Characters, padding included, that the CRF goes through at once."""
 WINDOW: Final = 4_096
 OVERLAP: Final = 64
 """Emissions of a longer text are made by windows and joined. A character's emissions depend on fewer neighbours than
@@ -29,8 +35,8 @@ CONFIDENCE_DIGITS: Final = 4
 class Network(Protocol):
     """What gives emissions for features."""
 
-    def emissions(self, features: Features) -> NDArray[np.float32]:
-        """(B, T, K) float32."""
+    def emissions(self, batches: Sequence[Features]) -> list[NDArray[np.float32]]:
+        """(B, T, K) float32 of each batch."""
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -50,12 +56,13 @@ class Prepared(msgspec.Struct, frozen=True):
 class NeuralTagger:
     """A network with the CRF and vocabulary of its model folder. Each step may run in a thread of its own."""
 
-    def __init__(self, folder: Path, config: artifact.ModelConfig, card: artifact.Card, network: Network) -> None:
-        self.folder = folder
+    def __init__(self, config: artifact.ModelConfig, card: artifact.Card, lexicon: Lexicon, network: Network) -> None:
         self.labels = config.labels
+        self._begins = np.array([label.startswith("B-") for label in config.labels])
+        self._goes_on = np.array([label.startswith("I-") for label in config.labels])
         self.model_version = artifact.version(card)
         self.names = frozenset(config.names)
-        self._encoder = Encoder(config.vocabulary)
+        self._encoder = Encoder(config.vocabulary, lexicon)
         self._network = network
         self._crf = Crf(
             config.labels,
@@ -70,7 +77,7 @@ class NeuralTagger:
         buckets: list[Bucket] = []
         held: list[int] = []
         for number in order:
-            if held and len(texts[number]) * (len(held) + 1) > BATCH_CELLS_MAX:
+            if held and _is_full(len(texts[held[0]]), len(texts[number]), len(held)):
                 buckets.append(self._bucket(texts, held))
                 held = []
             held.append(number)
@@ -88,33 +95,50 @@ class NeuralTagger:
 
     def infer(self, prepared: Prepared) -> list[NDArray[np.float32]]:
         """Emissions (B, T, K) per bucket, windows joined."""
-        return [
-            _joined([self._network.emissions(features) for features in bucket.features]) for bucket in prepared.buckets
-        ]
+        found = iter(self._network.emissions([one for bucket in prepared.buckets for one in bucket.features]))
+        return [_joined([next(found) for _ in bucket.features]) for bucket in prepared.buckets]
 
     def decode(self, prepared: Prepared, scores: list[NDArray[np.float32]]) -> list[list[Span]]:
         """Spans per text, in the order of the texts. A span is as sure as the least sure of its characters."""
         found: list[list[Span]] = [[] for _ in prepared.texts]
+        numbers: list[int] = []
+        held: list[NDArray[np.float32]] = []
         for bucket, emissions in zip(prepared.buckets, scores, strict=True):
-            lengths = np.array([len(prepared.texts[number]) for number in bucket.numbers], dtype=np.int64)
-            best = self._crf.decode(emissions, lengths)
-            marginals = self._crf.marginals(emissions, lengths)
-            sure = np.take_along_axis(marginals, best[:, :, None], axis=2)[:, :, 0]
-            for row, number in enumerate(bucket.numbers):
-                found[number] = self._spans(best[row, : lengths[row]], sure[row])
+            if held and emissions.shape[1] * (len(numbers) + len(emissions)) > DECODE_CELLS_MAX:
+                self._decode(prepared.texts, numbers, held, found)
+                numbers, held = [], []
+            numbers += bucket.numbers
+            held.append(emissions)
+        if held:
+            self._decode(prepared.texts, numbers, held, found)
         return found
 
+    def _decode(
+        self, texts: Sequence[str], numbers: list[int], scores: list[NDArray[np.float32]], found: list[list[Span]]
+    ) -> None:
+        lengths = np.array([len(texts[number]) for number in numbers], dtype=np.int64)
+        emissions = _stacked(scores)
+        best = self._crf.decode(emissions, lengths)
+        marginals = self._crf.marginals(emissions, lengths)
+        sure = np.take_along_axis(marginals, best[:, :, None], axis=2)[:, :, 0]
+        for row, number in enumerate(numbers):
+            found[number] = self._spans(best[row, : lengths[row]], sure[row])
+
     def _spans(self, best: NDArray[np.int64], sure: NDArray[np.float32]) -> list[Span]:
-        if not best.any():
+        """Entities of decoded labels, which are valid BIO: one begins at B- and ends before what is no I-."""
+        starts = np.flatnonzero(self._begins[best])
+        if not len(starts):
             return []
+        breaks = np.append(np.flatnonzero(~self._goes_on[best]), len(best))
+        ends = breaks[np.searchsorted(breaks, starts, side="right")]
         return [
             Span(
-                start=chunk.start,
-                end=chunk.end,
-                type=chunk.type,
-                confidence=round(float(sure[chunk.start : chunk.end].min()), CONFIDENCE_DIGITS),
+                start=start,
+                end=end,
+                type=self.labels[best[start]][2:],
+                confidence=round(float(sure[start:end].min()), CONFIDENCE_DIGITS),
             )
-            for chunk in chunks([self.labels[label] for label in best])
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]
 
     def tag(self, texts: Sequence[str]) -> list[list[Span]]:
@@ -133,8 +157,30 @@ def _joined(windows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([*parts, windows[-1][:, half:]], axis=1)
 
 
+def _stacked(buckets: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Emissions of buckets in one array (B, T, K): the CRF goes through it place by place."""
+    rows, longest = sum(len(bucket) for bucket in buckets), max(bucket.shape[1] for bucket in buckets)
+    stacked = np.zeros((rows, longest, buckets[0].shape[2]), dtype=np.float32)
+    row = 0
+    for bucket in buckets:
+        stacked[row : row + len(bucket), : bucket.shape[1]] = bucket
+        row += len(bucket)
+    return stacked
+
+
+def _is_full(shortest: int, longest: int, texts: int) -> bool:
+    """Whether a batch of ``texts``, the first of them the shortest, ends before one of ``longest`` characters."""
+    cells = longest * (texts + 1)
+    return cells > BATCH_CELLS_MAX or (cells > BATCH_CELLS_MIN and longest > PADDED * shortest)
+
+
 def load_tagger(path: Path | None = None, *, threads: int = 2) -> NeuralTagger:
     """The tagger in a model folder (default: the one that ships), on ONNX Runtime. Raises ``ArtifactError``."""
     folder = path or artifact.DEFAULT
     config, card = artifact.load(folder)
-    return NeuralTagger(folder, config, card, OnnxNetwork(folder / artifact.ONNX, threads))
+    return NeuralTagger(config, card, read_lexicon(folder), OnnxNetwork(folder / artifact.ONNX, threads))
+
+
+def read_lexicon(folder: Path) -> Lexicon:
+    """The dictionary in a model folder."""
+    return Lexicon(unpack((folder / artifact.LEXICON).read_bytes()))

@@ -152,7 +152,8 @@ def aliases_apply(file: FileArgument, store: StoreOption = None, config: ConfigO
         _report(file, errors, "aliases")
     directory = store_directory(store, config)
     existing_database(store, config)
-    drop_in_inbox(directory, [Control(topic="aliases", version=aliasfile.version(payload), payload=payload)])
+    control = Control(topic="aliases", version=aliasfile.version(payload), payload=payload)
+    drop_in_inbox(directory, [(control, None)])
     typer.echo(f"{file}: handed over; a running weibowatch takes it within seconds, else the next run does")
 
 
@@ -243,10 +244,7 @@ def rejects_replay(
     settings = settings_for(config)
     directory = store_directory(store, config)
     existing_database(store, config)
-    chosen = _reader(store, config).rejects_for_replay(reason=reason, id=id_)
-    records = replay.tried_again(chosen, settings, directory)
-    drop_in_inbox(directory, records)
-    result = {"replayed": len(records), "still_rejected": len(chosen) - len(records)}
+    result = replay.replay(_reader(store, config), settings, directory, reason=reason, id=id_)
     if json:
         print_json(result)
         return
@@ -287,4 +285,3 @@ def _reader(store: Path | None, config: Path | None) -> Any:
     from index.sqlite import SqliteReader
 
     return SqliteReader(existing_database(store, config))
-

@@ -81,6 +81,9 @@ class IndexWriter(Protocol):
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters."""
 
+    def forget_rejects(self, rejects: Sequence[Reject]) -> int:
+        """Remove dead letters that became usable. Returns how many were there."""
+
 
 class Metrics(Protocol):
     """Counters, histograms and gauges by the names of ``signals``; cheap and never fails."""

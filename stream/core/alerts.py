@@ -180,9 +180,7 @@ def _during(
     if seen.score < rule.escalate.if_score_x * row.told:
         return row, ""
     return (
-        msgspec.structs.replace(
-            row, state="escalated", sequence=row.sequence + 1, step=row.step + 1, told=seen.score
-        ),
+        msgspec.structs.replace(row, state="escalated", sequence=row.sequence + 1, step=row.step + 1, told=seen.score),
         ESCALATED,
     )
 

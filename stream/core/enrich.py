@@ -220,9 +220,7 @@ def _take_post(gathered: _Gathered, naming: _Naming, post: Post, offset: int, sp
     gathered.cut += len(spans) > naming.mentions_max
     mentions = tuple(_mention(naming, post, print64, span) for span in spans[: naming.mentions_max])
     gathered.documents.append(
-        Document(
-            post=post, mentions=mentions, model_version=naming.model_version, model_epoch=naming.state.model_epoch
-        )
+        Document(post=post, mentions=mentions, model_version=naming.model_version, model_epoch=naming.state.model_epoch)
     )
     of_entity: dict[str, list[Mention]] = {}
     for mention in mentions:

@@ -119,9 +119,7 @@ class _Bench:
         days = max((end_ms - first_ms) / DAY_MS, 1.0)
         return Moment(bin_ms, end_ms, tests, sum(header.tests.values()) / days, max(r.total_posts for r in reports))
 
-    def _advance(
-        self, rule: Rule, entity: str, report: EntityReport | None, moment: Moment, active: set[str]
-    ) -> None:
+    def _advance(self, rule: Rule, entity: str, report: EntityReport | None, moment: Moment, active: set[str]) -> None:
         key = incident_key(rule.id, entity)
         matched = report is not None and rule.matches(entity)
         seen = alerts.reading(rule, report, moment, self._settings) if report is not None and matched else None

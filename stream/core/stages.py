@@ -14,13 +14,11 @@ from stream.core.alerts import Incident
 from stream.core.enrich import Enriched, Plan, enrich, finish, partition_of, plan, texts
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
-from stream.core.track import Tracked, TrackRow, track
+from stream.core.track import Tracked, TrackRow, rows_of, track
 from stream.core.trends import TrendState
 from stream.core.volume import StreamRow
 
-AnyRow = (
-    EnrichState | OpenRow | TrendState | BinRow | StreamRow | TrackHeader | JudgeHeader | WaitingReport | Incident
-)
+AnyRow = EnrichState | OpenRow | TrendState | BinRow | StreamRow | TrackHeader | JudgeHeader | WaitingReport | Incident
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[AnyRow | None]] = msgspec.msgpack.Decoder(AnyRow | None)
@@ -56,6 +54,7 @@ __all__ = [
     "judge",
     "partition_of",
     "plan",
+    "rows_of",
     "texts",
     "track",
 ]

@@ -69,9 +69,13 @@ class Tracked(NamedTuple):
         return self.reports
 
 
-def track(
-    states: Mapping[str, Any], batch: Batch, *, partition: int, settings: CoreSettings
-) -> Tracked:
+def rows_of(batch: Batch) -> set[str]:
+    """Keys of the rows that ``track`` will ask for because of what is in ``batch``, to be read at once."""
+    entities = {sighting.entity for sighting in batch.sightings}
+    return entities | {history_key(entity) for entity in entities}
+
+
+def track(states: Mapping[str, Any], batch: Batch, *, partition: int, settings: CoreSettings) -> Tracked:
     """Take ``batch`` into partition ``partition``. ``states`` is only read."""
     work = _Work(states, partition, settings)
     log = hash64(batch.generation, str(batch.origin))

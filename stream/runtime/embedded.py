@@ -2,15 +2,15 @@
 
 It only moves values: fetch a batch from the log, call the stages, and commit everything that follows from the batch
 in one transaction together with the worker's place in the log. While one batch is committed by the writer thread,
-the next is in the tagger's thread; nothing else runs ahead.
+the next is in the tagger and one more is prepared for it; nothing else runs ahead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ from stream.runtime.tagging import tag_isolating
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
+BATCHES_MAX = 3
+"""Micro-batches under way at once: one prepared, one in the tagger, one committed."""
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +83,13 @@ class Embedded:
         self._store = parts.store
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="tagger")
+        self._cpu = ThreadPoolExecutor(1, thread_name_prefix="tagger-cpu")
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="tagger-device")
         connection = parts.store.connection
         self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
         self._judge_rows = StateTable[Any](connection, "judge", stages.encode_row, stages.decode_row)
+        self._states = (self._enrich_rows, self._track_rows, self._judge_rows)
         self._appended = asyncio.Event()
         self._progressed = asyncio.Event()
         self._sources_left = 0
@@ -101,7 +105,7 @@ class Embedded:
         Raises ``SourceError`` or ``StoreError`` for what the user must mend. What was committed stays.
         """
         self._once = once
-        self._note_appended(await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms())))
+        await self._take_inbox()
         await self.append(await self.on_writer(self._who_reports))
         self._sources_left = len(self._parts.sources)
         tasks = [asyncio.create_task(self._feed(source), name=source.name) for source in self._parts.sources]
@@ -150,6 +154,7 @@ class Embedded:
                 return
 
     def _shut_down(self) -> None:
+        self._cpu.shutdown()
         self._device.shutdown()
         self._writer.shutdown()
 
@@ -181,9 +186,13 @@ class Embedded:
     async def _poll_inbox(self) -> None:
         while True:
             await asyncio.sleep(self._parts.worker.inbox_poll_s)
-            self._note_appended(
-                await self._durably(lambda: self._store.take_inbox(stored_ms=self._parts.now_ms()))
-            )
+            await self._take_inbox()
+
+    async def _take_inbox(self) -> None:
+        parts = self._parts
+        self._note_appended(
+            await self._durably(lambda: self._store.take_inbox(parts.index.forget_rejects, stored_ms=parts.now_ms()))
+        )
 
     async def _durably(self, work: Callable[[], Result]) -> Result:
         """Run a transaction on the writer thread; while the disk is full, wait for room (with ``once``: raise)."""
@@ -203,20 +212,20 @@ class Embedded:
     # --- log → index -------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        current = await self._next_batch()
-        pending: asyncio.Task[None] | None = None
-        while current:
-            tagging = asyncio.create_task(self._tag(current))
-            if pending is not None:
-                await pending
-            following = await self._read()
-            spans = await tagging
-            pending = asyncio.create_task(self._settle(current, spans))
-            if not following:
-                await pending
-                pending = None
-                following = await self._next_batch()
-            current = following
+        carried: deque[asyncio.Task[None]] = deque()
+        try:
+            while True:
+                envelopes = await (self._read() if carried else self._next_batch())
+                if envelopes:
+                    carried.append(asyncio.create_task(self._carry(envelopes, carried[-1] if carried else None)))
+                elif not carried:
+                    return
+                if len(carried) == BATCHES_MAX or not envelopes:
+                    await carried.popleft()
+        finally:
+            for task in carried:
+                task.cancel()
+            await asyncio.gather(*carried, return_exceptions=True)
 
     async def _next_batch(self) -> list[Envelope]:
         """The next records of the log; waits for them. Empty when all is drained and ``once`` was asked for."""
@@ -240,12 +249,25 @@ class Embedded:
             self._progressed.set()
         return envelopes
 
-    async def _tag(self, envelopes: Sequence[Envelope]) -> list[list[Span] | None]:
-        texts = stages.texts(envelopes)
+    async def _carry(self, envelopes: Sequence[Envelope], before: asyncio.Task[None] | None) -> None:
+        """One batch from the log to the index. Batches overlap in the tagger and are committed one after another."""
+        spans = await self._tag(stages.texts(envelopes))
+        if before is not None:
+            await before
+        await self._settle(envelopes, spans)
+
+    async def _tag(self, texts: Sequence[str]) -> Sequence[list[Span] | None]:
+        """Spans per text, None for one that the tagger fails on."""
+        if not texts:
+            return []
+        run, tagger = asyncio.get_running_loop().run_in_executor, self._parts.tagger
         started = time.perf_counter()
-        spans = await asyncio.get_running_loop().run_in_executor(
-            self._device, tag_isolating, self._parts.tagger, texts
-        )
+        try:
+            prepared = await run(self._cpu, tagger.prepare, texts)
+            scores = await run(self._device, tagger.infer, prepared)
+            spans: Sequence[list[Span] | None] = await run(self._cpu, tagger.decode, prepared, scores)
+        except Exception:
+            spans = await run(self._device, tag_isolating, tagger, texts)
         self._parts.metrics.observe("weibowatch_tagger_seconds", time.perf_counter() - started)
         return spans
 
@@ -262,8 +284,8 @@ class Embedded:
             with self._store.transaction():
                 return self._apply(envelopes, spans)
         except BaseException:
-            for rows in (self._enrich_rows, self._track_rows, self._judge_rows):
-                rows.forget_cached()
+            for rows in self._states:
+                rows.forget()
             raise
 
     def _apply(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
@@ -280,14 +302,17 @@ class Embedded:
         )
         indexed = parts.index.documents(enriched.documents)
         parts.index.rejects(enriched.rejects)
+        self._track_rows.load(stages.rows_of(enriched.batches[0]))
         tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
         parts.index.points(tracked.points)
         flips = [flip for report in tracked.reports for flip in self._judge(report)]
-        _write(self._track_rows, tracked.writes)
+        self._track_rows.write(tracked.writes)
         if enriched.state != state:
-            self._enrich_rows[stages.HEADER] = enriched.state
+            self._enrich_rows.write({stages.HEADER: enriched.state})
         parts.index.flips(flips)
         self._store.enqueue(flips, [channel.name for channel in parts.channels], due_ms=parts.now_ms())
+        for rows in self._states:
+            rows.flush()
         self._store.set_meta("worker_offset", str(envelopes[-1].position.offset))
         return Committed(
             documents=enriched.documents,
@@ -303,7 +328,7 @@ class Embedded:
 
     def _judge(self, report: BinReport) -> Sequence[Flip]:
         judged = stages.judge(self._judge_rows, report, partitions=1, settings=self._parts.core)
-        _write(self._judge_rows, judged.writes)
+        self._judge_rows.write(judged.writes)
         return judged.flips
 
     # --- what people see ---------------------------------------------------------------------------------------
@@ -342,11 +367,3 @@ class Embedded:
         metrics.observe("weibowatch_batch_posts", committed.posts)
         metrics.gauge("weibowatch_lag_records", totals.lag_records)
         metrics.gauge("weibowatch_watermark_seconds", committed.watermark_ms / 1000)
-
-
-def _write(rows: StateTable[Any], writes: Mapping[str, Any]) -> None:
-    for key, row in writes.items():
-        if row is None:
-            rows.pop(key, None)
-        else:
-            rows[key] = row

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from stream.contract import codec
 from stream.contract.records import Envelope, Flip, Position, Record, Reject
@@ -29,7 +30,7 @@ CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY AUTOINCREMENT, stored_ms 
 CREATE TABLE IF NOT EXISTS sources (name TEXT PRIMARY KEY, cursor TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (part TEXT NOT NULL, key TEXT NOT NULL, row BLOB NOT NULL, PRIMARY KEY (part, key))
   WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL, reject BLOB);
 CREATE TABLE IF NOT EXISTS outbox (flip_id TEXT NOT NULL, channel TEXT NOT NULL, record BLOB NOT NULL,
   status TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, problem TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (flip_id, channel)) WITHOUT ROWID;
@@ -170,11 +171,17 @@ class Store:
         """Offset of the last record whose effects are committed."""
         return int(self.meta("worker_offset") or 0)
 
-    def take_inbox(self, *, stored_ms: int) -> int:
-        """Move what other processes left in the inbox to the log. Returns the newest offset of the log."""
+    def take_inbox(self, forget: Callable[[Sequence[Reject]], int], *, stored_ms: int) -> int:
+        """Move what other processes left in the inbox to the log. Returns the newest offset of the log.
+
+        ``forget`` removes dead letters and says how many were there. A record made of a dead letter goes in only
+        while that letter is there, so that a letter replayed twice is used once.
+        """
         if self.connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() is not None:
             with self.transaction() as connection:
-                connection.execute("INSERT INTO log (stored_ms, record) SELECT ?, record FROM inbox", (stored_ms,))
+                for record, reject in connection.execute("SELECT record, reject FROM inbox ORDER BY id").fetchall():
+                    if reject is None or forget([_letter(reject)]):
+                        connection.execute("INSERT INTO log (stored_ms, record) VALUES (?, ?)", (stored_ms, record))
                 connection.execute("DELETE FROM inbox")
         return self.last_offset()
 
@@ -233,15 +240,21 @@ class Store:
         )
 
 
-def drop_in_inbox(directory: Path, records: Sequence[Record]) -> None:
-    """Leave ``records`` for the process that writes ``directory``, now or at its next start. For other processes."""
+def drop_in_inbox(directory: Path, records: Sequence[tuple[Record, Reject | None]]) -> None:
+    """Leave records for the process that writes ``directory``, now or at its next start. For other processes.
+
+    Each comes with the dead letter that it was made of, which goes when the record is taken.
+    """
     path = directory / DATABASE
     if not path.exists():
         raise StoreError(f"there is no store in {directory}; start one with: weibowatch run --store {directory}")
     connection = connect(path)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT INTO inbox (record) VALUES (?)", [(encoded(record),) for record in records])
+        connection.executemany(
+            "INSERT INTO inbox (record, reject) VALUES (?, ?)",
+            [(encoded(record), None if reject is None else codec.encode(reject)) for record, reject in records],
+        )
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         raise translated(error, path) from error
@@ -249,10 +262,11 @@ def drop_in_inbox(directory: Path, records: Sequence[Record]) -> None:
         connection.close()
 
 
-class StateTable(MutableMapping[str, Row], Generic[Row]):
+class StateTable(Mapping[str, Row], Generic[Row]):
     """One part of the state as a mapping, with a bounded cache in front of the table.
 
-    Writes go to the table at once, inside the caller's transaction; call ``forget_cached`` when it was rolled back.
+    ``write`` keeps rows in memory until ``flush`` brings them to the table, inside the caller's transaction, each once
+    however often it was written; ``forget`` after a rollback. A cached None is a row that is known not to be there.
     """
 
     def __init__(
@@ -262,47 +276,73 @@ class StateTable(MutableMapping[str, Row], Generic[Row]):
         self._part = part
         self._encode = encode
         self._decode = decode
-        self._cache: dict[str, Row] = {}
+        self._cache: dict[str, Row | None] = {}
+        self._changed: set[str] = set()
 
     def __getitem__(self, key: str) -> Row:
-        if key in self._cache:
-            return self._cache[key]
-        found = self._connection.execute(
-            "SELECT row FROM state WHERE part = ? AND key = ?", (self._part, key)
-        ).fetchone()
-        if found is None:
+        if key not in self._cache:
+            self.load([key])
+        row = self._cache[key]
+        if row is None:
             raise KeyError(key)
-        return self._remember(key, self._decode(found[0]))
-
-    def __setitem__(self, key: str, row: Row) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (self._part, key, self._encode(row))
-        )
-        self._remember(key, row)
-
-    def __delitem__(self, key: str) -> None:
-        self._cache.pop(key, None)
-        done = self._connection.execute("DELETE FROM state WHERE part = ? AND key = ?", (self._part, key))
-        if done.rowcount == 0:
-            raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        rows = self._connection.execute("SELECT key FROM state WHERE part = ? ORDER BY key", (self._part,)).fetchall()
-        return iter([key for (key,) in rows])
-
-    def __len__(self) -> int:
-        row = self._connection.execute("SELECT count(*) FROM state WHERE part = ?", (self._part,)).fetchone()
-        return int(row[0])
-
-    def _remember(self, key: str, row: Row) -> Row:
-        if len(self._cache) >= CACHED_ROWS_MAX:
-            self._cache.clear()
-        self._cache[key] = row
         return row
 
-    def forget_cached(self) -> None:
-        """Drop the cache: the table is the truth."""
+    def get(self, key: str, default: Any = None) -> Any:
+        """The row, or ``default``; the way of the stages, without an exception for each row that is not there."""
+        if key not in self._cache:
+            self.load([key])
+        row = self._cache[key]
+        return default if row is None else row
+
+    def load(self, keys: Iterable[str]) -> None:
+        """Read rows that will be asked for, all at once."""
+        wanted = {key: None for key in keys if key not in self._cache}
+        if not wanted:
+            return
+        rows = self._connection.execute(
+            "SELECT key, row FROM state WHERE part = ? AND key IN (SELECT value FROM json_each(?))",
+            (self._part, json.dumps(list(wanted))),
+        ).fetchall()
+        self._cache |= wanted
+        self._cache |= {key: self._decode(data) for key, data in rows}
+
+    def __iter__(self) -> Iterator[str]:
+        rows = self._connection.execute("SELECT key FROM state WHERE part = ?", (self._part,)).fetchall()
+        return iter(sorted({key for (key,) in rows if self.get(key) is not None} | self._unflushed()))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _unflushed(self) -> set[str]:
+        return {key for key in self._changed if self._cache[key] is not None}
+
+    def write(self, rows: Mapping[str, Row | None]) -> None:
+        """Replace rows; None removes one."""
+        for key, row in rows.items():
+            if row is None and key in self._cache and self._cache[key] is None and key not in self._changed:
+                continue
+            self._cache[key] = row
+            self._changed.add(key)
+
+    def flush(self) -> None:
+        """Bring what was written to the table."""
+        rows = {key: self._cache[key] for key in sorted(self._changed)}
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?, ?)",
+            [(self._part, key, self._encode(row)) for key, row in rows.items() if row is not None],
+        )
+        self._connection.executemany(
+            "DELETE FROM state WHERE part = ? AND key = ?",
+            [(self._part, key) for key, row in rows.items() if row is None],
+        )
+        self._changed.clear()
+        if len(self._cache) > CACHED_ROWS_MAX:
+            self._cache.clear()
+
+    def forget(self) -> None:
+        """Drop what is in memory: the table is the truth."""
         self._cache.clear()
+        self._changed.clear()
 
 
 def encoded(record: Record) -> bytes:
@@ -321,6 +361,12 @@ def decoded(data: bytes) -> Record:
         return codec.decode(data)
     except codec.CodecError as error:
         return Reject(source="log", reason=error.reason, detail=str(error), raw=data)
+
+
+def _letter(data: bytes) -> Reject:
+    record = codec.decode(data)
+    assert isinstance(record, Reject)
+    return record
 
 
 def translated(error: sqlite3.DatabaseError, path: Path) -> StoreError:

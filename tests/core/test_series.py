@@ -72,9 +72,7 @@ def test_missing_rows_score_nothing_and_disturb_nothing() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.floats(-1e12, 1e12), st.one_of(st.floats(), st.integers(-5, 1000).map(float))), max_size=60
-    )
+    st.lists(st.tuples(st.floats(-1e12, 1e12), st.one_of(st.floats(), st.integers(-5, 1000).map(float))), max_size=60)
 )
 def test_any_rows_give_scores_row_for_row(rows: list[tuple[float, float]]) -> None:
     scores = series([time for time, _ in rows], [value for _, value in rows])

@@ -1,11 +1,10 @@
-"""The laws of the watermark, bins, and batches."""
+"""The laws of the watermark and of bins."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.batching import BatchLimits, should_cut
 from stream.core.windows import State, Watermark, bin_start, fitted_ms
 from tests.core.harness import START, ending, post, reach, rules_control, run
 
@@ -68,12 +67,3 @@ def test_a_bin_closes_when_its_end_is_reached_and_not_before() -> None:
 def test_a_finite_source_closes_all_its_bins() -> None:
     outcome = run([rules_control(), post(1, 1, ["甲"]), post(2, 17, ["甲"]), ending(17)])
     assert sorted(bin_ms for _, bin_ms in outcome.points) == [START, START + 15 * MINUTE]
-
-
-def test_batches_are_cut_by_size_or_time() -> None:
-    limits = BatchLimits(batch_posts_max=3, batch_bytes_max=100, batch_wait_s_max=0.5)
-    assert not should_cut(0, 0, 9.0, limits)
-    assert not should_cut(2, 99, 0.4, limits)
-    assert should_cut(3, 1, 0.0, limits)
-    assert should_cut(1, 100, 0.0, limits)
-    assert should_cut(1, 1, 0.5, limits)

@@ -79,6 +79,22 @@ def test_dead_letters_are_replayed_under_new_limits(tmp_path: Path, monkeypatch:
     assert answer("rejects", "replay", "--store", str(store), "--json")["still_rejected"] == 1, "its bytes were cut"
 
 
+def test_a_dead_letter_that_can_be_used_now_goes_into_the_index_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = tmp_path / "p.jsonl", tmp_path / "store"
+    write_jsonl(source, [good(1), good(2, created_at=4_000_000_000)])
+    assert run_once(source, store)["rejects"] == 1
+    monkeypatch.setenv("WEIBOWATCH_EDGE__FUTURE_S_MAX", str(100 * 365 * 86_400))
+    assert answer("rejects", "replay", "--store", str(store), "--json") == {"replayed": 1, "still_rejected": 0}
+    assert answer("rejects", "replay", "--store", str(store), "--json")["replayed"] == 1, "not taken yet"
+    other = write_jsonl(tmp_path / "q.jsonl", [good(3)])
+    assert run_once(other, store)["documents"] == 2, "the next run takes it, and takes it once"
+    assert answer("rejects", "list", "--store", str(store), "--json")["by_reason"] == {}
+    again = weibowatch("run", "--source", f"jsonl:{source}", "--store", str(store), "--once", check=False)
+    assert (again.returncode, b"edge.* settings have changed" in again.stderr) == (1, True)
+
+
 def test_search_finds_two_character_names_and_phrases(demo_store: Path) -> None:
     found = answer("search", "上海", "--store", str(demo_store), "--json", "--limit", "5")
     assert found["total"] == sum("上海" in post["text"] for post in demo_posts(pictures=False))

@@ -39,7 +39,7 @@ def test_dev_scores_are_those_of_the_card_and_good_enough(tagger: NeuralTagger) 
     assert found["micro"]["f1"] >= FLOOR
 
 
-FLOOR = 0.825
+FLOOR = 0.835
 """Below this something broke; the goal of the project is in its issues, the figure reached in the card."""
 
 
@@ -61,9 +61,7 @@ def test_a_batch_gives_what_each_text_gives_alone(tagger: NeuralTagger) -> None:
     texts = [*random.Random(3).sample(TEXTS, 60), "", "上"]
     together = tagger.tag(texts)
     for text, spans in zip(texts, together, strict=True):
-        alone = tagger.tag([text])[0]
-        assert [(s.start, s.end, s.type) for s in alone] == [(s.start, s.end, s.type) for s in spans]
-        assert [s.confidence for s in alone] == pytest.approx([s.confidence for s in spans], abs=2e-4)
+        assert tagger.tag([text])[0] == spans, "to the last bit: embedded and cluster batch differently"
 
 
 def test_a_long_text_is_tagged_whole_and_seams_cannot_be_seen(tagger: NeuralTagger) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from index.schema import create_schema
+from index.sqlite import SqliteIndex
 from stream.contract.records import Control, Flip, Post, Reach, Reject
 from stream.runtime.sqlite import DATABASE, StateTable, Store, StoreError, StoreFull, drop_in_inbox
 
@@ -130,33 +132,55 @@ def test_a_full_store_says_so_and_takes_the_same_work_when_there_is_room(store: 
 def test_state_is_a_mapping_that_outlives_its_cache(store: Store) -> None:
     table = StateTable[str](store.connection, "track:0", str.encode, bytes.decode)
     other = StateTable[str](store.connection, "judge", str.encode, bytes.decode)
-    table["b"], table["a"], other["a"] = "2", "1", "other"
-    table.forget_cached()
+    table.write({"b": "2", "a": "1"})
+    other.write({"a": "other"})
+    assert (dict(table), len(table)) == ({"a": "1", "b": "2"}, 2)
+    for part in (table, other):
+        part.flush()
+        part.forget()
     assert (dict(table), len(table), other["a"]) == ({"a": "1", "b": "2"}, 2, "other")
-    del table["a"]
-    assert "a" not in table
+    table.write({"a": None, "never": None, "c": "3"})
+    assert ("a" in table, table.get("never"), dict(table)) == (False, None, {"b": "2", "c": "3"})
+    table.flush()
+    table.forget()
+    table.load(["a", "b", "c"])
+    assert dict(table) == {"b": "2", "c": "3"}
     with pytest.raises(KeyError):
-        del table["a"]
+        table["a"]
 
 
 def test_a_rolled_back_write_is_forgotten_with_the_cache(store: Store) -> None:
     table = StateTable[str](store.connection, "t", str.encode, bytes.decode)
-    table["k"] = "before"
+    table.write({"k": "before"})
+    table.flush()
     with pytest.raises(RuntimeError), store.transaction():
-        table["k"] = "after"
+        table.write({"k": "after"})
+        table.flush()
         raise RuntimeError
-    table.forget_cached()
+    table.forget()
     assert table["k"] == "before"
 
 
 def test_the_inbox_moves_to_the_log_in_order(store: Store, tmp_path: Path) -> None:
     sent = [Control(topic="aliases", version=1, payload="{}"), Reach(source="s", through_ms=3)]
-    drop_in_inbox(tmp_path, sent)
-    assert store.take_inbox(stored_ms=7) == 2
-    assert store.take_inbox(stored_ms=8) == 2, "once"
+    drop_in_inbox(tmp_path, [(record, None) for record in sent])
+    assert store.take_inbox(len, stored_ms=7) == 2
+    assert store.take_inbox(len, stored_ms=8) == 2, "once"
     assert [envelope.record for envelope in store.read(0, records_max=9, bytes_max=9999)] == sent
     with pytest.raises(StoreError, match="weibowatch run"):
-        drop_in_inbox(tmp_path / "nowhere", sent)
+        drop_in_inbox(tmp_path / "nowhere", [])
+
+
+def test_what_a_dead_letter_became_is_taken_once(store: Store, tmp_path: Path) -> None:
+    create_schema(store.connection)
+    index = SqliteIndex(store.connection)
+    letter = Reject(source="s", reason="too_large", detail="", raw=b"...", place="line 1")
+    index.rejects([letter])
+    made = Reach(source="s", through_ms=3)
+    drop_in_inbox(tmp_path, [(made, letter)])
+    drop_in_inbox(tmp_path, [(made, letter)])
+    assert store.take_inbox(index.forget_rejects, stored_ms=7) == 1
+    assert store.connection.execute("SELECT count(*) FROM rejects").fetchone() == (0,)
 
 
 def test_the_outbox_hands_out_each_row_once_and_retries_when_due(store: Store) -> None:
