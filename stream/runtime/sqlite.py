@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import sqlite3
 import uuid
@@ -23,6 +22,7 @@ DATABASE: Final = "weibowatch.db"
 LAYOUT: Final = 1
 """Version of the tables below; a file of another layout is refused."""
 CACHED_ROWS_MAX: Final = 200_000
+LOADED_ROWS_MAX: Final = 500
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -296,15 +296,15 @@ class StateTable(Mapping[str, Row], Generic[Row]):
 
     def load(self, keys: Iterable[str]) -> None:
         """Read rows that will be asked for, all at once."""
-        wanted = {key: None for key in keys if key not in self._cache}
-        if not wanted:
-            return
-        rows = self._connection.execute(
-            "SELECT key, row FROM state WHERE part = ? AND key IN (SELECT value FROM json_each(?))",
-            (self._part, json.dumps(list(wanted))),
-        ).fetchall()
-        self._cache |= wanted
-        self._cache |= {key: self._decode(data) for key, data in rows}
+        wanted = [key for key in keys if key not in self._cache]
+        for start in range(0, len(wanted), LOADED_ROWS_MAX):
+            part = wanted[start : start + LOADED_ROWS_MAX]
+            places = ",".join("?" * len(part))
+            rows = self._connection.execute(
+                f"SELECT key, row FROM state WHERE part = ? AND key IN ({places})", (self._part, *part)
+            ).fetchall()
+            self._cache |= dict.fromkeys(part)
+            self._cache |= {key: self._decode(data) for key, data in rows}
 
     def __iter__(self) -> Iterator[str]:
         rows = self._connection.execute("SELECT key FROM state WHERE part = ?", (self._part,)).fetchall()
