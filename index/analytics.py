@@ -27,6 +27,8 @@ EVIDENCE_MAX: Final = 20
 BINS_MAX: Final = 2_000
 CANDIDATES: Final = 8
 """Trends rank this many times as many entities as asked for; the ranking by authors and growth is among those."""
+RISING_POSTS_MIN: Final = 3
+"""What rises is named in at least so many posts of the range; a post counts once, however often it names an entity."""
 
 Order = Literal["mentions", "authors", "growth"]
 _ENDS: Final = "SELECT (SELECT min(doc) FROM documents), (SELECT max(doc) FROM documents)"
@@ -210,16 +212,20 @@ def trends(
 ) -> dict[str, Any]:
     """See ``SqliteReader.trends``."""
     since, until = _range(connection, since_ms, until_ms, order)
+    least = RISING_POSTS_MIN if order == "growth" else 1
     rows = connection.execute(
         "SELECT key, entities.entity, entities.type, mentions FROM"
         " (SELECT entity AS key, count(*) AS mentions FROM mentions INDEXED BY mentions_doc WHERE doc >= ? AND doc < ?"
-        " GROUP BY entity) JOIN entities ON entities.id = key WHERE ? IS NULL OR entities.type = upper(?)"
-        " ORDER BY mentions DESC, entities.entity LIMIT ?",
-        (first_doc(since), first_doc(until), type, type, limit if order == "mentions" else limit * CANDIDATES),
+        " GROUP BY entity HAVING count(*) >= ?) JOIN entities ON entities.id = key"
+        " WHERE ? IS NULL OR entities.type = upper(?) ORDER BY mentions DESC, entities.entity LIMIT ?",
+        (first_doc(since), first_doc(until), least, type, type, limit if order == "mentions" else limit * CANDIDATES),
     ).fetchall()
     found = [_trend(connection, Entity(key, entity, kind), since, until) for key, entity, kind, _ in rows]
+    if order == "growth":
+        found = [row for row in found if row["mentions"] > row["previous"]]
     if order != "mentions":
-        found.sort(key=lambda row: (-row["authors" if order == "authors" else "rise"], row["entity"]))
+        measure = "authors" if order == "authors" else "rise"
+        found.sort(key=lambda row: (-row[measure], -row["mentions"], row["entity"]))
     return {"since": iso(since), "until": iso(until), "order": order, "entities": found[:limit]}
 
 

@@ -18,6 +18,7 @@ from index import parameters, rendering
 from index.analytics import Order
 from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, totals
 from index.guard import CHART_CSP, COOKIE, session_value
+from index.messages import LANGUAGES
 from index.parameters import KEY_CHARS_MAX
 from index.query import QUERY_CHARS_MAX, QueryError
 
@@ -41,6 +42,7 @@ def add_pages(app: web.Application) -> None:
             web.get("/alerts", alerts),
             web.get("/rejects", rejects),
             web.get("/rejects/{id}", reject),
+            web.get("/help/query", query_help),
             web.get("/login", login),
             web.post("/login", enter),
             web.get("/static/{name}", static),
@@ -55,13 +57,13 @@ def add_pages(app: web.Application) -> None:
 def language(request: web.Request) -> str:
     """``zh`` or ``en``: as chosen by ``?lang=``, as remembered, else as the browser prefers."""
     for chosen in (request.query.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
-        if chosen in rendering.LANGUAGES:
+        if chosen in LANGUAGES:
             return chosen
     return preferred(request.headers.get("Accept-Language", ""))
 
 
 def preferred(header: str) -> str:
-    """The language of ``rendering.LANGUAGES`` that an Accept-Language header likes best; English if none."""
+    """The language of ``LANGUAGES`` that an Accept-Language header likes best; English if none."""
     best, most = "en", 0.0
     for part in header.split(","):
         name, _, parameter = part.strip().partition(";")
@@ -70,7 +72,7 @@ def preferred(header: str) -> str:
             weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
         except ValueError:
             continue
-        if code in rendering.LANGUAGES and weight > most:
+        if code in LANGUAGES and weight > most:
             best, most = code, weight
     return best
 
@@ -87,7 +89,7 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
         **values,
     )
     response = web.Response(text=body, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})
-    if request.query.get("lang") in rendering.LANGUAGES:
+    if request.query.get("lang") in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, chosen, max_age=_YEAR_S, samesite="Lax", httponly=True)
     return response
 
@@ -201,6 +203,11 @@ async def reject(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="no such dead letter")
     shown = {**found, "raw": found["raw"].decode("utf-8", "backslashreplace")}
     return render(request, "reject.html", found=shown, can_replay="replay_rejects" in request.app[ACTIONS])
+
+
+async def query_help(request: web.Request) -> web.Response:
+    """The search language."""
+    return render(request, "help.html", parts_of_help=rendering.help_text(language(request)))
 
 
 # --- login -------------------------------------------------------------------------------------------------------

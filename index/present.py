@@ -10,6 +10,7 @@ import msgspec
 
 from index.footprint import name_of, type_of
 from index.match import highlights
+from index.messages import recognised
 from stream.contract.records import Document, Flip, Mention, Picture, Post, Reject
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -77,8 +78,13 @@ def _mention(mention: Mention) -> dict[str, Any]:
 
 
 def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
-    """An alert as pages and programs see it; ``current`` is the state that its incident is in by now."""
+    """An alert as pages and programs see it; ``current`` is the state that its incident is in by now.
+
+    ``reason_key`` names the text of the dictionary that ``reason`` is, with ``reason_values`` in its places; both are
+    empty for a reason that the dictionary does not know.
+    """
     window = flip.window
+    reason_key, reason_values = recognised("reason", flip.reason) or ("", {})
     return {
         "id": flip.id,
         "incident_id": flip.incident_id,
@@ -97,6 +103,8 @@ def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
         "at_ms": flip.at_ms,
         "first_at": iso(flip.first_ms),
         "reason": flip.reason,
+        "reason_key": reason_key,
+        "reason_values": reason_values,
         "authors_known": flip.authors_known,
         "threshold": flip.threshold,
         "tests": flip.tests,

@@ -14,7 +14,7 @@
 ==========================  ==========================================================================
 
 An empty query finds everything. Words of nothing but punctuation are left out. Chinese quotes ``“…”`` and the
-colon ``：`` work like ``"`` and ``:``.
+colon ``：`` work like ``"`` and ``:``. ``query.md`` tells it to people.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -33,6 +33,8 @@ QUERY_CLAUSES_MAX: Final = 32
 LIMIT_MAX: Final = 1000
 
 FieldName = Literal["entity", "type", "source", "has"]
+OPERATORS: Final = (*get_args(FieldName), "since", "until")
+"""What can stand before a colon."""
 
 
 class QueryError(ValueError):
@@ -88,7 +90,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 _QUOTES: Final = '"“”„＂'
 _WORD: Final = re.compile(rf"[^\s{_QUOTES}]+")
-_FIELD: Final = re.compile(r"(entity|type|source|has|since|until)[:：]", re.IGNORECASE)
+_FIELD: Final = re.compile(rf"({'|'.join(OPERATORS)})[:：]", re.IGNORECASE)
 
 
 class _Piece(msgspec.Struct, frozen=True):

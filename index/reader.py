@@ -118,7 +118,9 @@ class SqliteReader:
     ) -> dict[str, Any]:
         """Top entities of [since, until), by default the last week of the stream, against the same span before it.
 
-        By ``growth`` the default is at most half of the stream, so that there is something to compare with.
+        By ``growth`` the default is at most half of the stream, so that there is something to compare with. It gives
+        only what rises and is named in ``RISING_POSTS_MIN`` posts or more; most unlikely first: the difference over
+        the root of the sum, then mentions, then id. It may well be empty.
         """
         with self._moment() as connection:
             return analytics.trends(connection, since_ms, until_ms, type, limit, order)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -12,20 +11,19 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
+
+from index import prose
+from index.messages import MESSAGES, said, text_in
 
 HERE: Final = Path(__file__).parent
-LANGUAGES: Final = ("zh", "en")
 TYPES: Final = ("PER", "LOC", "ORG", "MISC")
 SPARK_WIDTH: Final = 96
 SPARK_HEIGHT: Final = 26
 _PLOTLY: Final = "plotly.min.js"
 
-MESSAGES: Final[dict[str, dict[str, str]]] = json.loads((HERE / "messages.json").read_text(encoding="utf-8"))
-
-
-def text_in(language: str, key: str, **values: object) -> str:
-    """The text ``key`` of the dictionary, with ``values`` put in. Raises ``KeyError`` for an unknown key."""
-    return MESSAGES[key][language].format(**values)
+SCRIPT_FAMILIES: Final = ("js.", "reason.", "severity.", "type.")
+"""The texts that scripts need as well; ``js.`` is left out of the keys there."""
 
 
 def page(template: str, language: str, **values: Any) -> str:
@@ -34,8 +32,22 @@ def page(template: str, language: str, **values: Any) -> str:
     def t(key: str, **filled: object) -> str:
         return text_in(language, key, **filled)
 
-    script = {key.removeprefix("js."): text[language] for key, text in MESSAGES.items() if key.startswith("js.")}
-    return _environment().get_template(template).render(t=t, language=language, script_texts=script, **values)
+    def say(family: str, text: str) -> str:
+        return said(language, family, text)
+
+    def length(milliseconds: int) -> str:
+        count, unit = duration(milliseconds)
+        return t(f"length.{unit}", count=count)
+
+    words = {"t": t, "say": say, "length": length, "language": language, "script_texts": _script_texts(language)}
+    return _environment().get_template(template).render(**words, **values)
+
+
+@lru_cache(maxsize=2)
+def _script_texts(language: str) -> dict[str, str]:
+    return {
+        key.removeprefix("js."): text[language] for key, text in MESSAGES.items() if key.startswith(SCRIPT_FAMILIES)
+    }
 
 
 @lru_cache(maxsize=1)
@@ -56,8 +68,15 @@ def _environment() -> jinja2.Environment:
         known=lambda key: key in MESSAGES,
         TYPES=TYPES,
     )
-    environment.filters.update(n=grouped, clock=clock, duration=duration)
+    environment.filters.update(n=grouped, few=few, clock=clock)
     return environment
+
+
+@lru_cache(maxsize=2)
+def help_text(language: str) -> tuple[Markup, ...]:
+    """The search language in HTML, in ``language`` first and then in the other."""
+    english, chinese = prose.sections((HERE / "query.md").read_text(encoding="utf-8"))
+    return tuple(prose.html(part) for part in ((chinese, english) if language == "zh" else (english, chinese)))
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -144,9 +163,15 @@ def clock(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def duration(milliseconds: int) -> str:
-    """A window's length: ``5 min``, ``6 h``, ``7 d``."""
+def few(value: float) -> str:
+    """An expectation for people: two decimals below ten, where they matter, else one."""
+    return f"{value:.2f}" if value < 10 else f"{value:,.1f}"
+
+
+def duration(milliseconds: int) -> tuple[int, str]:
+    """A window's length and its unit: ``min``, ``h`` or ``d``, the largest that fits."""
     minutes = milliseconds // 60_000
-    if minutes % 1440 == 0 and minutes:
-        return f"{minutes // 1440} d"
-    return f"{minutes // 60} h" if minutes % 60 == 0 and minutes else f"{minutes} min"
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes and minutes % size == 0:
+            return minutes // size, unit
+    return minutes, "min"

@@ -3,30 +3,41 @@
 (() => {
   const { say } = weibowatch;
   const place = document.getElementById("chart");
-  const { bins } = JSON.parse(document.getElementById("timeline").textContent);
+  if (!place) return;
+  const { bins, step, step_ms } = JSON.parse(document.getElementById("timeline").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const draw = () => {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const at = bins.map((bin) => bin.at.replace("Z", ""));
+    const end = new Date(Date.parse(bins[bins.length - 1].at) + step_ms).toISOString().slice(0, 19);
+    const width = step_ms * (bins.length > 60 ? 1 : 0.85);
+    const top = Math.max(...bins.map((bin) => bin.mentions));
+    const authors = bins.map((bin) => bin.authors);
+    /* Numbers for dates: the script's names of months are English. */
+    const day = "%Y-%m-%d";
+    const ticks = [
+      { dtickrange: [null, 86_400_000 - 1], value: "%H:%M\n%Y-%m-%d" },
+      { dtickrange: [86_400_000, "M1"], value: day },
+      { dtickrange: ["M1", null], value: "%Y-%m" },
+    ];
     const line = { showgrid: true, gridcolor: colour("--line"), zeroline: false, linecolor: colour("--line"), tickcolor: colour("--line") };
     Plotly.react(
       place,
       [
-        { type: "bar", name: say("mentions"), x: at, y: bins.map((bin) => bin.mentions), marker: { color: colour("--accent"), opacity: 0.75 } },
-        { type: "scatter", mode: "lines", name: say("authors"), x: at, y: bins.map((bin) => bin.authors), line: { color: colour("--link"), width: 2, shape: "hvh" } },
+        { type: "bar", name: say("mentions"), x: at, y: bins.map((bin) => bin.mentions), offset: (step_ms - width) / 2, width, marker: { color: colour("--accent"), opacity: 0.75 } },
+        { type: "scatter", mode: "lines", name: say("authors"), x: [...at, end], y: [...authors, authors[authors.length - 1]], line: { color: colour("--link"), width: 2, shape: "hv" } },
       ],
       {
-        margin: { l: 44, r: 12, t: 8, b: 36 },
+        margin: { l: 44, r: 12, t: 8, b: 44 },
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
         font: { family: getComputedStyle(document.body).fontFamily, color: colour("--muted"), size: 12 },
         hovermode: "x unified",
         hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--text") } },
-        bargap: bins.length > 60 ? 0 : 0.2,
         legend: { orientation: "h", x: 1, xanchor: "right", y: 1.12 },
-        xaxis: { ...line, type: "date", showgrid: false },
-        yaxis: { ...line, rangemode: "tozero", tickformat: ",d" },
+        xaxis: { ...line, type: "date", showgrid: false, range: [at[0], end], nticks: Math.max(3, Math.floor(place.clientWidth / 110)), tickformatstops: ticks, hoverformat: step === "hour" ? `${day} %H:%M` : day },
+        yaxis: { ...line, rangemode: "tozero", tickformat: ",d", ...(top <= 5 ? { dtick: 1 } : {}) },
       },
       { responsive: true, displayModeBar: false },
     );

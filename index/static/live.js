@@ -1,9 +1,10 @@
 "use strict";
 /* The overview stays up to date: posts and alerts by server-sent events, totals and trends asked for after them. */
 (() => {
-  const { say, make, time, tone, entityUrl, grouped } = weibowatch;
+  const { say, knows, make, time, tone, entityUrl, grouped } = weibowatch;
   const POSTS_MAX = 12;
   const ALERTS_MAX = 5;
+  const HAN = "zh-CN";
   const REFRESH_MS = 3000;
   const posts = document.getElementById("posts");
   const alerts = document.getElementById("alerts");
@@ -63,6 +64,7 @@
     if (hit.repost_of) meta.append(make("span", "tag", say("repost")));
     meta.append(make("span", "source", hit.source));
     const text = make("p", hit.text ? "text" : "text muted", hit.text ? undefined : say("no_text"));
+    if (hit.text) text.lang = HAN;
     for (const piece of pieces(hit)) text.append(piece.mention ? mentionLink(piece) : piece.text);
     article.append(meta, text);
     if (hit.pictures.length) {
@@ -94,6 +96,7 @@
     article.dataset.id = row.id;
     const head = make("p", "head");
     const link = make("a", `entity ${tone(row.type)}`, row.name);
+    link.lang = HAN;
     link.href = entityUrl(row.entity);
     const when = make("span", "push");
     when.append(time(row.at));
@@ -101,12 +104,17 @@
     head.append(make("span", "state", known ? say(`alert_${row.state}`) : row.state), link, when);
     const facts = make("p", "facts");
     facts.append(make("span", "tag", row.rule_id));
-    article.append(head, make("p", "reason", row.reason), facts);
+    if (row.severity) facts.append(make("span", "tag", knows(`severity.${row.severity}`) ? say(`severity.${row.severity}`) : row.severity));
+    article.append(head);
+    if (row.reason) article.append(make("p", "reason", knows(row.reason_key) ? say(row.reason_key, row.reason_values) : row.reason));
+    article.append(facts);
     if (row.evidence.length) {
       const list = make("ol", "evidence");
       for (const item of row.evidence.slice(0, 2)) {
         const entry = make("li");
-        entry.append(time(item.created_at), make("span", "", item.excerpt));
+        const excerpt = make("span", "", item.excerpt);
+        excerpt.lang = HAN;
+        entry.append(time(item.created_at), excerpt);
         list.append(entry);
       }
       article.append(list);
@@ -159,11 +167,30 @@
     return svg;
   };
 
+  const dot = (type) => {
+    const element = make("span", `dot ${tone(type)}`);
+    const name = knows(`type.${type}`) ? say(`type.${type}`) : type;
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", name);
+    element.title = name;
+    return element;
+  };
+
+  const noRise = () => {
+    const item = make("li", "none");
+    const box = make("div", "empty");
+    box.append(make("p", "strong", say("no_rise")));
+    item.append(box);
+    return item;
+  };
+
   const trendElement = (row) => {
     const item = make("li");
     const link = make("a", `name ${tone(row.type)}`);
     link.href = entityUrl(row.entity);
-    link.append(make("span", `dot ${tone(row.type)}`), make("span", "", row.name));
+    const name = make("span", "", row.name);
+    name.lang = HAN;
+    link.append(dot(row.type), name);
     const kind = row.growth === null ? "new" : row.growth >= 1 ? "up" : "down";
     const rise = make("span", `rise ${kind}`, row.growth === null ? say("new") : `×${row.growth.toFixed(1)}`);
     item.append(link, sparkline(row.sparkline), make("span", "count", grouped(row.mentions)), rise);
@@ -188,7 +215,8 @@
     const reached = stats.watermark || stats.last_post;
     if (reached) document.querySelector("[data-stat=reached]").replaceChildren(time(reached));
     document.querySelector("[data-stat=lag]").textContent = grouped(stats.status.lag_records || 0);
-    if (found.entities.length) trends.replaceChildren(...found.entities.map(trendElement));
+    trends.replaceChildren(...(found.entities.length ? found.entities.map(trendElement) : [noRise()]));
+    document.getElementById("trending-note").textContent = say("trending_note", { since: found.since.slice(0, 16).replace("T", " ") });
     const problem = document.getElementById("problem");
     problem.textContent = stats.status.problem || "";
     problem.hidden = !stats.status.problem;

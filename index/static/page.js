@@ -3,6 +3,7 @@
 const weibowatch = (() => {
   const texts = JSON.parse(document.getElementById("texts").textContent);
   const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const knows = (key) => Object.hasOwn(texts, key);
   const two = (number) => String(number).padStart(2, "0");
   const clock = (iso) => {
     const at = new Date(iso);
@@ -29,5 +30,5 @@ const weibowatch = (() => {
   const grouped = (number) => Number(number).toLocaleString("en-US");
   localise(document);
   if (matchMedia("(max-width: 1020px)").matches) document.querySelectorAll("[data-folded-when-narrow]").forEach((box) => { box.open = false; });
-  return { say, make, time, tone, entityUrl, grouped };
+  return { say, knows, make, time, tone, entityUrl, grouped };
 })();

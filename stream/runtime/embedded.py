@@ -23,7 +23,7 @@ from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreFull
-from stream.runtime.tagging import tag_isolating
+from stream.runtime.tagging import groups, tag_isolating
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -258,16 +258,16 @@ class Embedded:
 
     async def _tag(self, texts: Sequence[str]) -> Sequence[list[Span] | None]:
         """Spans per text, None for one that the tagger fails on."""
-        if not texts:
-            return []
         run, tagger = asyncio.get_running_loop().run_in_executor, self._parts.tagger
         started = time.perf_counter()
-        try:
-            prepared = await run(self._cpu, tagger.prepare, texts)
-            scores = await run(self._device, tagger.infer, prepared)
-            spans: Sequence[list[Span] | None] = await run(self._cpu, tagger.decode, prepared, scores)
-        except Exception:
-            spans = await run(self._device, tag_isolating, tagger, texts)
+        spans: list[list[Span] | None] = []
+        for group in groups(texts):
+            try:
+                prepared = await run(self._cpu, tagger.prepare, group)
+                scores = await run(self._device, tagger.infer, prepared)
+                spans += await run(self._cpu, tagger.decode, prepared, scores)
+            except Exception:
+                spans += await run(self._device, tag_isolating, tagger, group)
         self._parts.metrics.observe("weibowatch_tagger_seconds", time.perf_counter() - started)
         return spans
 

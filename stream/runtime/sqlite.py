@@ -19,7 +19,7 @@ from stream.contract import codec
 from stream.contract.records import Envelope, Flip, Position, Record, Reject
 
 DATABASE: Final = "weibowatch.db"
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the tables below; a file of another layout is refused."""
 CACHED_ROWS_MAX: Final = 200_000
 LOADED_ROWS_MAX: Final = 500

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import structlog
 
 from stream.contract.ports import Tagger
 from stream.contract.records import Span
 
+CHARS_MAX: Final = 100_000
+"""Characters in the tagger at once; features are a few hundred bytes each."""
+
 _log = structlog.get_logger(__name__)
+
+
+def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """``texts`` in parts of at most ``CHARS_MAX`` characters or one text, so that long ones do not fill the memory."""
+    start = size = 0
+    for number, text in enumerate(texts):
+        if number > start and size + len(text) > CHARS_MAX:
+            yield texts[start:number]
+            start, size = number, 0
+        size += len(text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def tag_isolating(tagger: Tagger, texts: Sequence[str]) -> list[list[Span] | None]:

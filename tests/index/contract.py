@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pytest
 
 from index.query import Filters, QueryError
 from stream.contract.ports import IndexWriter
+from stream.contract.records import Document
 from tests.index.corpus import HOUR, MARCH, document, flip, reject, small_corpus
 
 
 class Reader(Protocol):
     def search(
         self, query: str, filters: Filters | None = None, limit: int = 20, cursor: str | None = None
+    ) -> dict[str, Any]: ...
+
+    def trends(
+        self, since_ms: int | None, until_ms: int | None, *, limit: int = 20, order: Literal["growth"]
     ) -> dict[str, Any]: ...
 
     def alerts(self) -> dict[str, Any]: ...
@@ -158,6 +163,25 @@ class IndexLaws:
             assert ids(index.reader.search("entity:苹果公司")) == ["v"]
             assert index.reader.search("")["total"] == 1
 
+    def test_what_rises_is_named_in_three_posts_and_more_than_before(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents([document("thrice", "一一一", "PER/一", "PER/一", "PER/一", at_ms=MARCH + HOUR)])
+        new = [("PER/二", 2, 0), ("PER/丙", 3, 0), ("PER/乙", 3, 0), ("PER/五", 5, 0)]
+        for entity, now, before in [*new, ("PER/六", 6, 3), ("PER/平", 4, 4), ("PER/落", 3, 9)]:
+            index.writer.documents(_posts(entity, now, before))
+        index.settle()
+        found = index.reader.trends(MARCH + HOUR, MARCH + 2 * HOUR, order="growth")["entities"]
+        assert [(row["entity"], row["mentions"], row["previous"], row["rise"]) for row in found] == [
+            ("PER/五", 5, 0, 2.236),
+            ("PER/丙", 3, 0, 1.732),
+            ("PER/乙", 3, 0, 1.732),
+            ("PER/六", 6, 3, 1.0),
+        ]
+        assert len(index.reader.trends(MARCH + HOUR, MARCH + 2 * HOUR, limit=1, order="growth")["entities"]) == 1
+
+    def test_nothing_rises_among_single_mentions(self, index: Index) -> None:
+        assert index.reader.trends(MARCH, MARCH + 2 * HOUR, order="growth")["entities"] == []
+
     def test_alerts_and_rejects_are_kept_once(self, index: Index) -> None:
         for _ in range(2):
             index.writer.flips([flip("i1", 0, "firing"), flip("i1", 1, "resolved")])
@@ -174,6 +198,13 @@ class IndexLaws:
         for cursor in ("", "x", "12", "~", "-1~a", "9" * 30 + "~a"):
             with pytest.raises(QueryError):
                 index.reader.search("", cursor=cursor)
+
+
+def _posts(entity: str, now: int, before: int) -> list[Document]:
+    """Posts that name ``entity``, in the second hour of March and in the first."""
+    name = entity.partition("/")[2]
+    times = [MARCH + HOUR + number for number in range(now)] + [MARCH + number for number in range(before)]
+    return [document(f"{name}{at_ms}", name, entity, at_ms=at_ms) for at_ms in times]
 
 
 def _walk(index: Index, query: str, size: int) -> list[str]:

@@ -143,7 +143,7 @@ def flip(incident: str, sequence: int, state: str, entity: str = "LOC/上海", a
         at_ms=at_ms + sequence * HOUR,
         first_ms=at_ms,
         window=window,
-        reason="40 mentions, 6.5 expected",
+        reason="40 against 6.50 expected, 6.1 times the usual",
         evidence=(evidence,),
     )
 

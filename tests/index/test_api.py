@@ -17,7 +17,7 @@ from yarl import URL
 from index.api import make_app
 from index.dashboard import preferred
 from index.live import QUEUE_EVENTS_MAX, SUBSCRIBERS_MAX, Broadcast, TooManyListeners
-from index.rendering import LANGUAGES, MESSAGES
+from index.messages import LANGUAGES, MESSAGES
 from index.sqlite import SqliteReader
 from tests.index.corpus import HOUR, JPEG, MARCH, document, flip, picture
 from tests.index.serving import Served, served
@@ -57,8 +57,10 @@ async def test_entities_by_plain_and_encoded_keys(client: aiohttp.ClientSession,
 
 
 async def test_trends_alerts_rejects_stats(client: aiohttp.ClientSession, server: Served) -> None:
-    trends = await get(client, server, "/api/trends?order=growth&limit=5&type=LOC")
+    trends = await get(client, server, "/api/trends?limit=5&type=LOC")
     assert {row["type"] for row in trends["entities"]} == {"LOC"}
+    rising = await get(client, server, "/api/trends?order=growth&since=2022-03-01T00:30")
+    assert [(row["entity"], row["mentions"], row["previous"]) for row in rising["entities"]] == [("LOC/上海", 3, 1)]
     alerts = await get(client, server, "/api/alerts?state=firing&rule=burst")
     assert [row["id"] for row in alerts["alerts"]] == ["i2-0", "i1-0"]
     rejects = await get(client, server, "/api/rejects?reason=bad_field")

@@ -9,17 +9,33 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
+from stream.contract.records import replace
 from tests.index.corpus import HOUR, MARCH, document, flip, picture
 from tests.index.serving import Served, served
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
+
+
+PATHS = (
+    "/",
+    "/search",
+    "/search?q=" + quote("上海"),
+    "/entities",
+    "/entities/" + quote("LOC/上海"),
+    "/alerts",
+    "/rejects",
+    "/rejects/1",
+    "/help/query",
+)
+OUTSIDE = (Path(__file__).parent / "outside.js").read_text(encoding="utf-8")
+PALE = (Path(__file__).parent / "pale.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -38,8 +54,8 @@ async def server(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def visit(browser: Browser, language: str, **options: Any) -> AsyncIterator[Page]:
-    """A page in ``language``; afterwards nothing may have left this machine or complained."""
+async def visit(browser: Browser, language: str, *, refusals: int = 0, **options: Any) -> AsyncIterator[Page]:
+    """A page in ``language``; afterwards nothing may have left this machine or complained, but for ``refusals``."""
     locale = {"zh": "zh-CN", "en": "en-US"}[language]
     context = await browser.new_context(locale=locale, timezone_id="Asia/Shanghai", **options)
     page = await context.new_page()
@@ -59,7 +75,7 @@ async def visit(browser: Browser, language: str, **options: Any) -> AsyncIterato
     page.on("request", note)
     yield page
     await context.close()
-    assert complaints == []
+    assert len(complaints) == refusals and all("status of 400" in complaint for complaint in complaints)
     assert hosts == {"127.0.0.1"}
 
 
@@ -128,6 +144,60 @@ async def test_searching_by_hand(browser: Browser, server: Served) -> None:
         await shot(page, "search_zh")
 
 
+async def test_the_search_language_is_told_and_can_be_tried(browser: Browser, server: Served) -> None:
+    async with visit(browser, "zh") as page:
+        await page.goto(server.base + "/search")
+        await page.locator(".help summary").click()
+        await page.locator(".help a").click()
+        await expect(page.locator("h1")).to_have_text(["搜索语法", "Search language"])
+        await shot(page, "help_zh")
+        await page.locator(".language").click()
+        await expect(page.locator("h1")).to_have_text(["Search language", "搜索语法"])
+        await page.locator(".queries a", has_text="上海 演唱会").click()
+        await expect(page.locator(".find input")).to_have_value("上海 演唱会 -疫情")
+        await expect(page.locator("h1")).to_have_text("2 posts")
+
+
+async def test_alerts_speak_the_language_of_the_page(browser: Browser, server: Served) -> None:
+    chinese = "实际 40，预期 6.50，为平常的 6.1 倍"
+    async with visit(browser, "zh") as page:
+        await page.goto(server.base + "/alerts")
+        await expect(page.locator(".alert .reason").first).to_have_text(chinese)
+        await expect(page.locator(".alert .facts").first).to_contain_text("警告")
+        await expect(page.locator(".alert .facts").first).to_contain_text("窗口 1 小时")
+        await page.goto(server.base)
+        await expect(page.locator("#live")).to_have_text("实时")
+        told = flip("i9", 0, "firing", "LOC/北京", at_ms=MARCH + 9 * HOUR)
+        server.write([], [told, replace(told, id="i9-1", reason="from a newer rule", at_ms=MARCH + 10 * HOUR)])
+        alerts = page.locator("#alerts .alert")
+        await expect(alerts.nth(1).locator(".reason")).to_have_text(chinese)
+        await expect(alerts.nth(1).locator(".facts")).to_contain_text("警告")
+        await expect(alerts.first.locator(".reason")).to_have_text("from a newer rule")
+
+
+async def test_rising_comes_and_goes_with_the_posts(browser: Browser, server: Served) -> None:
+    async with visit(browser, "en") as page:
+        await page.goto(server.base)
+        await expect(page.locator("#trends")).to_contain_text("Nothing rises just now")
+        await expect(page.locator("#live")).to_have_text("Live")
+        later = MARCH + 9 * HOUR
+        server.write([document(f"n{number}", "北极", "LOC/北极", at_ms=later + number) for number in range(3)])
+        await expect(page.locator("#trends .name")).to_have_text("北极", timeout=30_000)
+        await expect(page.locator("#trends .dot")).to_have_attribute("aria-label", "Place")
+        await expect(page.locator("#trending-note")).to_contain_text("Since 2022-03-01 04:30 (UTC)")
+        server.write([document("n9", "静", at_ms=MARCH + 900 * HOUR)])
+        await expect(page.locator("#trends")).to_have_text("Nothing rises just now", timeout=30_000)
+
+
+async def test_errors_speak_the_language_of_the_page(browser: Browser, server: Served) -> None:
+    async with visit(browser, "zh", refusals=2) as page:
+        await page.goto(server.base + "/search?q=" + quote("上海 OR"))
+        await expect(page.locator(".problem")).to_contain_text("OR 两边都要有内容")
+        await expect(page.locator(".problem mark")).to_have_text("OR")
+        await page.goto(server.base + "/alerts?since=2022-01-02&until=2022-01-01")
+        await expect(page.locator("main")).to_contain_text("“至”必须晚于“从”")
+
+
 async def test_pages_of_results(browser: Browser, server: Served) -> None:
     server.write([document(f"b{number:02}", "北极熊", at_ms=MARCH + number) for number in range(45)])
     async with visit(browser, "en") as page:
@@ -152,6 +222,22 @@ async def test_an_entity_with_its_chart(browser: Browser, server: Served) -> Non
         await shot(page, "entity_en")
         await page.locator(".bars a", has_text="周杰伦").click()
         await expect(page.locator("h1")).to_have_text("周杰伦")
+
+
+async def test_a_chart_stands_over_its_hours_and_an_empty_one_is_not_drawn(browser: Browser, server: Served) -> None:
+    async with visit(browser, "zh") as page:
+        address = server.base + "/entities/" + quote("PER/周杰伦")
+        await page.goto(f"{address}?since=2022-03-01T01:00&until=2022-03-01T02:00")
+        await expect(page.locator("#chart .bars path")).to_have_count(1)
+        await expect(page.locator("#chart .xtick text").first).to_contain_text("2022-03-01")
+        assert await page.locator("#chart .ytick text").all_text_contents() == ["0", "1"]
+        bar = await page.locator("#chart .bars path").bounding_box()
+        plot = await page.locator("#chart .plotclip rect").first.get_attribute("width")
+        assert bar is not None and plot is not None
+        assert bar["width"] / float(plot) == pytest.approx(0.85, abs=0.02)
+        await page.goto(f"{address}?since=2022-05-01&until=2022-05-03")
+        await expect(page.locator("#chart")).to_have_count(0)
+        await expect(page.locator("main")).to_contain_text("此时段没有提及")
 
 
 async def test_the_language_switch_keeps_the_page(browser: Browser, server: Served) -> None:
@@ -189,19 +275,23 @@ async def test_an_empty_store_says_what_to_do(browser: Browser, tmp_path: Path, 
             await expect(page.locator(".empty")).to_have_count(1)
 
 
-async def test_nothing_is_wider_than_a_phone(browser: Browser, server: Served) -> None:
-    async with visit(browser, "en", viewport={"width": 360, "height": 740}) as page:
-        for path in (
-            "/",
-            "/search",
-            "/entities",
-            "/entities/" + quote("LOC/上海"),
-            "/alerts",
-            "/rejects",
-            "/rejects/1",
-        ):
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_nothing_is_wider_than_a_phone(browser: Browser, server: Served, language: str) -> None:
+    """Neither a page nor anything on it, but tables and code, which scroll on their own."""
+    async with visit(browser, language, viewport={"width": 360, "height": 740}) as page:
+        for path in PATHS:
             await page.goto(server.base + path)
             assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+            assert await page.evaluate(OUTSIDE) == [], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_text_can_be_read(browser: Browser, server: Served, scheme: Literal["light", "dark"]) -> None:
+    """A contrast of 4.5 at least, as WCAG 2.2 AA asks."""
+    async with visit(browser, "zh", color_scheme=scheme) as page:
+        for path in PATHS:
+            await page.goto(server.base + path)
+            assert await page.evaluate(PALE) == [], path
 
 
 async def test_logging_in(browser: Browser, tmp_path: Path) -> None:
