@@ -17,7 +17,7 @@ from nlp.lexicon import Lexicon, unpack
 from nlp.runtime_onnx import OnnxNetwork
 from stream.contract.records import Span
 
-BATCH_CELLS_MAX: Final = 16_384
+BATCH_CELLS_MAX: Final = 4_096
 """Characters of a padded batch; longer texts go alone."""
 PADDED: Final = 1.25
 """How much longer than the first the last text of a batch may be, so that little is spent on padding …"""

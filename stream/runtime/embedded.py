@@ -2,7 +2,7 @@
 
 It only moves values: fetch a batch from the log, call the stages, and commit everything that follows from the batch
 in one transaction together with the worker's place in the log. While one batch is committed by the writer thread,
-the next is in the tagger and one more is prepared for it; nothing else runs ahead.
+the next are in the tagger and one more is prepared for it; nothing else runs ahead.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from stream.runtime.tagging import groups, tag_isolating
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
-BATCHES_MAX = 3
-"""Micro-batches under way at once: one prepared, one in the tagger, one committed."""
+BATCHES_TAGGED = 2
+"""Micro-batches in the tagger at once: the next one begins where the last parts of one leave threads free."""
+BATCHES_MAX = BATCHES_TAGGED + 2
+"""Micro-batches under way at once: one more prepared, one committed."""
+FIRST_BATCH_POSTS = 32
+"""Batches double from here, so that the tagger has work at once."""
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,7 @@ class Embedded:
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._cpu = ThreadPoolExecutor(1, thread_name_prefix="tagger-cpu")
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="tagger-device")
+        self._device = ThreadPoolExecutor(BATCHES_TAGGED, thread_name_prefix="tagger-device")
         connection = parts.store.connection
         self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
@@ -92,6 +96,7 @@ class Embedded:
         self._states = (self._enrich_rows, self._track_rows, self._judge_rows)
         self._appended = asyncio.Event()
         self._progressed = asyncio.Event()
+        self._records_max = min(FIRST_BATCH_POSTS, parts.worker.batch_posts_max)
         self._sources_left = 0
         self._once = False
         self._read_offset = parts.store.worker_offset()
@@ -239,11 +244,13 @@ class Embedded:
 
     async def _read(self) -> list[Envelope]:
         limits = self._parts.worker
-        envelopes = await self.on_writer(
+        envelopes = await asyncio.get_running_loop().run_in_executor(
+            self._cpu,
             lambda: self._store.read(
-                self._read_offset, records_max=limits.batch_posts_max, bytes_max=limits.batch_bytes_max
-            )
+                self._read_offset, records_max=self._records_max, bytes_max=limits.batch_bytes_max
+            ),
         )
+        self._records_max = min(2 * self._records_max, limits.batch_posts_max)
         if envelopes:
             self._read_offset = envelopes[-1].position.offset
             self._progressed.set()

@@ -60,7 +60,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class Store:
-    """The writer's side of ``directory``. Blocking; to be used from one thread at a time.
+    """The writer's side of ``directory``. Blocking; ``read`` apart, to be used from one thread at a time.
 
     Raises ``StoreError`` when another process writes here, or the file is of another layout.
     """
@@ -74,6 +74,8 @@ class Store:
             self.connection = connect(self.path)
             self.connection.executescript(_TABLES)
             self._check_layout()
+            self._log = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._log.execute("PRAGMA query_only = ON")
         except sqlite3.DatabaseError as error:
             os.close(self._lock)
             raise translated(error, self.path) from error
@@ -98,6 +100,7 @@ class Store:
     def close(self) -> None:
         """Fold the WAL into the file, where no reader hinders it, and let the next process in."""
         with contextlib.suppress(sqlite3.OperationalError):
+            self._log.close()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
         os.close(self._lock)
@@ -142,15 +145,19 @@ class Store:
         return self.last_offset()
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> list[Envelope]:
-        """Envelopes after offset ``after``, oldest first; at least one if there is one. Unreadable ones as Rejects."""
+        """Envelopes after offset ``after``, oldest first; at least one if there is one. Unreadable ones as Rejects.
+
+        On a connection of its own, so that it may be called while another thread writes.
+        """
         found: list[Envelope] = []
         size = 0
         query = "SELECT id, record FROM log WHERE id > ? ORDER BY id LIMIT ?"
-        for offset, data in self.connection.execute(query, (after, records_max)):
-            size += len(data)
-            if found and size > bytes_max:
-                break
-            found.append(Envelope(Position(self.generation, 0, offset), decoded(data)))
+        with contextlib.closing(self._log.execute(query, (after, records_max))) as rows:
+            for offset, data in rows:
+                size += len(data)
+                if found and size > bytes_max:
+                    break
+                found.append(Envelope(Position(self.generation, 0, offset), decoded(data)))
         return found
 
     def last_offset(self) -> int:
