@@ -12,20 +12,23 @@ from pathlib import Path
 import yaml
 
 from deploy.yamlmarks import Marks
+from stream.contract import codec
+from stream.contract.records import Control
+from stream.core.enrich import T2s
 from stream.core.entities import ANY_TYPE, AliasError, entity_id, merged, raw_key, split_id
 
 NAMES_MAX = 100_000
 
 
-def load(path: Path) -> tuple[str, list[str]]:
-    """(payload, errors) of an alias file; the payload is empty when there are errors."""
+def load(path: Path, t2s: T2s) -> tuple[str, list[str]]:
+    """(payload, errors) of an alias file; the payload is empty when there are errors. ``t2s`` as for posts."""
     marks = Marks(str(path))
     root = marks.root(path)
     fields = marks.mapping(root, "", ("version", "merge", "split"))
     number = marks.whole(fields.get("version"), "version", 1, 1, 2**53)
     if root is not None and "version" not in fields:
         marks.complain(root, "version", "is missing; write version: 1, and one more with each change")
-    names = _Names(marks)
+    names = _Names(marks, t2s)
     for place, node in enumerate(marks.items(fields.get("merge"), "merge")):
         names.merge(node, f"merge[{place}]")
     for place, node in enumerate(marks.items(fields.get("split"), "split")):
@@ -38,7 +41,12 @@ def load(path: Path) -> tuple[str, list[str]]:
         aliases.check()
     except AliasError as error:  # nothing above lets this happen; the core would refuse it
         return "", [f"{path}: {error}"]
-    return aliases.to_payload(), []
+    payload = aliases.to_payload()
+    try:
+        codec.encode(Control(topic="aliases", version=number, payload=payload))
+    except codec.CodecError as error:
+        return "", [f"{path}: too large ({error}). Shorten the ids, or leave out names that are never written."]
+    return payload, []
 
 
 def version(payload: str) -> int:
@@ -49,8 +57,9 @@ def version(payload: str) -> int:
 class _Names:
     """Name → (canonical id, where it was said)."""
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: Marks, t2s: T2s) -> None:
         self._marks = marks
+        self._t2s = t2s
         self._of: dict[str, tuple[str, yaml.Node, str]] = {}
         self._canonical: dict[str, str] = {}
 
@@ -71,7 +80,7 @@ class _Names:
         fields = self._marks.mapping(node, at, ("from", "names"))
         entity = self._entity(node, fields.get("from"), f"{at}.from")
         for number, item in enumerate(self._listed(node, fields.get("names"), f"{at}.names")):
-            name = _name(self._marks.text(item, f"{at}.names[{number}]"))
+            name = _name(self._marks.text(item, f"{at}.names[{number}]"), self._t2s)
             if name and entity and self._of.get(name, ("",))[0] != entity:
                 self._marks.complain(item, f"{at}.names[{number}]", f"{_shown(name)} is not merged into {entity}")
             self._of.pop(name, None)
@@ -92,7 +101,7 @@ class _Names:
         return found
 
     def _add(self, entity: str, node: yaml.Node, at: str) -> None:
-        name = _name(self._marks.text(node, at))
+        name = _name(self._marks.text(node, at), self._t2s)
         if not name:
             return
         if name in self._of:
@@ -106,7 +115,7 @@ class _Names:
         if node is None:
             self._marks.complain(parent, at, "is missing")
             return ""
-        name = _name(self._marks.text(node, at))
+        name = _name(self._marks.text(node, at), self._t2s)
         if name.startswith(f"{ANY_TYPE}/"):
             self._marks.complain(node, at, f'"{_shown(name)}" names no type; write e.g. LOC/{_shown(name)}')
             return ""
@@ -118,12 +127,12 @@ class _Names:
         return self._marks.items(node, at)
 
 
-def _name(written: str) -> str:
+def _name(written: str, t2s: T2s) -> str:
     """``LOC/沪`` or ``沪`` as it stands in the payload; empty for an empty text."""
     kind, key = split_id(written)
     if key and kind and kind.isupper():
-        return entity_id(kind, raw_key(key, t2s=str))
-    return entity_id(ANY_TYPE, raw_key(written, t2s=str)) if written else ""
+        return entity_id(kind, raw_key(key, t2s=t2s))
+    return entity_id(ANY_TYPE, raw_key(written, t2s=t2s)) if written else ""
 
 
 def _shown(name: str) -> str:

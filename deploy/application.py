@@ -9,6 +9,7 @@ import gc
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 import structlog
 
 from deploy import wiring
+from deploy.errors import UsageFailure
 from deploy.progress import Progress
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
@@ -27,6 +29,7 @@ from stream.runtime.sqlite import Store, StoreError
 _log = structlog.get_logger(__name__)
 DAY_MS = 86_400_000
 EXPIRE_ROWS_MAX = 2_000
+LAST_DELIVERY_S = 5.0
 SWITCH_S = 0.001
 """How long one thread may keep the interpreter from the others: ONNX Runtime's threads need it only for a moment."""
 
@@ -67,6 +70,10 @@ def sentence(summary: Summary) -> str:
 async def run(options: Options, settings: Settings) -> Summary:
     """Run until drained, Ctrl-C or SIGTERM. Raises ``SourceError`` or ``StoreError`` for what the user must mend."""
     set_up_logging(settings.log)
+    if twice := [spec for spec, count in Counter(options.sources).items() if count > 1]:
+        raise UsageFailure(f"--source {twice[0]} is given twice")
+    for spec in options.sources:
+        wiring.check_source(spec)
     sys.setswitchinterval(SWITCH_S)
     # What is loaded stays; a look through all of it for garbage, again and again, costs a twentieth of the time.
     gc.freeze()
@@ -86,23 +93,40 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
     feed = Broadcast()
     create_schema(store.connection)
     store.release_claims()
+    _check_bins(store, settings)
     runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
-    await runtime.append(_controls(store, options, settings))
+    await runtime.append(_controls(runtime, options, settings))
     started = time.monotonic()
     stop = _stop_on_signals()
     async with _dashboard(runtime, options, settings, telemetry, feed) as address:
+        deliverer = _deliverer(runtime, store, settings)
         background = [
             asyncio.create_task(Progress(runtime.totals, address=address, quiet=options.quiet).run()),
             asyncio.create_task(_keep_house(runtime, store, settings, telemetry)),
-            *_deliveries(runtime, store, settings),
+            asyncio.create_task(deliverer.run()),
         ]
         try:
             totals = await runtime.run(once=options.once, stop=stop)
+            seconds = time.monotonic() - started
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-    return _summary(totals, time.monotonic() - started)
+            await _deliver_the_rest(deliverer)
+            await runtime.close()
+    return _summary(totals, seconds)
+
+
+def _check_bins(store: Store, settings: Settings) -> None:
+    """Bins of one width per store: counts of another width cannot be compared with what was learned."""
+    width = store.meta("bin_s")
+    if width is None:
+        store.set_meta("bin_s", str(settings.core.bin_s))
+    elif int(width) != settings.core.bin_s:
+        raise StoreError(
+            f"{store.path} counts in bins of {width} s, the settings say core.bin_s = {settings.core.bin_s}. "
+            "Set it back, or use a new --store."
+        )
 
 
 async def _parts(store: Store, options: Options, settings: Settings, telemetry: Telemetry, feed: Any) -> Parts:
@@ -125,11 +149,11 @@ async def _parts(store: Store, options: Options, settings: Settings, telemetry: 
     )
 
 
-def _controls(store: Store, options: Options, settings: Settings) -> list[Any]:
+def _controls(runtime: Embedded, options: Options, settings: Settings) -> list[Any]:
     """Control records that must stand in the log before the first post: rules that changed."""
     configured = options.rules or (Path(settings.rules.file) if settings.rules.file else None)
     builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
-    control = wiring.rules_control(configured or builtin, store)
+    control = wiring.rules_control(configured or builtin, runtime.rules_in_force())
     return [control] if control else []
 
 
@@ -162,11 +186,17 @@ async def _dashboard(
         yield address
 
 
-def _deliveries(runtime: Embedded, store: Store, settings: Settings) -> list[asyncio.Task[None]]:
+def _deliverer(runtime: Embedded, store: Store, settings: Settings) -> Deliverer:
     found = {channel.name: channel for channel in wiring.channels(settings)}
-    if not found:
-        return []
-    return [asyncio.create_task(Deliverer(store, found, runtime.on_writer, wiring.now_ms).run())]
+    return Deliverer(store, found, runtime.on_writer, wiring.now_ms)
+
+
+async def _deliver_the_rest(deliverer: Deliverer) -> None:
+    """A last round before the end; what does not go out now is tried by the next run."""
+    try:
+        await asyncio.wait_for(deliverer.deliver_due(), LAST_DELIVERY_S)
+    except Exception as error:
+        _log.warning("alerts_left_in_the_outbox", error=repr(error))
 
 
 async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:
@@ -187,6 +217,9 @@ async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telem
         for kind, days in ages.items():
             if days > 0:
                 await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
+        if keep.alerts_days > 0:
+            before = now - round(keep.alerts_days * DAY_MS)
+            await _in_steps(runtime, functools.partial(store.trim_outbox, before, rows_max=EXPIRE_ROWS_MAX))
         if keep.log_days > 0:
             before = now - round(keep.log_days * DAY_MS)
             await _in_steps(runtime, functools.partial(store.trim_log, before, rows_max=EXPIRE_ROWS_MAX))
@@ -206,8 +239,8 @@ async def _in_steps(runtime: Embedded, step: Callable[[], int]) -> None:
     try:
         while await runtime.on_writer(step) >= EXPIRE_ROWS_MAX:
             await asyncio.sleep(0)
-    except StoreError as error:
-        _log.error("retention_failed", error=str(error))
+    except Exception:  # retention works on at its next turn; the watch must not end with it
+        _log.exception("retention_failed")
 
 
 def _summary(totals: Totals, seconds: float) -> Summary:

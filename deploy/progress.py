@@ -52,6 +52,8 @@ class Progress:
         parts.append(f"{totals.alerts} alerts")
         if totals.rejects:
             parts.append(f"{totals.rejects} rejects")
+        if totals.late:
+            parts.append(f"{totals.late} mentions too late for trends")
         if totals.watermark_ms:
             parts.append(datetime.fromtimestamp(totals.watermark_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M"))
         if totals.lag_records:

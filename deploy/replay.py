@@ -10,8 +10,11 @@ from index.reader import SqliteReader
 from ingest.privacy import hmac_pseudonym
 from ingest.sources import parse_again
 from stream.contract import codec
-from stream.contract.records import Record, Reject
+from stream.contract.records import Post, Record, Reject
 from stream.runtime.sqlite import drop_in_inbox
+
+OURS = frozenset({"tagger_failed", "bad_record"})
+"""Reasons of dead letters whose bytes are records of this program."""
 
 
 def replay(
@@ -23,19 +26,27 @@ def replay(
     Raises ``StoreError``.
     """
     pseudonym = hmac_pseudonym(wiring.author_key(settings, directory))
-    chosen = reader.rejects_for_replay(reason=reason, id=id)
-    usable: list[tuple[Record, Reject | None]] = []
-    for reject in chosen:
-        record = _record(reject) or parse_again(reject, edge=settings.edge, pseudonym=pseudonym, now_ms=wiring.now_ms)
-        if not isinstance(record, Reject):
-            usable.append((record, reject))
-    drop_in_inbox(directory, usable)
-    return {"replayed": len(usable), "still_rejected": len(chosen) - len(usable)}
+    replayed = tried = 0
+    for chosen in reader.rejects_for_replay(reason=reason, id=id):
+        usable: list[tuple[Record, Reject | None]] = []
+        for reject in chosen:
+            record = _record(reject) or parse_again(
+                reject, edge=settings.edge, pseudonym=pseudonym, now_ms=wiring.now_ms
+            )
+            if not isinstance(record, Reject):
+                usable.append((record, reject))
+        drop_in_inbox(directory, usable)
+        tried += len(chosen)
+        replayed += len(usable)
+    return {"replayed": replayed, "still_rejected": tried - replayed}
 
 
-def _record(reject: Reject) -> Record | None:
-    """The record that the raw bytes of a reject are, where they come from the log and not from a source."""
+def _record(reject: Reject) -> Post | None:
+    """The post that the raw bytes of a reject are, where this program wrote them and not whoever fills a source."""
+    if reject.source != "log" and reject.reason not in OURS:
+        return None
     try:
-        return codec.decode(reject.raw)
+        record = codec.decode(reject.raw)
     except codec.CodecError:
         return None
+    return record if isinstance(record, Post) else None

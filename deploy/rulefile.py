@@ -9,6 +9,7 @@ from typing import Final
 import yaml
 
 from deploy.yamlmarks import Marks
+from stream.core.enrich import T2s
 from stream.core.entities import entity_id, raw_key, split_id
 from stream.core.rules import (
     BURST,
@@ -50,8 +51,8 @@ _RULE_LATER: Final = {
 _DEFAULT: Final = Rule(id="default", kind="burst")
 
 
-def load(path: Path) -> tuple[str, list[str]]:
-    """(payload, errors) of a rules file; the payload is empty when there are errors."""
+def load(path: Path, t2s: T2s) -> tuple[str, list[str]]:
+    """(payload, errors) of a rules file; the payload is empty when there are errors. ``t2s`` as for posts."""
     marks = Marks(str(path))
     root = marks.root(path)
     fields = marks.mapping(root, "", ("version", "min_confidence", "rules"))
@@ -61,7 +62,7 @@ def load(path: Path) -> tuple[str, list[str]]:
     nodes = marks.items(fields.get("rules"), "rules")
     if len(nodes) > RULES_MAX:
         marks.complain(nodes[RULES_MAX], f"rules[{RULES_MAX}]", f"a file may hold {RULES_MAX} rules")
-    rules = tuple(_rule(marks, node, f"rules[{number}]") for number, node in enumerate(nodes))
+    rules = tuple(_rule(marks, node, f"rules[{number}]", t2s) for number, node in enumerate(nodes))
     _same_ids(marks, nodes, rules)
     if marks.errors:
         return "", marks.errors
@@ -85,7 +86,7 @@ def _same_ids(marks: Marks, nodes: list[yaml.Node], rules: tuple[Rule, ...]) -> 
         seen.setdefault(rule.id, number)
 
 
-def _rule(marks: Marks, node: yaml.Node, at: str) -> Rule:
+def _rule(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Rule:
     fields = marks.mapping(node, at, _RULE, _RULE_LATER)
     for needed in ("id", "kind"):
         if needed not in fields:
@@ -99,7 +100,7 @@ def _rule(marks: Marks, node: yaml.Node, at: str) -> Rule:
         id=_id(marks, fields.get("id"), f"{at}.id"),
         kind=kind,  # type: ignore[arg-type]  # one of _KINDS
         windows_s=_windows(marks, fields.get("windows"), f"{at}.windows"),
-        match=_match(marks, fields.get("match"), f"{at}.match"),
+        match=_match(marks, fields.get("match"), f"{at}.match", t2s),
         significance=_significance(marks, fields.get("significance"), f"{at}.significance", kind),
         metric="mentions" if metric == "mentions" else "authors",
         above=marks.whole(fields.get("above"), f"{at}.above", 0, 1),
@@ -155,7 +156,7 @@ def _windows(marks: Marks, node: yaml.Node | None, at: str) -> tuple[float, ...]
     return tuple(found) or _DEFAULT.windows_s
 
 
-def _match(marks: Marks, node: yaml.Node | None, at: str) -> Match:
+def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s) -> Match:
     later = dict.fromkeys(("aliases", "lang"), _NOT_YET)
     fields = marks.mapping(node, at, ("type", "entity", "entity_re", "exclude"), later)
     pattern_node = fields.get("entity_re")
@@ -169,16 +170,16 @@ def _match(marks: Marks, node: yaml.Node | None, at: str) -> Match:
         marks.complain(pattern_node, f"{at}.entity_re", f"is no regular expression: {error}")
     return Match(
         type=marks.texts(fields.get("type"), f"{at}.type"),
-        entity=tuple(map(_name, marks.texts(fields.get("entity"), f"{at}.entity"))),
+        entity=tuple(_name(one, t2s) for one in marks.texts(fields.get("entity"), f"{at}.entity")),
         entity_re=pattern,
-        exclude=tuple(map(_name, marks.texts(fields.get("exclude"), f"{at}.exclude"))),
+        exclude=tuple(_name(one, t2s) for one in marks.texts(fields.get("exclude"), f"{at}.exclude")),
     )
 
 
-def _name(written: str) -> str:
+def _name(written: str, t2s: T2s) -> str:
     """``PER/张三`` or ``张三`` as it stands in ids and keys."""
     kind, key = split_id(written)
-    return entity_id(kind, raw_key(key, t2s=str)) if key and kind.isupper() else raw_key(written, t2s=str)
+    return entity_id(kind, raw_key(key, t2s=t2s)) if key and kind.isupper() else raw_key(written, t2s=t2s)
 
 
 def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> Significance:

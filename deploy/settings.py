@@ -19,6 +19,9 @@ from stream.runtime.settings import WorkerSettings
 PREFIX: Final = "WEIBOWATCH_"
 CONFIG_FILE: Final = "weibowatch.toml"
 SECRETS: Final = frozenset({"web.token", "privacy.author_key"})
+NO_SETTINGS: Final = frozenset({f"{PREFIX}CONFIG", f"{PREFIX}TEST_SERVICES"})
+"""Variables of the environment that are no settings."""
+KEY_BYTES_MIN: Final = 16
 
 
 class SettingsError(Exception):
@@ -34,10 +37,18 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     port: int = 8765
     token: str = ""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ValueError("web.port must be from 0 to 65535")
+
 
 class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str = ""
     threads: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= 1024:
+            raise ValueError("tagger.threads must be from 1 to 1024")
 
 
 class RulesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +57,10 @@ class RulesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 class PrivacySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     author_key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.author_key and len(self.author_key.encode()) < KEY_BYTES_MIN:
+            raise ValueError(f"privacy.author_key must have at least {KEY_BYTES_MIN} bytes")
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +71,12 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     alerts_days: float = 400
     rejects_days: float = 30
     every_s: float = 3600
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            least = 1 if name == "every_s" else 0
+            if not least <= getattr(self, name) < 1e6:
+                raise ValueError(f"retention.{name} must be from {least} to 1,000,000")
 
 
 class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,10 +115,11 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     tree = _read(file) if named or file.exists() else {}
     where = str(file)
     _check(tree, where)
+    origin: dict[str, str] = {}
     for name, value in sorted(environment.items()):
-        if name.startswith(PREFIX) and "__" in name:
-            _put(tree, name, value)
-    return _convert(tree, where)
+        if name.startswith(PREFIX) and name not in NO_SETTINGS:
+            origin[_put(tree, name, value)] = name
+    return _convert(tree, where, origin)
 
 
 def flat(settings: Settings, *, redact: bool = True) -> dict[str, Any]:
@@ -135,22 +157,28 @@ def _check(tree: Mapping[str, Any], where: str) -> None:
                 raise SettingsError(f"{where}: unknown key {section}.{key}. Known: {', '.join(fields)}.")
 
 
-def _put(tree: dict[str, Any], name: str, value: str) -> None:
+def _put(tree: dict[str, Any], name: str, value: str) -> str:
+    """Set what an environment variable names. Returns the setting's name."""
     section, _, key = name[len(PREFIX) :].lower().partition("__")
     if f"{section}.{key}" not in flat(Settings()):
-        raise SettingsError(f"{name}: unknown setting {section}.{key}. See: weibowatch config show")
+        raise SettingsError(
+            f"{name}: no such setting; write {PREFIX}SECTION__KEY with two underscores. See: weibowatch config show"
+        )
     tree.setdefault(section, {})[key] = value
+    return f"{section}.{key}"
 
 
-def _convert(tree: Mapping[str, Any], where: str) -> Settings:
+def _convert(tree: Mapping[str, Any], where: str, origin: Mapping[str, str]) -> Settings:
     parts: dict[str, Any] = {}
     for section, part in tree.items():
         kind = type(getattr(Settings(), section))
         for key, value in part.items():
+            name = f"{section}.{key}"
             try:
                 msgspec.convert({key: value}, kind, strict=not isinstance(value, str))
             except msgspec.ValidationError as error:
-                raise SettingsError(f"{where}: {section}.{key} = {value!r}: {error}") from error
+                shown = "***" if name in SECRETS else repr(value)
+                raise SettingsError(f"{origin.get(name, where)}: {name} = {shown}: {error}") from error
         try:
             parts[section] = msgspec.convert(part, kind, strict=False)
         except msgspec.ValidationError as error:

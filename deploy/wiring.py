@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -11,11 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from deploy import rulefile
-from deploy.errors import Failure
-from deploy.settings import Settings
-from stream.contract.ports import Channel, Source
+from deploy.errors import Failure, UsageFailure
+from deploy.settings import KEY_BYTES_MIN, Settings
+from stream.contract.ports import Channel, Source, SourceError
 from stream.contract.records import Control, Flip
-from stream.runtime.sqlite import Store
 
 if TYPE_CHECKING:
     from nlp.tagger import NeuralTagger
@@ -57,9 +57,29 @@ def author_key(settings: Settings, directory: Path) -> bytes:
     path = directory / AUTHOR_KEY_FILE
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32), encoding="ascii")
-    return path.read_text(encoding="ascii").strip().encode()
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    key = path.read_bytes().strip()
+    if len(key) < KEY_BYTES_MIN:
+        raise Failure(
+            f"{path} holds no key. Put it back from a backup; or delete it, and authors get new pseudonyms from now on"
+        )
+    return key
+
+
+def check_source(spec: str) -> None:
+    """Raise ``UsageFailure`` for a spec of no known kind, before anything is made on the disk."""
+    from ingest.sources import parts_of
+
+    try:
+        parts_of(spec)
+    except SourceError as error:
+        raise UsageFailure(str(error)) from error
 
 
 def open_sources(specs: list[str], settings: Settings, directory: Path, speed: float | None) -> tuple[Source, ...]:
@@ -73,17 +93,17 @@ def open_sources(specs: list[str], settings: Settings, directory: Path, speed: f
     )
 
 
-def rules_control(path: Path, store: Store) -> Control | None:
-    """The Control record that puts the rules of ``path`` in force, None when they are in force already.
+def rules_control(path: Path, in_force: tuple[str, int]) -> Control | None:
+    """The Control record that puts the rules of ``path`` in force, None when they are: (payload, version) of those.
 
     Raises ``Failure`` with every error of the file, each with its line and field.
     """
-    payload, errors = rulefile.load(path)
+    payload, errors = rulefile.load(path, traditional_to_simplified())
     if errors:
         raise Failure(f"{path} has errors:\n  " + "\n  ".join(errors))
-    if payload == store.meta("rules"):
+    if payload == in_force[0]:
         return None
-    return Control(topic="rules", version=int(store.meta("rules_version") or 0) + 1, payload=payload)
+    return Control(topic="rules", version=in_force[1] + 1, payload=payload)
 
 
 class FileChannel:

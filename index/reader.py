@@ -23,6 +23,7 @@ from index.rows import documents_at, flip_of, pictures_in, reject_of
 from index.schema import CREATED_MS_MAX
 from stream.contract.records import Reject
 
+REPLAYED_MAX: Final = 200
 QUERY_S_MAX: Final = 10.0
 _PROGRESS_STEPS: Final = 100_000
 
@@ -172,17 +173,25 @@ class SqliteReader:
             reject = reject_of(row[1])
             return {**reject_row(number, row[0], reject), "raw": reject.raw}
 
-    def rejects_for_replay(self, reason: str | None = None, id: int | None = None) -> list[Reject]:
-        """Dead letters as they came, oldest first, to be tried again."""
+    def rejects_for_replay(self, reason: str | None = None, id: int | None = None) -> Iterator[list[Reject]]:
+        """Dead letters as they came, oldest first, some at a time, to be tried again."""
         where = "1"
         values: list[str | int] = []
         if reason is not None:
             where, values = where + " AND reason = ?", [*values, reason]
         if id is not None:
             where, values = where + " AND id = ?", [*values, id]
-        with self._moment() as connection:
-            rows = connection.execute(f"SELECT record FROM rejects WHERE {where} ORDER BY id", values).fetchall()
-            return [reject_of(data) for (data,) in rows]
+        last = 0
+        while True:
+            with self._moment() as connection:
+                rows = connection.execute(
+                    f"SELECT id, record FROM rejects WHERE {where} AND id > ? ORDER BY id LIMIT ?",
+                    (*values, last, REPLAYED_MAX),
+                ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [reject_of(data) for _, data in rows]
 
     def stats(self) -> dict[str, Any]:
         """Totals, the time range of the posts, the sources, and the event time up to which bins are closed."""

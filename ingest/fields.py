@@ -12,8 +12,8 @@ import msgspec
 CHINA: Final = timezone(timedelta(hours=8))
 """Zone of a time written without one: China has had no daylight saving since 1991, so a fixed offset is exact."""
 
-COUNT_MAX: Final = 2**53
-"""Three of these still fit SQLite's 64-bit integers."""
+COUNT_MAX: Final = 10**11
+"""Above what any post has; the sums over millions of posts still fit 64-bit integers."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS: Final = timedelta(milliseconds=1)

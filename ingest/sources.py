@@ -46,10 +46,7 @@ def open_source(
     mend. Standard input goes at its own pace.
     """
     settings = edge or EdgeSettings()
-    kind, _, rest = spec.partition(":")
-    if kind not in KINDS or (kind == "demo") == bool(rest):
-        known = "; ".join(KINDS.values())
-        raise SourceError(f"there is no source {spec!r}. There are: {known}")
+    kind, rest = parts_of(spec)
     try:
         pace = Pace(speed, clock, sleep)
     except ValueError as error:
@@ -63,6 +60,15 @@ def open_source(
     if kind == "jsonl" and rest == "-":
         return StandardInput(spec, _STDIN, edge_at, now_ms)
     return ReplayFile(spec, lambda: open_file(path), form, edge_at, now_ms, pace)
+
+
+def parts_of(spec: str) -> tuple[str, str]:
+    """(kind, rest) of a spec. Raises ``SourceError`` for one that names no source."""
+    kind, _, rest = spec.partition(":")
+    if kind not in KINDS or (kind == "demo") == bool(rest):
+        known = "; ".join(KINDS.values())
+        raise SourceError(f"there is no source {spec!r}. There are: {known}")
+    return kind, rest
 
 
 def _parts(kind: str, rest: str) -> tuple[Path, Format, Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import sqlite3
@@ -26,10 +27,11 @@ from deploy.commands.common import (
     show_time,
     store_directory,
 )
-from deploy.errors import Failure
+from deploy.errors import Failure, UsageFailure
 from deploy.settings import flat
+from deploy.wiring import traditional_to_simplified
 from stream.contract.records import Control
-from stream.runtime.sqlite import drop_in_inbox
+from stream.runtime.sqlite import aliases_in_force, drop_in_inbox, read_only
 
 FileArgument = Annotated[Path, typer.Argument(help="The YAML file.", dir_okay=False)]
 
@@ -98,7 +100,7 @@ def _check_model(settings: Any) -> tuple[str, bool, str]:
 
     try:
         tagger = wiring.load_tagger(settings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Failure) as error:
         return "model", False, str(error)
     prepared = tagger.prepare(["周杰伦在上海"])
     spans = tagger.decode(prepared, tagger.infer(prepared))[0]
@@ -111,13 +113,12 @@ def _check_store(directory: Path) -> tuple[str, bool, str]:
     path = directory / DATABASE
     if not path.exists():
         return "store", True, f"{directory}: none yet"
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        found = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+        with contextlib.closing(read_only(path)) as connection:
+            found = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+            connection.execute("SELECT value FROM meta")
     except sqlite3.DatabaseError as error:
         found = str(error)
-    finally:
-        connection.close()
     return "store", found == "ok", f"{path}: {found}"
 
 
@@ -127,13 +128,13 @@ def _check_store(directory: Path) -> tuple[str, bool, str]:
 @reports_failures
 def rules_check(file: FileArgument) -> None:
     """Check a rules file; every error with its line and field."""
-    _report(file, rulefile.load(file)[1], "rules")
+    _report(file, rulefile.load(file, traditional_to_simplified())[1], "rules")
 
 
 @reports_failures
 def aliases_check(file: FileArgument) -> None:
     """Check an alias file; every error with its line and field."""
-    _report(file, aliasfile.load(file)[1], "aliases")
+    _report(file, aliasfile.load(file, traditional_to_simplified())[1], "aliases")
 
 
 def _report(file: Path, errors: list[str], what: str) -> None:
@@ -147,12 +148,16 @@ def _report(file: Path, errors: list[str], what: str) -> None:
 @reports_failures
 def aliases_apply(file: FileArgument, store: StoreOption = None, config: ConfigOption = None) -> None:
     """Put an alias file in force for all posts that come after it in the log."""
-    payload, errors = aliasfile.load(file)
+    payload, errors = aliasfile.load(file, traditional_to_simplified())
     if errors:
         _report(file, errors, "aliases")
     directory = store_directory(store, config)
-    existing_database(store, config)
-    control = Control(topic="aliases", version=aliasfile.version(payload), payload=payload)
+    version = aliasfile.version(payload)
+    with contextlib.closing(read_only(existing_database(store, config))) as connection:
+        before = aliases_in_force(connection)
+    if before.version > version or (before.version == version and before.to_payload() != payload):
+        raise Failure(f"{file}: version {before.version} is in force already; write version: {before.version + 1}")
+    control = Control(topic="aliases", version=version, payload=payload)
     drop_in_inbox(directory, [(control, None)])
     typer.echo(f"{file}: handed over; a running weibowatch takes it within seconds, else the next run does")
 
@@ -260,25 +265,38 @@ def backup(
     store: StoreOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the store into one file, also while `run` writes it. Restore: put it into a folder as weibowatch.db."""
-    source = sqlite3.connect(f"file:{existing_database(store, config)}?mode=ro", uri=True)
-    part = target.with_name(target.name + ".part")
+    """Copy the store into one file, also while `run` writes it. Restore: put it into a folder as weibowatch.db.
+
+    The key behind the pseudonyms of authors is copied beside it; put it back as author.key, or authors get new ones.
+    """
+    from deploy.wiring import AUTHOR_KEY_FILE
+
+    path = existing_database(store, config)
+    if target.exists() and target.samefile(path):
+        raise UsageFailure(f"{target} is the store itself; name another file")
+    part, key = target.with_name(target.name + ".part"), path.parent / AUTHOR_KEY_FILE
     part.unlink(missing_ok=True)
     try:
-        copy = sqlite3.connect(part)
-        with copy:
+        with contextlib.closing(read_only(path)) as source, contextlib.closing(sqlite3.connect(part)) as copy:
+            # One snapshot to the end: without it the copy begins anew with every commit of the writer.
+            source.execute("BEGIN")
+            if source.execute("SELECT value FROM meta WHERE key = 'layout'").fetchone() is None:
+                raise Failure(f"{path} is no store of weibowatch")
             source.backup(copy, pages=4096)
-        found = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
-        copy.close()
+            found = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
         if found != "ok":
             raise Failure(f"the copy is damaged: {found}. Is the disk sound?")
         part.replace(target)
+        if key.exists():
+            shutil.copy2(key, target.with_name(f"{target.name}.{AUTHOR_KEY_FILE}"))
     except (sqlite3.DatabaseError, OSError) as error:
         raise Failure(f"{target}: backup failed: {error}") from error
     finally:
-        source.close()
-        part.unlink(missing_ok=True)
+        for leftover in (part, part.with_name(part.name + "-journal")):
+            leftover.unlink(missing_ok=True)
     typer.echo(f"{target}: {target.stat().st_size:,} bytes, checked")
+    if key.exists():
+        typer.echo(f"{target}.{AUTHOR_KEY_FILE}: the key behind the pseudonyms; keep it secret")
 
 
 def _reader(store: Path | None, config: Path | None) -> Any:

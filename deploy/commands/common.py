@@ -14,8 +14,10 @@ import typer
 
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import Settings, SettingsError, load
+from index import query
+from index.reader import TooSlow
 from stream.contract.ports import SourceError
-from stream.runtime.sqlite import DATABASE, StoreError
+from stream.runtime.sqlite import DATABASE, DatabaseError, StoreError
 
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the store.", file_okay=False, show_default="weibowatch-data")
@@ -37,8 +39,10 @@ def reports_failures(command: Callable[Parameters, None]) -> Callable[Parameters
             command(*args, **kwargs)
         except (UsageFailure, SettingsError) as error:
             fail(str(error), 2)
-        except (Failure, StoreError, SourceError) as error:
+        except (Failure, StoreError, SourceError, TooSlow) as error:
             fail(str(error), 1)
+        except DatabaseError as error:
+            fail(f"the store cannot be read: {error}. Check it with: weibowatch doctor --store FOLDER", 1)
 
     return wrapped
 
@@ -73,16 +77,13 @@ def print_json(value: Any) -> None:
 
 
 def moment(text: str | None, option: str) -> int | None:
-    """ISO date or time, or Unix seconds → Unix milliseconds. A time without a zone is UTC. None stays None."""
+    """Unix milliseconds of an ISO date or time (UTC without a zone) or of Unix seconds or milliseconds; None stays."""
     if text is None:
         return None
     try:
-        if text.isdigit() and len(text) > 8:
-            return int(text) * 1000
-        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
+        return query.moment(text)
+    except (ValueError, OverflowError) as error:
         raise UsageFailure(f"{option}: {text!r} is no time; write e.g. 2022-03-01 or 2022-03-01T08:00:00Z") from error
-    return round((value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp() * 1000)
 
 
 def show_time(milliseconds: int) -> str:

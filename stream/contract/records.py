@@ -257,7 +257,7 @@ class WindowScore(Value, frozen=True, kw_only=True):
 
     ``observed`` is the tested count X, ``expected`` the baseline mean, ``dispersion`` the negative-binomial a
     (variance = mean + a·mean²), ``score`` −log10 P(NB ≥ X) in thousandths, ``lift`` X / expected and ``lift_low``
-    its lower 5 % bound.
+    its lower 5 % bound. While a window is not ``ready`` its baseline has not been learned.
     """
 
     window_ms: int
@@ -274,6 +274,7 @@ class WindowScore(Value, frozen=True, kw_only=True):
     image_only: int
     engagement: int
     baseline_windows: int
+    ready: bool = True
 
 
 class EntityReport(Value, frozen=True, kw_only=True):

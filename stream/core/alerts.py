@@ -81,9 +81,11 @@ def level(rule: Rule, tests_per_day: float) -> int:
 
 
 def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:
-    """What ``rule`` makes of ``report``; its windows that are not ready were left out by Track."""
+    """What ``rule`` makes of ``report``. Only a threshold looks at windows whose baseline is not ready."""
     wanted = rule_windows(rule, settings)
-    windows = [window for window in report.windows if window.window_ms in wanted]
+    windows = [
+        window for window in report.windows if window.window_ms in wanted and (window.ready or rule.kind == THRESHOLD)
+    ]
     if rule.kind == BURST:
         return _burst(rule, report, windows, moment)
     if rule.kind == THRESHOLD:
@@ -92,9 +94,12 @@ def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSett
 
 
 def enough(rule: Rule, window: WindowScore) -> bool:
-    """Whether the counts of ``window`` are large enough for ``rule`` to look at them."""
+    """Whether the counts of ``window`` are large enough for ``rule`` to look at them.
+
+    ``min_count`` is of what is tested, distinct authors: three accounts that post twice each are three.
+    """
     wanted = rule.significance
-    return window.mentions >= wanted.min_count and window.effective_authors >= wanted.min_authors
+    return window.observed >= wanted.min_count and window.effective_authors >= wanted.min_authors
 
 
 def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:

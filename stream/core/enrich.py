@@ -204,8 +204,16 @@ def _obeyed(state: EnrichState, control: Control) -> EnrichState:
     if control.topic == "rules":
         RuleSet.from_payload(control.payload, control.version)
     if control.topic == "model":
-        return msgspec.structs.replace(state, model_epoch=int(json.loads(control.payload).get("epoch", 0)))
+        return msgspec.structs.replace(state, model_epoch=_epoch(control.payload))
     return state
+
+
+def _epoch(payload: str) -> int:
+    """The epoch in the payload of a model switch. Raises ``ValueError``."""
+    value = json.loads(payload)
+    if not isinstance(value, dict) or not isinstance(value.get("epoch"), int):
+        raise ValueError('the payload of a model switch is {"epoch": number}')
+    return int(value["epoch"])
 
 
 # --- posts -------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def point(entity: str, bin_ms: int, state: TrendState, settings: CoreSettings) -
 def entity_report(
     entity: str, state: TrendState, is_new: bool, scored: list[Scored], settings: CoreSettings
 ) -> EntityReport:
-    """What Judge needs to know: the tests over ready windows, and the best posts of the most telling one."""
+    """What Judge needs to know: the test of each window, and the best posts of the most telling one."""
     ready = [one for one in scored if one.frame.ready]
     best = max(ready or scored, key=lambda one: one.score)
     clues = trends.evidence(state, best.frame.start_ms, settings.evidence_per_alert_max)
@@ -54,7 +54,7 @@ def entity_report(
         first_seen_ms=state.first_ms,
         is_new=is_new,
         authors_known=best.tally.unknown == 0,
-        windows=tuple(trends.window_score(one) for one in ready),
+        windows=tuple(trends.window_score(one) for one in scored),
         evidence=tuple(_evidence(clue) for clue in clues),
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+DAY_S: Final = 86_400
 
 
 class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +41,23 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     excerpt_chars: int = 80
     entities_per_report_max: int = 500
     mentions_per_post_max: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("late_horizon_s", "lateness_s", "warmup_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"core.{name} must not be negative")
+        for name in (
+            "bin_s", "half_life_s", "authors_per_bin_max", "evidence_per_bin_max", "evidence_per_alert_max",
+            "excerpt_chars", "entities_per_report_max", "mentions_per_post_max",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"core.{name} must be at least 1")
+        if not self.windows_s or min(self.windows_s) < 1:
+            raise ValueError("core.windows_s must name at least one window, in seconds")
+        if not abs(self.utc_offset_s) <= DAY_S:
+            raise ValueError("core.utc_offset_s must be within a day")
+        if not 0 < self.dispersion < float("inf"):
+            raise ValueError("core.dispersion must be above 0")
 
     @property
     def bin_ms(self) -> int:

@@ -316,7 +316,9 @@ class _Work:
         too_many = len(found) - self._settings.entities_per_report_max
         if too_many > 0:
             self._counts["entities_per_report_max"] += too_many
-            found = sorted(found, key=lambda one: (-max((w.score for w in one.windows), default=0), one.entity))
+            found = sorted(
+                found, key=lambda one: (-max((w.score for w in one.windows if w.ready), default=0), one.entity)
+            )
             found = found[: self._settings.entities_per_report_max]
         return sorted(found, key=lambda one: one.entity)
 

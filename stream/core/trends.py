@@ -325,6 +325,7 @@ def window_score(one: Scored) -> WindowScore:
         image_only=tally.image_only,
         engagement=tally.engagement,
         baseline_windows=int(one.frame.ended),
+        ready=one.frame.ready,
     )
 
 

@@ -46,14 +46,18 @@ def watch(payload: str, version: int, settings: CoreSettings) -> Watch:
 def remarkable(watching: Watch, entity: str, is_new: bool, was: bool, scored: Sequence[Scored]) -> int:
     """The shortest window in which some rule may want to fire on ``entity``, or is still interested; 0 for none.
 
-    ``was``: the entity was remarkable when last looked at. Only windows that are ready count.
+    ``was``: the entity was remarkable when last looked at. Only windows that are ready count, but for thresholds,
+    which need no baseline.
     """
     best = max(one.score for one in scored)
     if best < LEAVE_SCORE and not is_new and not _has_thresholds(watching):
         return 0
     for one in scored:
-        if one.frame.ready and any(
-            one.frame.window_ms in windows and _interesting(rule, one, is_new, was) and rule.matches(entity)
+        if any(
+            one.frame.window_ms in windows
+            and (one.frame.ready or rule.kind == THRESHOLD)
+            and _interesting(rule, one, is_new, was)
+            and rule.matches(entity)
             for rule, windows in zip(watching.rules.rules, watching.of_rule_ms, strict=True)
         ):
             return one.frame.window_ms
@@ -76,4 +80,4 @@ def _interesting(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
             return False
     elif not is_new:
         return False
-    return tally.mentions >= wanted.min_count and round(tally.effective, 2) >= wanted.min_authors
+    return tally.tested >= wanted.min_count and round(tally.effective, 2) >= wanted.min_authors

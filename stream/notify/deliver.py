@@ -51,10 +51,14 @@ class Deliverer:
         self._now_ms = now_ms
 
     async def run(self, *, poll_s: float = 1.0) -> None:
-        """Deliver for ever."""
+        """Deliver for ever, whatever goes wrong meanwhile."""
         while True:
-            if not await self.deliver_due():
-                await asyncio.sleep(poll_s)
+            try:
+                if await self.deliver_due():
+                    continue
+            except Exception:
+                _log.exception("delivery_interrupted")
+            await asyncio.sleep(poll_s)
 
     async def deliver_due(self) -> int:
         """Deliver everything that is due now. Returns how many tries were made."""
@@ -76,13 +80,13 @@ class Deliverer:
         await self._on_writer(lambda: self._outbox.failed(flip_id, channel, problem, due_ms))
 
     def _send(self, channel: str, record: bytes) -> str | None:
-        flip = codec.decode(record)
-        if not isinstance(flip, Flip):
-            return "the outbox holds something that is no alert"
         if channel not in self._channels:
             return f"channel {channel} is not in the settings any more"
         try:
+            flip = codec.decode(record)
+            if not isinstance(flip, Flip):
+                return "the outbox holds something that is no alert"
             self._channels[channel].send(flip)
-        except OSError as error:
-            return str(error)
+        except Exception as error:  # whatever a channel raises, the others and the next alerts must go out
+            return f"{type(error).__name__}: {error}"
         return None

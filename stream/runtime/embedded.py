@@ -22,11 +22,12 @@ from stream.contract.records import BinReport, Document, Envelope, Flip, Reach, 
 from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
-from stream.runtime.sqlite import StateTable, Store, StoreFull
+from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull, encoded
 from stream.runtime.tagging import groups, tag_isolating
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
+DETAIL_CHARS_MAX = 500
 BATCHES_TAGGED = 2
 """Micro-batches in the tagger at once: the next one begins where the last parts of one leave threads free."""
 BATCHES_MAX = BATCHES_TAGGED + 2
@@ -42,6 +43,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     rejects: tuple[Reject, ...]
     points: tuple[TrendPoint, ...]
     flips: tuple[Flip, ...]
+    records: int
     posts: int
     indexed: int
     watermark_ms: int
@@ -57,6 +59,7 @@ class Totals(msgspec.Struct, kw_only=True):
     mentions: int = 0
     rejects: int = 0
     alerts: int = 0
+    late: int = 0
     expected: int = 0
     watermark_ms: int = 0
     lag_records: int = 0
@@ -124,8 +127,16 @@ class Embedded:
             for task in [*tasks, stopping]:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            await asyncio.to_thread(self._shut_down)
         return self.totals
+
+    async def close(self) -> None:
+        """Wait for what the threads are at, and end them."""
+        await asyncio.to_thread(self._shut_down)
+
+    def rules_in_force(self) -> tuple[str, int]:
+        """(payload, version) of the rules that the log has put in force; empty and 0 before the first. Blocking."""
+        header = self._track_rows.get(stages.HEADER)
+        return (header.rules, header.rules_version) if header else ("", 0)
 
     async def on_writer(self, work: Callable[[], Result]) -> Result:
         """Run blocking ``work`` on the writer thread, between batches; for retention and actions of the API."""
@@ -139,8 +150,12 @@ class Embedded:
             )
 
     def _who_reports(self) -> list[Reach]:
-        """A reach of each source of this run, so that none closes bins before another has spoken; others have left."""
+        """A reach of each source of this run, so that none closes bins before another has spoken; others have left.
+
+        A source is remembered before its first reach: one that gives nothing must not hold the watermark for ever.
+        """
         now = [source.name for source in self._parts.sources]
+        self._store.name_sources(now)
         gone = [name for name in self._store.source_names() if name not in now]
         return [Reach(source=name, through_ms=0) for name in now] + [
             Reach(source=name, through_ms=0, state="left") for name in gone
@@ -280,20 +295,38 @@ class Embedded:
 
     async def _settle(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> None:
         started = time.perf_counter()
-        committed = await self._durably(lambda: self._commit(envelopes, spans))
+        done: list[Committed] = []
+        await self._durably(lambda: self._commit(envelopes[_records_of(done) :], spans[_posts_of(done) :], done))
         self._parts.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
-        self._count(committed)
-        self._parts.observer(committed)
+        for committed in done:
+            self._count(committed)
+            self._parts.observer(committed)
 
-    def _commit(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
-        """Everything that follows from one batch, in one transaction. On the writer thread."""
+    def _commit(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None], done: list[Committed]) -> None:
+        """Everything that follows from one batch, in one transaction, appended to ``done``. On the writer thread.
+
+        A batch that cannot be applied is halved until the record at fault stands alone and becomes a dead letter.
+        """
         try:
             with self._store.transaction():
-                return self._apply(envelopes, spans)
-        except BaseException:
+                committed = self._apply(envelopes, spans)
+        except BaseException as error:
             for rows in self._states:
                 rows.forget()
-            raise
+            if not isinstance(error, Exception) or isinstance(error, StoreError):
+                raise
+            if len(envelopes) == 1 and isinstance(envelopes[0].record, Reject):
+                raise
+            _log.error("batch_not_applied", records=len(envelopes), offset=envelopes[0].position.offset, exc_info=True)
+            if len(envelopes) == 1:
+                self._commit([_refused(envelopes[0], error)], [], done)
+                return
+            middle = len(envelopes) // 2
+            posts = len(stages.texts(envelopes[:middle]))
+            self._commit(envelopes[:middle], spans[:posts], done)
+            self._commit(envelopes[middle:], spans[posts:], done)
+        else:
+            done.append(committed)
 
     def _apply(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
         parts = self._parts
@@ -326,6 +359,7 @@ class Embedded:
             rejects=enriched.rejects,
             points=tracked.points,
             flips=tuple(flips),
+            records=len(envelopes),
             posts=len(spans),
             indexed=indexed,
             watermark_ms=tracked.watermark_ms,
@@ -353,6 +387,7 @@ class Embedded:
         totals.mentions += mentions.total()
         totals.rejects += len(committed.rejects)
         totals.alerts += len(committed.flips)
+        totals.late += committed.counts.get("dropped", 0)
         totals.watermark_ms = committed.watermark_ms
         totals.lag_records = max(0, self._last_offset - committed.last_offset)
         for source, posts in Counter(document.post.source for document in committed.documents).items():
@@ -374,3 +409,24 @@ class Embedded:
         metrics.observe("weibowatch_batch_posts", committed.posts)
         metrics.gauge("weibowatch_lag_records", totals.lag_records)
         metrics.gauge("weibowatch_watermark_seconds", committed.watermark_ms / 1000)
+
+
+def _records_of(done: Sequence[Committed]) -> int:
+    return sum(committed.records for committed in done)
+
+
+def _posts_of(done: Sequence[Committed]) -> int:
+    return sum(committed.posts for committed in done)
+
+
+def _refused(envelope: Envelope, error: Exception) -> Envelope:
+    """The dead letter that stands for a record that nothing could be done with."""
+    record = envelope.record
+    letter = Reject(
+        source=str(getattr(record, "source", "log")),
+        reason="bad_record",
+        detail=f"{type(error).__name__}: {error}"[:DETAIL_CHARS_MAX],
+        raw=encoded(record),
+        place=str(getattr(record, "id", f"offset {envelope.position.offset}")),
+    )
+    return Envelope(envelope.position, letter)

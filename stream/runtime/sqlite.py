@@ -13,11 +13,16 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote
 
 from stream.contract import codec
-from stream.contract.records import Envelope, Flip, Position, Record, Reject
+from stream.contract.records import Control, Envelope, Flip, Position, Record, Reject
 
+if TYPE_CHECKING:
+    from stream.core.entities import Aliases
+
+DatabaseError = sqlite3.DatabaseError
 DATABASE: Final = "weibowatch.db"
 LAYOUT: Final = 2
 """Version of the tables below; a file of another layout is refused."""
@@ -66,10 +71,13 @@ class Store:
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(directory / "lock")
+        except OSError as error:
+            raise StoreError(f"{directory} cannot hold a store ({error.strerror}). Choose another --store.") from error
         self.directory = directory
         self.path = directory / DATABASE
-        self._lock = _lock(directory / "lock")
         try:
             self.connection = connect(self.path)
             self.connection.executescript(_TABLES)
@@ -168,10 +176,14 @@ class Store:
     def source_cursor(self, source: str) -> str | None:
         """Where ``source`` goes on, None when it has never given anything."""
         row = self.connection.execute("SELECT cursor FROM sources WHERE name = ?", (source,)).fetchone()
-        return None if row is None else str(row[0])
+        return str(row[0]) if row and row[0] else None
+
+    def name_sources(self, names: Iterable[str]) -> None:
+        """Remember sources before anything of them goes into the log."""
+        self.connection.executemany("INSERT OR IGNORE INTO sources VALUES (?, '')", [(name,) for name in names])
 
     def source_names(self) -> list[str]:
-        """All sources that ever gave anything."""
+        """All sources that were ever watched."""
         return [str(name) for (name,) in self.connection.execute("SELECT name FROM sources ORDER BY name")]
 
     def worker_offset(self) -> int:
@@ -241,10 +253,39 @@ class Store:
         with self.transaction() as connection:
             connection.execute("UPDATE outbox SET status = 'due' WHERE status = 'claimed'")
 
+    def trim_outbox(self, before_ms: int, *, rows_max: int) -> int:
+        """Delete what was sent or given up and was due before ``before_ms``, at most ``rows_max``. Returns how many."""
+        with self.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM outbox WHERE (flip_id, channel) IN (SELECT flip_id, channel FROM outbox"
+                " WHERE status IN ('sent', 'failed') AND due_ms < ? LIMIT ?)",
+                (before_ms, rows_max),
+            ).rowcount
+
     def _set_status(self, flip_id: str, channel: str, status: str) -> None:
         self.connection.execute(
             "UPDATE outbox SET status = ? WHERE flip_id = ? AND channel = ?", (status, flip_id, channel)
         )
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection to the database at ``path`` that cannot change it."""
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None)
+
+
+def aliases_in_force(connection: sqlite3.Connection) -> Aliases:
+    """The aliases that the log of a store, and what waits in its inbox, have put in force."""
+    from stream.core import stages
+    from stream.core.entities import Aliases
+
+    row = connection.execute("SELECT row FROM state WHERE part = 'enrich' AND key = ?", (stages.HEADER,)).fetchone()
+    state = stages.decode_row(row[0]) if row else None
+    found = state.aliases if isinstance(state, stages.EnrichState) else Aliases()
+    for (data,) in connection.execute("SELECT record FROM inbox ORDER BY id"):
+        record = decoded(data)
+        if isinstance(record, Control) and record.topic == "aliases":
+            found = Aliases.from_payload(record.payload)
+    return found
 
 
 def drop_in_inbox(directory: Path, records: Sequence[tuple[Record, Reject | None]]) -> None:

@@ -6,24 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from deploy import aliasfile, rulefile
+from deploy import aliasfile, rulefile, wiring
 from stream.core.entities import Aliases
 from stream.core.rules import RuleSet
 
+T2S = wiring.traditional_to_simplified()
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def errors_of(tmp_path: Path, text: str) -> list[str]:
     file = tmp_path / "rules.yaml"
     file.write_text(text, encoding="utf-8")
-    payload, errors = rulefile.load(file)
+    payload, errors = rulefile.load(file, T2S)
     assert bool(payload) != bool(errors)
     return [error.replace(str(tmp_path) + "/", "") for error in errors]
 
 
 @pytest.mark.parametrize("name", ["demo_rules.yaml", "default_rules.yaml"])
 def test_the_rules_that_ship_are_valid(name: str) -> None:
-    payload, errors = rulefile.load(DEPLOY / name)
+    payload, errors = rulefile.load(DEPLOY / name, T2S)
     assert not errors
     assert len(RuleSet.from_payload(payload).rules) >= 2
 
@@ -49,7 +50,7 @@ rules:
 """,
         encoding="utf-8",
     )
-    payload, errors = rulefile.load(file)
+    payload, errors = rulefile.load(file, T2S)
     assert not errors
     rules = RuleSet.from_payload(payload)
     burst, many = rules.rules
@@ -104,9 +105,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "cannot be read" in rulefile.load(tmp_path / "none.yaml")[1][0]
+    assert "cannot be read" in rulefile.load(tmp_path / "none.yaml", T2S)[1][0]
     (tmp_path / "latin.yaml").write_bytes(b"version: \xff\n")
-    assert "not UTF-8" in aliasfile.load(tmp_path / "latin.yaml")[1][0]
+    assert "not UTF-8" in aliasfile.load(tmp_path / "latin.yaml", T2S)[1][0]
 
 
 # --- aliases -----------------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def aliases_of(tmp_path: Path, text: str) -> tuple[Aliases | None, list[str]]:
     file = tmp_path / "aliases.yaml"
     file.write_text(text, encoding="utf-8")
-    payload, errors = aliasfile.load(file)
+    payload, errors = aliasfile.load(file, T2S)
     if errors:
         return None, [error.replace(str(tmp_path) + "/", "") for error in errors]
     assert aliasfile.version(payload) == Aliases.from_payload(payload).version

@@ -225,7 +225,7 @@ def test_doctor_and_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("words", "code"),
     [
         (["run"], 2),
-        (["run", "--source", "nonsense", "--once"], 1),
+        (["run", "--source", "nonsense", "--once"], 2),
         (["run", "--source", "jsonl:/nowhere.jsonl", "--once"], 1),
         (["run", "--source", "demo", "--speed", "-1", "--once"], 2),
         (["search", "x", "--since", "someday"], 2),

@@ -52,7 +52,7 @@ def test_an_unknown_variable_or_a_missing_file_is_an_error(tmp_path: Path) -> No
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = load(None, {"WEIBOWATCH_WEB__TOKEN": "hush", "WEIBOWATCH_PRIVACY__AUTHOR_KEY": "key"})
+    settings = load(None, {"WEIBOWATCH_WEB__TOKEN": "hush", "WEIBOWATCH_PRIVACY__AUTHOR_KEY": "k" * 32})
     shown = flat(settings)
     assert (shown["web.token"], shown["privacy.author_key"]) == ("***", "***")
     assert flat(settings, redact=False)["web.token"] == "hush"

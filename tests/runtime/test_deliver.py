@@ -93,7 +93,7 @@ async def test_after_the_last_try_the_alert_stays_as_failed(store: Store) -> Non
         tries += await work.deliver_due()
         clock.now_ms += max(RETRY_MS)
     assert tries == len(RETRY_MS) + 1
-    assert store.connection.execute("SELECT status, problem FROM outbox").fetchone() == ("failed", "503")
+    assert store.connection.execute("SELECT status, problem FROM outbox").fetchone() == ("failed", "OSError: 503")
 
 
 async def test_a_channel_that_left_the_settings_is_a_failure_not_a_crash(store: Store) -> None:
