@@ -64,7 +64,7 @@ class Bracketed:
         return prepared
 
     def decode(self, prepared: Sequence[str], scores: object) -> list[list[Span]]:
-        return [tag(text) for text in prepared]
+        return [tag(text) or [] for text in prepared]
 
 
 def stream_of(name: str, numbers: Sequence[int], **more: Any) -> list[Record]:
