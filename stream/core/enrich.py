@@ -150,7 +150,7 @@ def enrich(
 
 def partition_of(entity: str, partitions: int) -> int:
     """The Track partition that holds ``entity``."""
-    return hash64(entity) % partitions
+    return hash64(entity) % partitions if partitions > 1 else 0
 
 
 @lru_cache(maxsize=8)
