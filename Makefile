@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without --no-compile pip compiles every file of every library; Python compiles what is used when it is first used.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STORE ?= weibowatch-data
 
@@ -15,13 +16,13 @@ help: ## this list
 $(VENV)/.run: pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing weibowatch into $(VENV) ..."
-	@$(PIP) install -e .
+	@$(PIP) install --no-compile -e .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing weibowatch with everything that tests need into $(VENV) (a few minutes) ..."
-	@$(PIP) install -e '.[train,cluster,dev]'
+	@$(PIP) install --no-compile -e '.[train,cluster,dev]'
 	@touch $@ $(VENV)/.run
 
 setup: $(VENV)/.run ## make .venv and install weibowatch into it
