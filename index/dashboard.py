@@ -9,6 +9,7 @@ import asyncio
 import hmac
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
@@ -24,6 +25,8 @@ from index.query import QUERY_CHARS_MAX, QueryError
 
 HOME_POSTS: Final = 12
 HOME_TRENDS: Final = 10
+POPULAR_DAYS: Final = 30
+"""The overview counts mentions over so many days before the newest post."""
 HOME_ALERTS: Final = 5
 PAGE_POSTS: Final = 20
 LOGIN_DELAY_S: Final = 0.5
@@ -111,13 +114,25 @@ def _given(request: web.Request) -> dict[str, str]:
 async def home(request: web.Request) -> web.Response:
     """What happens now."""
     reading = request.app[READING]
-    latest, trends, alerts, stats = await asyncio.gather(
+    stats = await totals(request)
+    last = datetime.fromisoformat(stats["last_post"]).timestamp() if stats["last_post"] else 0
+    since_ms = round((last - POPULAR_DAYS * 86_400) * 1000)
+    latest, trends, popular, alerts = await asyncio.gather(
         reading.shared("latest", lambda: reading.reader.search("", limit=HOME_POSTS)),
         reading.shared("home", lambda: reading.reader.trends(limit=HOME_TRENDS, order="growth")),
+        reading.shared("popular", lambda: reading.reader.trends(since_ms=since_ms, limit=HOME_TRENDS)),
         reading.shared("alerts", lambda: reading.reader.alerts(limit=HOME_ALERTS)),
-        totals(request),
     )
-    return render(request, "home.html", hits=latest["hits"], trends=trends, alerts=alerts["alerts"], stats=stats)
+    return render(
+        request,
+        "home.html",
+        hits=latest["hits"],
+        trends=trends,
+        popular=popular,
+        popular_days=POPULAR_DAYS,
+        alerts=alerts["alerts"],
+        stats=stats,
+    )
 
 
 async def search(request: web.Request) -> web.Response:

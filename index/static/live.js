@@ -9,6 +9,7 @@
   const posts = document.getElementById("posts");
   const alerts = document.getElementById("alerts");
   const trends = document.getElementById("trends");
+  const popular = document.getElementById("popular");
   const fresh = document.getElementById("fresh");
   const live = document.getElementById("live");
   let waiting = [];
@@ -205,12 +206,16 @@
 
   const refresh = async () => {
     refreshDue = null;
-    let stats, found;
+    let stats, found, most;
     try {
       [stats, found] = await Promise.all([ask("/api/stats"), ask("/api/trends?order=growth&limit=10")]);
+      const since = new Date(Date.parse(stats.last_post || 0) - popular.dataset.days * 86400000).toISOString();
+      most = await ask(`/api/trends?limit=10&since=${encodeURIComponent(since)}`);
     } catch {
       return;
     }
+    popular.replaceChildren(...most.entities.map(trendElement));
+    popular.parentElement.hidden = !most.entities.length;
     for (const name of ["posts", "mentions", "entities", "alerts"]) document.querySelector(`[data-stat=${name}]`).textContent = grouped(stats[name]);
     const reached = stats.watermark || stats.last_post;
     if (reached) document.querySelector("[data-stat=reached]").replaceChildren(time(reached));
