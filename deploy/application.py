@@ -24,7 +24,7 @@ from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
 from stream.runtime.embedded import Embedded, Parts, Totals
-from stream.runtime.sqlite import Store, StoreError
+from stream.runtime.sqlite import DatabaseError, Store, StoreError, translated
 
 _log = structlog.get_logger(__name__)
 DAY_MS = 86_400_000
@@ -81,6 +81,8 @@ async def run(options: Options, settings: Settings) -> Summary:
     store = await asyncio.to_thread(Store, options.directory)
     try:
         return await _run_on(store, options, settings)
+    except DatabaseError as error:
+        raise translated(error, store.path) from error
     finally:
         await asyncio.to_thread(store.close)
 
@@ -95,7 +97,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
     store.release_claims()
     _check_bins(store, settings)
     runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
-    await runtime.append(_controls(runtime, options, settings))
+    controls = _controls(runtime, options, settings)
     started = time.monotonic()
     stop = _stop_on_signals()
     async with _dashboard(runtime, options, settings, telemetry, feed) as address:
@@ -106,8 +108,10 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
             asyncio.create_task(deliverer.run()),
         ]
         try:
-            totals = await runtime.run(once=options.once, stop=stop)
+            totals = await runtime.run(once=options.once, stop=stop, first=controls)
             seconds = time.monotonic() - started
+            if options.once:
+                await _tidy(runtime, store, settings)
         finally:
             for task in background:
                 task.cancel()
@@ -200,31 +204,36 @@ async def _deliver_the_rest(deliverer: Deliverer) -> None:
 
 
 async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:
-    """Retention and the gauges that nothing else sets; small steps on the writer thread, between batches."""
+    """Retention and the gauges that nothing else sets, from time to time."""
+    while True:
+        await _tidy(runtime, store, settings)
+        telemetry.gauge("weibowatch_store_bytes", store.path.stat().st_size)
+        await asyncio.sleep(settings.retention.every_s)
+
+
+async def _tidy(runtime: Embedded, store: Store, settings: Settings) -> None:
+    """Take away what is too old; small steps on the writer thread, between batches."""
     from index.sqlite import SqliteIndex
 
     index = SqliteIndex(store.connection, now_ms=wiring.now_ms)
     keep = settings.retention
-    while True:
-        now = wiring.now_ms()
-        ages = {
-            "documents": keep.documents_days,
-            "pictures": keep.pictures_days,
-            "points": keep.trends_days,
-            "flips": keep.alerts_days,
-            "rejects": keep.rejects_days,
-        }
-        for kind, days in ages.items():
-            if days > 0:
-                await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
-        if keep.alerts_days > 0:
-            before = now - round(keep.alerts_days * DAY_MS)
-            await _in_steps(runtime, functools.partial(store.trim_outbox, before, rows_max=EXPIRE_ROWS_MAX))
-        if keep.log_days > 0:
-            before = now - round(keep.log_days * DAY_MS)
-            await _in_steps(runtime, functools.partial(store.trim_log, before, rows_max=EXPIRE_ROWS_MAX))
-        telemetry.gauge("weibowatch_store_bytes", store.path.stat().st_size)
-        await asyncio.sleep(keep.every_s)
+    now = wiring.now_ms()
+    ages = {
+        "documents": keep.documents_days,
+        "pictures": keep.pictures_days,
+        "points": keep.trends_days,
+        "flips": keep.alerts_days,
+        "rejects": keep.rejects_days,
+    }
+    for kind, days in ages.items():
+        if days > 0:
+            await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
+    if keep.alerts_days > 0:
+        before = now - round(keep.alerts_days * DAY_MS)
+        await _in_steps(runtime, functools.partial(store.trim_outbox, before, rows_max=EXPIRE_ROWS_MAX))
+    if keep.log_days > 0:
+        before = now - round(keep.log_days * DAY_MS)
+        await _in_steps(runtime, functools.partial(store.trim_log, before, rows_max=EXPIRE_ROWS_MAX))
 
 
 def _expiring(store: Store, index: Any, kind: str, before_ms: int) -> Callable[[], int]:

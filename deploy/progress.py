@@ -36,9 +36,12 @@ class Progress:
                 await asyncio.sleep(LOG_EVERY_S)
                 console.print(self.line(time.monotonic()), soft_wrap=True)
         with Live(self.line(time.monotonic()), console=console, auto_refresh=False, transient=False) as live:
-            while True:
+            try:
+                while True:
+                    live.update(self.line(time.monotonic()), refresh=True)
+                    await asyncio.sleep(REFRESH_S)
+            finally:
                 live.update(self.line(time.monotonic()), refresh=True)
-                await asyncio.sleep(REFRESH_S)
 
     def line(self, now_s: float) -> Text:
         """One line: how far, how fast, what was found, and what is wrong if something is."""

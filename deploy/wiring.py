@@ -59,11 +59,14 @@ def author_key(settings: Settings, directory: Path) -> bytes:
         directory.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise Failure(f"no room for {path}: {error.strerror}. Free some space and try again.") from error
     key = path.read_bytes().strip()
     if len(key) < KEY_BYTES_MIN:
         raise Failure(

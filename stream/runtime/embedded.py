@@ -107,12 +107,14 @@ class Embedded:
 
     # --- public ------------------------------------------------------------------------------------------------
 
-    async def run(self, *, once: bool, stop: asyncio.Event) -> Totals:
+    async def run(self, *, once: bool, stop: asyncio.Event, first: Sequence[Record] = ()) -> Totals:
         """Until ``stop``, or with ``once`` until every source is drained and all of it is committed.
 
+        ``first`` is appended before anything else.
         Raises ``SourceError`` or ``StoreError`` for what the user must mend. What was committed stays.
         """
         self._once = once
+        await self.append(first)
         await self._take_inbox()
         await self.append(await self.on_writer(self._who_reports))
         self._sources_left = len(self._parts.sources)

@@ -28,6 +28,8 @@ LAYOUT: Final = 2
 """Version of the tables below; a file of another layout is refused."""
 CACHED_ROWS_MAX: Final = 200_000
 LOADED_ROWS_MAX: Final = 500
+REJECT_BYTES_MAX: Final = codec.RECORD_BYTES_MAX - 10_000
+"""What a dead letter keeps of a record that nobody can read, so that it can travel itself."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -408,7 +410,7 @@ def decoded(data: bytes) -> Record:
     try:
         return codec.decode(data)
     except codec.CodecError as error:
-        return Reject(source="log", reason=error.reason, detail=str(error), raw=data)
+        return Reject(source="log", reason=error.reason, detail=str(error), raw=data[:REJECT_BYTES_MAX])
 
 
 def _letter(data: bytes) -> Reject:

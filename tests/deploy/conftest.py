@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.corpus import write_many
+from tests.deploy.processes import ended, started
+
+POSTS = 600
+"""In ``corpus``."""
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -34,4 +39,20 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("demo") / "store"
     found = answer("run", "--source", "demo", "--store", str(store), "--once", "--json")
     assert found["posts"] == 1006
+    return store
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Posts a minute apart."""
+    return write_many(tmp_path_factory.mktemp("corpus") / "posts.jsonl", POSTS)
+
+
+@pytest.fixture(scope="session")
+def calm(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run over ``corpus`` that nothing disturbed, with the pseudonyms of ``processes``."""
+    store = tmp_path_factory.mktemp("calm") / "store"
+    with started("run", "--source", f"jsonl:{corpus}", "--store", str(store), "--once", "--json") as process:
+        code, _, error = ended(process)
+    assert code == 0, error
     return store

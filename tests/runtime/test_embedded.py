@@ -1,320 +1,264 @@
-"""The embedded runtime itself: pressure, poison, and what its sources tell about event time."""
+"""The embedded runtime against real stores: back-pressure, poison, disks without room, several sources, retention."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import threading
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.telemetry import Telemetry
+from index.schema import create_schema
+from index.sqlite import SqliteIndex
 from stream.contract import codec
 from stream.contract.ports import Chunk
-from stream.contract.records import Control, Document, Flip, Post, Span
-from stream.core.rules import Rule, RuleSet
-from stream.runtime.embedded import BATCHES_MAX
+from stream.contract.records import Document, End, Post, Reach, Record, Reject, Span
+from stream.core.settings import CoreSettings
+from stream.runtime.embedded import BATCHES_MAX, Embedded, Parts, Totals
 from stream.runtime.settings import WorkerSettings
-from tests.runtime.live import MINUTE, START, WAIT_S, Live, Marks, Script, running
+from stream.runtime.sqlite import Store, StoreFull
+from tests.core.harness import MINUTE, START, post, rules_control, tag
+from tests.runtime.test_kill import facts
 
-# --- pressure ----------------------------------------------------------------------------------------------------
+CORE = CoreSettings(warmup_s=0)
 
 
-class Firehose:
-    """A source that always has another chunk at once; ``taken`` posts left its hands."""
+class Listed:
+    """A source that gives records, ``step`` a chunk; the cursor is how many it has given."""
 
-    def __init__(self, name: str, posts: int, chunk_posts: int) -> None:
+    def __init__(self, name: str, records: Sequence[Record], step: int = 7) -> None:
         self.name = name
-        self.taken = 0
-        self.reached = asyncio.Event()
-        self._posts = posts
-        self._chunk = chunk_posts
-        self._script = Script(name)
-
-    async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
-        while self.taken < self._posts:
-            numbers = range(self.taken, min(self.taken + self._chunk, self._posts))
-            posts = tuple(self._script.post(f"{self.name}{n}", n, "<LOC/上海>") for n in numbers)
-            self.taken += len(posts)
-            if self.taken == self._posts:
-                self.reached.set()
-            yield Chunk(records=posts, cursor=str(self.taken))
-
-
-class Turnstile(Marks):
-    """A tagger that lets one batch pass for each permit, and says when one waits."""
-
-    def __init__(self) -> None:
-        self.permits = threading.Semaphore(0)
-        self.waiting = threading.Semaphore(0)
-
-    def infer(self, prepared: Sequence[str]) -> Sequence[str]:
-        self.waiting.release()
-        assert self.permits.acquire(timeout=WAIT_S), "nobody lets this batch pass"
-        return prepared
-
-
-@pytest.mark.parametrize(("sources", "chunk"), [(1, 1), (1, 10), (3, 5)])
-async def test_a_source_faster_than_the_tagger_is_held_back(tmp_path: Path, sources: int, chunk: int) -> None:
-    hoses = [Firehose(f"h{n}", 240 // sources, chunk) for n in range(sources)]
-    turnstile, worker = Turnstile(), WorkerSettings(lag_records_max=16, batch_posts_max=4)
-    # The log may hold lag_records_max and the chunk that went beyond; batches are under way; a chunk is in each hand.
-    allowed = worker.lag_records_max + BATCHES_MAX * worker.batch_posts_max + 2 * sources * chunk
-    ahead: list[int] = []
-    async with running(tmp_path, *hoses, tagger=turnstile, worker=worker) as live:
-        try:
-            assert await asyncio.to_thread(turnstile.waiting.acquire, timeout=WAIT_S)
-            while live.posts < 240:
-                before = len(live.committed)
-                turnstile.permits.release()
-                await live.until(lambda before=before: len(live.committed) > before or live.posts == 240)  # type: ignore[misc]
-                ahead.append(sum(hose.taken for hose in hoses) - live.posts)
-        finally:
-            turnstile.permits.release(1000)
-        assert max(ahead) <= allowed
-        assert max(ahead) > worker.lag_records_max, "the sources did run ahead"
-        assert len(live.documents()) == 240
-
-
-async def test_it_is_the_setting_that_holds_a_source_back(tmp_path: Path) -> None:
-    hose, turnstile = Firehose("h", 240, 1), Turnstile()
-    worker = WorkerSettings(lag_records_max=1000, batch_posts_max=4)
-    async with running(tmp_path, hose, tagger=turnstile, worker=worker) as live:
-        try:
-            await asyncio.wait_for(hose.reached.wait(), WAIT_S)
-            assert live.posts == 0
-        finally:
-            turnstile.permits.release(1000)
-        await live.until(lambda: live.posts == 240)
-
-
-# --- poison ------------------------------------------------------------------------------------------------------
-
-
-class Poisoned(Marks):
-    """A tagger that fails in ``step`` on every batch with 毒 in it."""
-
-    def __init__(self, step: str) -> None:
+        self.given = 0
+        self._records = records
         self._step = step
 
-    def _swallow(self, step: str, texts: Sequence[str]) -> None:
-        if step == self._step and any("毒" in text for text in texts):
-            raise RuntimeError("毒")
+    async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
+        for start in range(int(cursor or 0), len(self._records), self._step):
+            end = min(start + self._step, len(self._records))
+            self.given = end
+            yield Chunk(records=tuple(self._records[start:end]), cursor=str(end), end=end == len(self._records))
+
+
+class Silent(Listed):
+    """A source that is open and says nothing."""
+
+    async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
+        await asyncio.Event().wait()
+        yield Chunk(records=(), cursor="")
+
+
+class Bracketed:
+    """Finds what stands in angle brackets; fails on a text that says so."""
+
+    model_version = "bracketed"
 
     def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        self._swallow("prepare", texts)
-        return super().prepare(texts)
+        return texts
 
     def infer(self, prepared: Sequence[str]) -> Sequence[str]:
-        self._swallow("infer", prepared)
-        return super().infer(prepared)
+        if any("poison" in text for text in prepared):
+            raise RuntimeError("the device is on fire")
+        return prepared
 
-    def decode(self, prepared: Sequence[str], scores: Sequence[str]) -> list[list[Span]]:
-        self._swallow("decode", prepared)
-        return super().decode(prepared, scores)
-
-
-@pytest.mark.parametrize("step", ["prepare", "infer", "decode"])
-@pytest.mark.parametrize("poison", [(0,), (17,), (31,), (16, 17, 40)])
-async def test_a_post_that_the_tagger_fails_on_is_the_only_dead_letter(
-    tmp_path: Path, step: str, poison: tuple[int, ...]
-) -> None:
-    source = Script("s")
-    posts = [source.post(n, n, f"<LOC/上海>第{n}条{'毒' if n in poison else ''}") for n in range(64)]
-    async with running(tmp_path, source, tagger=Poisoned(step)) as live:
-        await source.give(*posts, source.reach(64))
-        await live.settled()
-        await source.give(source.post("after", 65, "<LOC/上海>"), source.reach(90))
-        await live.settled()
-        good = [post for number, post in enumerate(posts) if number not in poison]
-        tagged = {document.post.id: document for document in live.documents()}
-        assert set(tagged) == {post.id for post in good} | {"after"}
-        assert all(tagged[post.id].post == post for post in good)
-        assert all([mention.entity for mention in one.mentions] == ["LOC/上海"] for one in tagged.values())
-        letters = live.rejects()
-        assert [codec.decode(letter.raw) for letter in letters] == [posts[number] for number in poison]
-        assert {(letter.reason, letter.source) for letter in letters} == {("tagger_failed", "s")}
-        assert [letter.place for letter in letters] == [str(number) for number in poison]
-        assert (live.runtime.totals.documents, live.runtime.totals.rejects) == (65 - len(poison), len(poison))
-        assert sum(point[2] for point in live.points()) == 65 - len(poison)
-        rejected = live.telemetry.registry.get_sample_value("weibowatch_rejects_total", {"reason": "tagger_failed"})
-        assert rejected == len(poison)
+    def decode(self, prepared: Sequence[str], scores: object) -> list[list[Span]]:
+        return [tag(text) or [] for text in prepared]
 
 
-# --- event time --------------------------------------------------------------------------------------------------
+def stream_of(name: str, numbers: Sequence[int], **more: Any) -> list[Record]:
+    """Posts of a source, one a minute at their numbers, a reach after each, and the end."""
+    found: list[Record] = []
+    for number in numbers:
+        found.append(post(f"{name}{number}", number, ["PER/甲" if number % 3 else "LOC/乙"], source=name, **more))
+        found.append(Reach(source=name, through_ms=START + number * MINUTE))
+    return [*found, End(source=name, through_ms=START + (max(numbers, default=0) + 60) * MINUTE)]
 
 
-async def test_a_silent_source_closes_no_bin_and_what_it_says_at_last_is_not_late(tmp_path: Path) -> None:
-    loud, silent = Script("loud"), Script("silent")
-    async with running(tmp_path, loud, silent) as live:
-        for minute in range(0, 120, 10):
-            await loud.give(loud.post(f"l{minute}", minute, "<LOC/上海>"), loud.reach(minute + 10))
-        await live.settled()
-        assert live.committed[-1].watermark_ms == 0
-        assert live.points() == []
-        await silent.give(silent.post("s0", 1, "<LOC/上海>"), silent.reach(30))
-        await live.settled()
-        assert live.watermark_minute == 30
-        assert live.points() == [("LOC/上海", 0, 2, 2, 0), ("LOC/上海", 10, 1, 1, 0), ("LOC/上海", 20, 1, 1, 0)]
-        await silent.give(silent.end(30))
-        await live.settled()
-        assert live.watermark_minute == 120
-        assert len(live.points()) == 12
-
-
-async def test_a_source_that_is_idle_or_ends_in_silence_lets_the_others_go_on(tmp_path: Path) -> None:
-    loud, idle, over = Script("loud"), Script("idle"), Script("over")
-    async with running(tmp_path, loud, idle, over) as live:
-        await loud.give(loud.post(1, 1, "<LOC/上海>"), loud.reach(60))
-        await idle.give(idle.reach(-60, "idle"))
-        await live.settled()
-        assert live.points() == []
-        await over.give(over.end(-1))
-        await live.settled()
-        assert live.watermark_minute == 60
-        await idle.give(idle.post(2, 61, "<LOC/上海>"), idle.reach(62))
-        await loud.give(loud.reach(240))
-        await live.settled()
-        assert live.watermark_minute == 62, "a source that speaks again holds it again"
-        assert [point[-1] for point in live.points()] == [0]
-
-
-async def test_the_watermark_follows_the_slower_of_two_sources(tmp_path: Path) -> None:
-    fast, slow = Script("fast"), Script("slow")
-    seen: list[float] = []
-    async with running(tmp_path, fast, slow) as live:
-        for step in range(1, 7):
-            await fast.give(fast.post(f"f{step}", 60 * step - 1, "<LOC/上海>"), fast.reach(60 * step))
-            await live.settled()
-            await slow.give(slow.post(f"s{step}", 7 * step - 1, "<LOC/上海>"), slow.reach(7 * step))
-            await live.settled()
-            seen.append(live.watermark_minute)
-            assert all(minute + 5 <= 7 * step for _, minute, *_ in live.points())
-        assert seen == [7, 14, 21, 28, 35, 42]
-        await slow.give(slow.end(42))
-        await live.settled()
-        assert live.watermark_minute == 360
-        assert sum(point[2] for point in live.points()) == 12
-        assert live.runtime.totals.late == 0
-        assert all(point[-1] == 0 for point in live.points())
-
-
-async def test_a_source_that_is_gone_in_the_next_run_holds_nothing(tmp_path: Path) -> None:
-    here, gone = Script("here"), Script("gone")
-    async with running(tmp_path, here, gone) as live:
-        await here.give(here.post(1, 1, "<LOC/上海>"), here.post(2, 50, "<LOC/上海>"), here.reach(60))
-        await gone.give(gone.post(3, 3, "<LOC/上海>"), gone.reach(4))
-        await live.settled()
-        assert (live.watermark_minute, live.points()) == (4, [])
-    here = Script("here")
-    async with running(tmp_path, here) as live:
-        await live.settled()
-        assert live.watermark_minute == 60
-        assert here.cursors == ["1"]
-        assert live.points() == [("LOC/上海", 0, 2, 2, 0), ("LOC/上海", 50, 1, 1, 0)]
-        await here.give(here.post(4, 61, "<LOC/上海>"), here.reach(70))
-        await live.settled()
-        assert live.watermark_minute == 70
-
-
-async def test_a_source_that_comes_back_or_comes_new_holds_the_watermark_from_the_start(tmp_path: Path) -> None:
-    first = Script("first")
-    async with running(tmp_path, first, once=True) as live:
-        await first.give(first.post(1, 1, "<LOC/上海>"), first.reach(2), first.end(2))
-        await asyncio.wait_for(live.done, WAIT_S)
-        assert live.watermark_minute == 5, "all have left: the bin of the last post closes"
-    first, new = Script("first"), Script("new")
-    async with running(tmp_path, new, first) as live:
-        await first.give(first.post(2, 31, "<LOC/上海>"), first.reach(60))
-        await live.settled()
-        assert live.watermark_minute == 5
-        await new.give(new.post(3, 32, "<LOC/上海>"), new.reach(40))
-        await live.settled()
-        assert live.watermark_minute == 40
-        assert live.points() == [("LOC/上海", 0, 1, 1, 0), ("LOC/上海", 30, 2, 2, 0)]
-
-
-# --- interleaving ------------------------------------------------------------------------------------------------
-
-NAMES = ("LOC/上海", "PER/周杰伦", "ORG/小米", "PER/张三", "MISC/电影")
-RULES = RuleSet(rules=(Rule(id="many", kind="threshold", above=6, metric="mentions", windows_s=(3600,)),))
-
-
-def stories(seed: int, count: int = 240) -> list[tuple[int, float, str, str]]:
-    """(number, minute, text, author) in event time over eight hours; some share a minute."""
-    chance = random.Random(seed)
-    minutes = sorted(chance.randrange(480) + chance.choice((0, 0.5)) for _ in range(count))
-    return [
-        (n, minute, "".join(f"<{name}>" for name in chance.sample(NAMES, chance.randint(0, 3))) + f"第{n}条",
-         f"author{chance.randrange(40)}")
-        for n, minute in enumerate(minutes)
-    ]  # fmt: skip
-
-
-async def play(directory: Path, sources: int, seed: int, said: Sequence[tuple[int, float, str, str]]) -> Live:
-    """Split ``said`` over ``sources`` by chance and give it in turns by chance, each source in its own order."""
-    chance = random.Random(seed)
-    scripts = [Script(f"s{n}") for n in range(sources)]
-    left: list[list[tuple[int, float, str, str]]] = [[] for _ in scripts]
-    for one in said:
-        chance.choice(left).append(one)
-    first = [Control(topic="rules", version=1, payload=RULES.to_payload())]
-    worker = WorkerSettings(batch_posts_max=chance.choice((1, 7, 64)))
-    async with running(directory, *scripts, once=True, first=first, worker=worker) as live:
-        open_ = list(range(sources))
-        while open_:
-            number = chance.choice(open_)
-            script, rest = scripts[number], left[number]
-            given, left[number] = rest[: (size := chance.randint(1, 30))], rest[size:]
-            posts = [script.post(*one) for one in given]
-            if left[number]:
-                await script.give(*posts, script.reach(left[number][0][1]))
-            else:
-                open_.remove(number)
-                await script.give(*posts, script.end(rest[-1][1] if rest else -1))
-        await asyncio.wait_for(live.done, WAIT_S)
-    return live
-
-
-def facts(live: Live) -> dict[str, Any]:
-    """All that was found, but for where it came from."""
-    columns = (
-        "entity, bin_ms, width_ms, mentions, authors, weighted, engagement, image_only, late, score, window_ms,"
-        " observed, expected"
+def made(
+    directory: Path, sources: Sequence[Listed], index: Callable[[sqlite3.Connection], SqliteIndex] | None = None,
+    **worker: Any,
+) -> tuple[Store, Embedded]:  # fmt: skip
+    store = Store(directory)
+    create_schema(store.connection)
+    parts = Parts(
+        store=store,
+        index=index(store.connection) if index else SqliteIndex(store.connection, now_ms=lambda: 0),
+        tagger=Bracketed(),
+        sources=tuple(sources),
+        channels=(),
+        metrics=Telemetry(),
+        t2s=str,
+        now_ms=lambda: 0,
+        core=CORE,
+        worker=WorkerSettings(**worker),
+        observer=lambda committed: None,
     )
-    return {
-        "documents": [_anywhere(document) for document in live.documents()],
-        "points": live.rows(f"SELECT {columns} FROM trend_points ORDER BY entity, bin_ms"),
-        "entities": live.rows("SELECT * FROM entities ORDER BY id"),
-        "flips": [_told(flip) for flip in live.flips()],
+    return store, Embedded(parts)
+
+
+async def finished(store: Store, runtime: Embedded) -> Totals:
+    await runtime.append([rules_control()])
+    try:
+        return await asyncio.wait_for(runtime.run(once=True, stop=asyncio.Event()), 60)
+    finally:
+        await runtime.close()
+        store.close()
+
+
+def outcome(directory: Path, sources: Sequence[Listed], **worker: Any) -> dict[str, Any]:
+    asyncio.run(finished(*made(directory, sources, **worker)))
+    return facts(directory)
+
+
+def test_batches_and_chunks_of_any_size_give_the_same(tmp_path: Path) -> None:
+    records = stream_of("s", range(120))
+    whole = outcome(tmp_path / "a", [Listed("s", records)])
+    assert len(whole["documents"]) == 120
+    assert whole["trend points"]
+    assert outcome(tmp_path / "b", [Listed("s", records, step=1)], batch_posts_max=3) == whole
+    assert outcome(tmp_path / "c", [Listed("s", records, step=500)], batch_bytes_max=1) == whole
+
+
+def test_two_sources_give_what_one_would_whatever_their_pace(tmp_path: Path) -> None:
+    a, b = stream_of("a", range(0, 90, 2)), stream_of("b", range(1, 90, 2))
+    one = outcome(tmp_path / "1", [Listed("a", a, step=2), Listed("b", b, step=50)])
+    other = outcome(tmp_path / "2", [Listed("b", b, step=3), Listed("a", a, step=200)], batch_posts_max=5)
+    assert one == other
+    assert len(one["documents"]) == 90
+    assert sum(point[2] for point in one["trend points"]) == 90, "no mention was late"
+
+
+def test_a_silent_source_holds_the_watermark_and_one_that_left_does_not(tmp_path: Path) -> None:
+    async def with_silent() -> int:
+        store, runtime = made(tmp_path, [Listed("a", stream_of("a", range(30))), Silent("b", [])])
+        stop = asyncio.Event()
+        running = asyncio.create_task(runtime.run(once=False, stop=stop))
+        while runtime.totals.documents < 30:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await running
+        await runtime.close()
+        store.close()
+        return runtime.totals.watermark_ms
+
+    assert asyncio.run(with_silent()) <= START
+    assert not facts(tmp_path)["trend points"]
+    assert sum(point[2] for point in outcome(tmp_path, [Listed("c", stream_of("c", [31]))])["trend points"]) == 31
+
+
+def test_sources_run_ahead_of_the_worker_only_so_far(tmp_path: Path) -> None:
+    source = Listed("s", stream_of("s", range(400)), step=10)
+    ahead: list[int] = []
+
+    class Watched(SqliteIndex):
+        def documents(self, documents: Sequence[Document]) -> int:
+            done = super().documents(documents)
+            ahead.append(source.given - int(store.meta("worker_offset") or 0))
+            return done
+
+    store, runtime = made(
+        tmp_path, [source], lambda connection: Watched(connection), batch_posts_max=8, lag_records_max=32
+    )
+    totals = asyncio.run(finished(store, runtime))
+    assert totals.documents == 400
+    assert max(ahead) <= 32 + 2 * 10 + (BATCHES_MAX + 1) * 8, (
+        "what is allowed, a chunk on either side, what is under way"
+    )
+
+
+def test_a_text_that_breaks_the_tagger_is_the_only_dead_letter_of_its_batch(tmp_path: Path) -> None:
+    records = stream_of("s", range(40))
+    records[20] = post("bad", 10, ["PER/甲"], source="s", text="<PER/甲> poison")
+    store, runtime = made(tmp_path, [Listed("s", records, step=100)])
+    totals = asyncio.run(finished(store, runtime))
+    assert (totals.documents, totals.rejects) == (39, 1)
+    connection = sqlite3.connect(tmp_path / "weibowatch.db")
+    reject = codec.decode(connection.execute("SELECT record FROM rejects").fetchone()[0])
+    connection.close()
+    assert isinstance(reject, Reject)
+    assert (reject.reason, reject.place, codec.decode(reject.raw)) == ("tagger_failed", "bad", records[20])
+
+
+def test_a_record_that_cannot_be_applied_is_the_only_dead_letter_of_its_batch(tmp_path: Path) -> None:
+    records = stream_of("s", range(40))
+
+    class Choosy(SqliteIndex):
+        def documents(self, documents: Sequence[Document]) -> int:
+            if any(document.post.id == "s17" for document in documents):
+                raise OverflowError("too large to convert")
+            return super().documents(documents)
+
+    store, runtime = made(tmp_path, [Listed("s", records, step=100)], Choosy)
+    totals = asyncio.run(finished(store, runtime))
+    assert (totals.documents, totals.rejects) == (39, 1)
+    connection = sqlite3.connect(tmp_path / "weibowatch.db")
+    reject = codec.decode(connection.execute("SELECT record FROM rejects").fetchone()[0])
+    connection.close()
+    assert isinstance(reject, Reject)
+    assert (reject.reason, reject.place) == ("bad_record", "s17")
+    assert isinstance(codec.decode(reject.raw), Post)
+
+
+def test_a_full_disk_stops_a_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    records = stream_of("s", range(300), text="<PER/甲> " + "长" * 2000)
+    calm = outcome(tmp_path / "calm", [Listed("s", records)])
+    store, runtime = made(tmp_path / "full", [Listed("s", records)])
+    pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+    store.connection.execute(f"PRAGMA max_page_count = {pages + 300}")
+    with pytest.raises(StoreFull, match="Free some space"):
+        asyncio.run(finished(store, runtime))
+    some = facts(tmp_path / "full")
+    assert 0 < len(some["documents"]) < 300
+    assert outcome(tmp_path / "full", [Listed("s", records)]) == calm
+
+
+def test_a_full_disk_holds_a_watch_until_there_is_room(tmp_path: Path) -> None:
+    records = stream_of("s", range(300), text="<PER/甲> " + "长" * 2000)
+
+    async def watched() -> None:
+        store, runtime = made(tmp_path, [Listed("s", records)], disk_retry_s=0.02)
+        pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.connection.execute(f"PRAGMA max_page_count = {pages + 300}")
+        stop = asyncio.Event()
+        running = asyncio.create_task(runtime.run(once=False, stop=stop))
+        while not runtime.totals.problem:
+            await asyncio.sleep(0.01)
+        assert "Free some space" in runtime.totals.problem
+        await runtime.on_writer(lambda: store.connection.execute("PRAGMA max_page_count = 1000000").fetchone())
+        while runtime.totals.documents < 300:
+            await asyncio.sleep(0.01)
+        assert not runtime.totals.problem
+        stop.set()
+        await running
+        await runtime.close()
+        store.close()
+
+    asyncio.run(asyncio.wait_for(watched(), 60))
+    assert len(facts(tmp_path)["documents"]) == 300
+
+
+@pytest.mark.parametrize("kind", ["documents", "pictures", "points", "flips", "rejects"])
+def test_retention_takes_one_kind_and_leaves_the_others(kind: str, tmp_path: Path) -> None:
+    outcome(
+        tmp_path,
+        [Listed("s", [*stream_of("s", range(60)), Reject(source="s", reason="bad_json", detail="", raw=b"x")])],
+    )
+    store = Store(tmp_path)
+    tables = {"documents": "documents", "pictures": "pictures", "points": "trend_points", "flips": "flips",
+              "rejects": "rejects"}  # fmt: skip
+    store.connection.execute("INSERT INTO pictures VALUES ('ab', 0, x'00')")
+    count = {
+        name: store.connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for name, table in tables.items()
     }
-
-
-def _anywhere(document: Document) -> tuple[Any, ...]:
-    post: Post = document.post
-    return post.id, post.author, post.created_ms, post.text, document.mentions
-
-
-def _told(flip: Flip) -> tuple[Any, ...]:
-    evidence = [(one.post_id, one.author, one.excerpt, one.weight) for one in flip.evidence]
-    return flip.id, flip.state, flip.entity, flip.surface, flip.at_ms, flip.window, flip.total_posts, evidence
-
-
-async def test_several_sources_are_as_good_as_one_in_whatever_order_they_speak(tmp_path: Path) -> None:
-    said = stories(1)
-    expected = facts(await play(tmp_path / "one", 1, 0, said))
-    assert len(expected["documents"]) == len(said)
-    assert len(expected["points"]) > 100
-    assert {flip[1] for flip in expected["flips"]} >= {"firing", "resolved"}
-    for seed, sources in ((1, 1), (2, 2), (3, 3), (4, 5), (5, 3)):
-        found = facts(await play(tmp_path / f"{seed}", sources, seed, said))
-        for kind, rows in expected.items():
-            assert found[kind] == rows, f"{kind} of {sources} sources, seed {seed}"
-
-
-async def test_records_of_the_same_minute_are_told_apart_by_nothing_but_their_ids() -> None:
-    minutes = [minute for _, minute, _, _ in stories(1)]
-    assert len(set(minutes)) < len(minutes), "ties are part of the test above"
-    assert START % (5 * MINUTE) == 0
+    assert all(count.values()), count
+    index = SqliteIndex(store.connection, now_ms=lambda: 0)
+    with store.transaction():
+        assert index.expire(0, kind=kind) == 0, "nothing is that old"  # type: ignore[arg-type]
+        index.expire(1, kind=kind)  # type: ignore[arg-type]
+    left = {
+        name: store.connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for name, table in tables.items()
+    }
+    assert left == {**count, kind: 0}
+    store.close()
