@@ -45,8 +45,7 @@ class SourceError(Exception):
 class Tagger(Protocol):
     """Finds entities in three steps so that CPU preparation of one batch overlaps inference of another.
 
-    All three block and may be called from any one thread at a time each. Results never depend on what else is in
-    the batch.
+    All three block and may be called from several threads at once. Results never depend on what else is in the batch.
     """
 
     @property

@@ -26,6 +26,7 @@ from stream.contract.records import (
     Mention,
     Post,
     Reach,
+    Record,
     Reject,
     Seen,
     Sighting,
@@ -129,6 +130,8 @@ def finish(
             gathered.heard.append(Heard(offset, left))
         elif isinstance(record, Reject):
             gathered.rejects.append(record)
+        else:
+            gathered.rejects.append(_misplaced(record, offset))
     batches = _batches(planned, gathered, partitions)
     return Enriched(tuple(gathered.documents), tuple(gathered.rejects), batches, naming.state, gathered.cut)
 
@@ -206,6 +209,13 @@ def _obeyed(state: EnrichState, control: Control) -> EnrichState:
     if control.topic == "model":
         return msgspec.structs.replace(state, model_epoch=_epoch(control.payload))
     return state
+
+
+def _misplaced(record: Record, offset: int) -> Reject:
+    """The dead letter of a record that has no business in the log of posts."""
+    kind = type(record).__name__
+    detail = f"a {kind} does not belong into the log of posts"
+    return Reject(source="log", reason="bad_record", detail=detail, raw=codec.encode(record), place=f"offset {offset}")
 
 
 def _epoch(payload: str) -> int:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contract.records import Control, Counts, Envelope, Position, Post
+from stream.contract import codec
+from stream.contract.records import Control, Counts, Document, Envelope, Position, Post
 from stream.core import stages
 from stream.core.dedupe import hamming, hash64, near_duplicates, simhash
 from stream.core.enrich import excerpt, popularity_weight
@@ -84,6 +85,13 @@ def test_controls_that_nobody_can_read_become_rejects_and_change_nothing() -> No
     outcome = run([*broken, post(1, 0, ["甲"]), ending(1)])
     assert [reject.reason for reject in outcome.rejects] == ["bad_record"] * 3
     assert len(outcome.points) == 1
+
+
+def test_a_record_that_does_not_belong_into_the_log_is_a_dead_letter() -> None:
+    strange = Document(post=post(7, 0, []), mentions=(), model_version="m", model_epoch=0)
+    outcome = run([strange, post(1, 0, ["甲"]), ending(1)])
+    assert [(reject.reason, codec.decode(reject.raw)) for reject in outcome.rejects] == [("bad_record", strange)]
+    assert list(outcome.documents) == ["1"]
 
 
 def test_a_model_switch_makes_newer_documents() -> None:
