@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -19,3 +21,36 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             least = 1 if name.endswith("_max") else 0.01
             if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"worker.{name} must be at least {least}")
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Kafka of the cluster mode. ``bootstrap`` names brokers, ``host:port`` with commas between them.
+
+    ``prefix`` begins the name of every topic and group. ``partitions`` and ``replication`` count when topics are
+    created; ``in_flight_bytes_max`` bounds what the producer holds, since its client has no bound of its own.
+    """
+
+    bootstrap: str = "127.0.0.1:9092"
+    prefix: str = "weibowatch"
+    partitions: int = 6
+    replication: int = 1
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+    linger_ms: int = 20
+    in_flight_bytes_max: int = 64_000_000
+    topic_bytes_max: int = 10_000_000_000
+    session_timeout_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("partitions", "replication", "in_flight_bytes_max", "topic_bytes_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"kafka.{name} must be at least 1")
+        if self.linger_ms < 0:
+            raise ValueError("kafka.linger_ms must not be negative")
+        if not 6 <= self.session_timeout_s <= 300:
+            raise ValueError("kafka.session_timeout_s must be from 6 to 300")
+        if not self.bootstrap or not self.prefix:
+            raise ValueError("kafka.bootstrap and kafka.prefix must not be empty")
