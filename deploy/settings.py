@@ -44,6 +44,17 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("web.port must be from 0 to 65535")
 
 
+class IngestSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where ``weibowatch ingest`` serves ``/healthz`` and ``/metrics``; port 0 takes a free one, -1 serves none."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8767
+
+    def __post_init__(self) -> None:
+        if not self.http_host or not -1 <= self.http_port <= 65_535:
+            raise ValueError("ingest.http_host must not be empty, ingest.http_port must be from -1 to 65535")
+
+
 class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str = ""
     threads: int = 2
@@ -127,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: StoreSettings = StoreSettings()
     web: WebSettings = WebSettings()
     edge: EdgeSettings = EdgeSettings()
+    ingest: IngestSettings = IngestSettings()
     tagger: TaggerSettings = TaggerSettings()
     worker: WorkerSettings = WorkerSettings()
     core: CoreSettings = CoreSettings()

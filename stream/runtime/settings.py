@@ -8,19 +8,27 @@ import msgspec
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it."""
+    """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it.
+
+    ``http_host`` and ``http_port`` are where the worker of the cluster mode serves ``/healthz`` and ``/metrics``;
+    port 0 takes a free one, -1 serves none.
+    """
 
     batch_posts_max: int = 128
     batch_bytes_max: int = 16_000_000
     lag_records_max: int = 2048
     disk_retry_s: float = 5.0
     inbox_poll_s: float = 1.0
+    http_host: str = "127.0.0.1"
+    http_port: int = 8766
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in ("batch_posts_max", "batch_bytes_max", "lag_records_max", "disk_retry_s", "inbox_poll_s"):
             least = 1 if name.endswith("_max") else 0.01
             if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"worker.{name} must be at least {least}")
+        if not self.http_host or not -1 <= self.http_port <= 65_535:
+            raise ValueError("worker.http_host must not be empty, worker.http_port must be from -1 to 65535")
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

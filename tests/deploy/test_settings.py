@@ -57,3 +57,15 @@ def test_secrets_are_not_shown() -> None:
     assert (shown["web.token"], shown["privacy.author_key"]) == ("***", "***")
     assert flat(settings, redact=False)["web.token"] == "hush"
     assert flat(Settings())["web.token"] == "", "unset is shown as unset"
+
+
+@pytest.mark.parametrize("section", ["worker", "ingest"])
+def test_the_port_for_probes_may_be_any_free_one_or_none(section: str) -> None:
+    name = f"WEIBOWATCH_{section.upper()}__HTTP_PORT"
+    for port in (-1, 0, 65_535):
+        assert flat(load(None, {name: str(port)}))[f"{section}.http_port"] == port
+    for value in ("-2", "65536"):
+        with pytest.raises(SettingsError, match=rf"{section}\.http_port must be"):
+            load(None, {name: value})
+    with pytest.raises(SettingsError, match=f"{section}.http_host must not be empty"):
+        load(None, {f"WEIBOWATCH_{section.upper()}__HTTP_HOST": ""})
