@@ -349,12 +349,14 @@ class Flip(Record, frozen=True, kw_only=True, tag="flip"):
 class Reach(Record, frozen=True, kw_only=True, tag="reach"):
     """Source ``source`` gives no more posts created before ``through_ms``, late ones apart.
 
-    ``state``: ``live`` sources hold the watermark back, ``idle`` and ``left`` ones do not.
+    ``state``: ``live`` sources hold the watermark back, ``idle`` and ``left`` ones do not. ``session`` grows with each
+    start of the source's ingester where a log has several partitions: all of them must have told of the newest one.
     """
 
     source: str
     through_ms: int
     state: Literal["live", "idle", "left"] = "live"
+    session: int = 0
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
@@ -362,6 +364,7 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
 
     source: str
     through_ms: int
+    session: int = 0
 
 
 class Control(Record, frozen=True, kw_only=True, tag="control"):

@@ -126,7 +126,7 @@ def finish(
         elif isinstance(record, Reach):
             gathered.heard.append(Heard(offset, record))
         elif isinstance(record, End):
-            left = Reach(source=record.source, through_ms=record.through_ms, state="left")
+            left = Reach(source=record.source, through_ms=record.through_ms, state="left", session=record.session)
             gathered.heard.append(Heard(offset, left))
         elif isinstance(record, Reject):
             gathered.rejects.append(record)

@@ -75,9 +75,14 @@ def rows_of(batch: Batch) -> set[str]:
     return entities | {history_key(entity) for entity in entities}
 
 
-def track(states: Mapping[str, Any], batch: Batch, *, partition: int, settings: CoreSettings) -> Tracked:
-    """Take ``batch`` into partition ``partition``. ``states`` is only read."""
-    work = _Work(states, partition, settings)
+def track(
+    states: Mapping[str, Any], batch: Batch, *, partition: int, settings: CoreSettings, origins: int = 1
+) -> Tracked:
+    """Take ``batch`` into partition ``partition``. ``states`` is only read. ``origins``: number of source partitions.
+
+    Every source partition carries every reach and every control; a control acts where it is first heard.
+    """
+    work = _Work(states, partition, settings, origins)
     log = hash64(batch.generation, str(batch.origin))
     work.take(batch, log, work.header.fences.get(log, -1))
     return work.done()
@@ -100,10 +105,11 @@ class _Ahead(Generic[Placed]):
 class _Work:
     """One batch being taken in: copies of the rows it touches, and the facts so far."""
 
-    def __init__(self, states: Mapping[str, Any], partition: int, settings: CoreSettings) -> None:
+    def __init__(self, states: Mapping[str, Any], partition: int, settings: CoreSettings, origins: int) -> None:
         self._states = states
         self._partition = partition
         self._settings = settings
+        self._origins = origins
         before: TrackHeader = states.get(HEADER) or TrackHeader()
         self.header = TrackHeader(
             dict(before.fences), before.watermark, list(before.open), list(before.closed),
@@ -142,14 +148,14 @@ class _Work:
 
     def _take_mark(self, origin: int, mark: Reach | Control) -> None:
         if isinstance(mark, Control):
-            if mark.topic == "rules":
+            if mark.topic == "rules" and mark.version > self.header.rules_version:
                 self.header.rules, self.header.rules_version = mark.payload, mark.version
                 self.header.told.append(mark)
                 self._watch = watch(mark.payload, mark.version, self._settings)
             return
-        told = self.header.watermark.told(origin, mark.source, mark.through_ms, mark.state)
+        told = self.header.watermark.told(origin, mark.source, mark.through_ms, mark.state, mark.session)
         newest_end_ms = self.header.open[-1] + self._settings.bin_ms if self.header.open else 0
-        self.header.watermark = told.advanced(newest_end_ms, self._settings.lateness_s * 1000)
+        self.header.watermark = told.advanced(newest_end_ms, self._settings.lateness_s * 1000, self._origins)
         self._close_due()
 
     def _take_post(self, seen: Seen) -> None:

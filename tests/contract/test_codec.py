@@ -29,12 +29,12 @@ def test_every_kind_has_a_golden_record() -> None:
 
 
 def test_the_golden_records_leave_no_field_at_its_default() -> None:
-    for name, record in RECORDS.items():
-        if name == "post_least":
-            continue
-        for field in msgspec.structs.fields(record):
+    for kind in get_args(AnyRecord):
+        records = [record for record in RECORDS.values() if type(record) is kind]
+        for field in msgspec.structs.fields(kind):
             if field.default is not msgspec.NODEFAULT:
-                assert getattr(record, field.name) != field.default, f"{name}.{field.name}"
+                told = [getattr(record, field.name) for record in records]
+                assert any(value != field.default for value in told), f"{kind.__name__}.{field.name}"
 
 
 @pytest.mark.parametrize("version", [n for n in range(256) if n != VERSION])

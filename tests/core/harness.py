@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,13 +151,17 @@ class Runtime:
         seed: int = 0,
         kill_chance: float = 0.0,
         generation: str = "g",
+        origins: int = 1,
     ) -> None:
-        self.log = [Envelope(Position(generation, 0, number), record) for number, record in enumerate(records)]
+        self.logs = [
+            [Envelope(Position(generation, origin, number), record) for number, record in enumerate(part)]
+            for origin, part in enumerate(spread(records, origins))
+        ]
         self.settings = settings
         self.partitions = partitions
         self.track: list[dict[str, bytes]] = [{} for _ in range(partitions)]
         self.judge: dict[str, bytes] = {}
-        self.enrich: dict[str, bytes] = {}
+        self.enrich: list[dict[str, bytes]] = [{} for _ in range(origins)]
         self.batches: list[list[Any]] = [[] for _ in range(partitions)]
         self.reports: list[BinReport] = []
         self.out = Outcome({}, [], {}, {}, Counter())
@@ -164,7 +170,8 @@ class Runtime:
         self._random = random.Random(seed)
         self._kill_chance = kill_chance
         self._places = [0] * partitions
-        self._enriched = self._judged = 0
+        self._enriched = [0] * origins
+        self._judged = 0
 
     def run(self) -> Outcome:
         """Until everything is drained, however often it is killed."""
@@ -181,9 +188,13 @@ class Runtime:
 
     def _drain(self) -> None:
         while True:
-            jobs = [self._enrich_some] if self._enriched < len(self.log) else []
+            jobs: list[Callable[[], None]] = [
+                partial(self._enrich_some, origin)
+                for origin, log in enumerate(self.logs)
+                if self._enriched[origin] < len(log)
+            ]
             jobs += [
-                lambda number=number: self._track_one(number)  # type: ignore[misc]
+                partial(self._track_one, number)
                 for number in range(self.partitions)
                 if self._places[number] < len(self.batches[number])
             ]
@@ -192,10 +203,10 @@ class Runtime:
                 return
             self._random.choice(jobs)()
 
-    def _enrich_some(self) -> None:
+    def _enrich_some(self, origin: int) -> None:
         size = self._random.randint(1, self._batch_max)
-        chosen = self.log[self._enriched : self._enriched + size]
-        state = Rows(self.enrich).get(stages.HEADER) or stages.EnrichState()
+        chosen = self.logs[origin][self._enriched[origin] : self._enriched[origin] + size]
+        state = Rows(self.enrich[origin]).get(stages.HEADER) or stages.EnrichState()
         planned = stages.plan(chosen, state, self.settings)
         spans = [tag(text) for text in planned.texts]
         enriched = stages.finish(planned, spans, model_version="m1", partitions=self.partitions, t2s=t2s)
@@ -204,12 +215,14 @@ class Runtime:
         for number, batch in enumerate(enriched.batches):
             self._maybe_die()
             self.batches[number].append(codec.decode(codec.encode(batch)))
-        self.enrich[stages.HEADER] = stages.encode_row(enriched.state)
-        self._enriched += size
+        self.enrich[origin][stages.HEADER] = stages.encode_row(enriched.state)
+        self._enriched[origin] += size
 
     def _track_one(self, number: int) -> None:
         batch = self.batches[number][self._places[number]]
-        tracked = stages.track(Rows(self.track[number]), batch, partition=number, settings=self.settings)
+        tracked = stages.track(
+            Rows(self.track[number]), batch, partition=number, settings=self.settings, origins=len(self.logs)
+        )
         for point in tracked.points:
             self.out.points[point.entity, point.bin_ms] = point
         self._maybe_die()
@@ -248,6 +261,20 @@ class Runtime:
     def _maybe_die_rarely(self, steps: int) -> None:
         if self._random.random() < self._kill_chance / max(steps, 1):
             raise Killed
+
+
+def spread(records: Sequence[Record], origins: int) -> list[list[Record]]:
+    """The records as a log of several partitions has them: posts by their id, everything else in each of them."""
+    parts: list[list[Record]] = [[] for _ in range(origins)]
+    for record in records:
+        if isinstance(record, Post):
+            parts[zlib.crc32(record.id.encode()) % origins].append(record)
+        elif isinstance(record, Reject):
+            parts[0].append(record)
+        else:
+            for part in parts:
+                part.append(record)
+    return parts
 
 
 class Rows(Mapping[str, Any]):

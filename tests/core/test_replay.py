@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.contract.records import Post, Record
-from tests.core.harness import Outcome, Runtime, log_of, news, run
+from stream.contract.records import End, Post, Reach, Record, replace
+from tests.core.harness import MINUTE, Outcome, Runtime, log_of, news, run
 
 LOG = log_of(news(300))
 
@@ -87,11 +87,45 @@ def test_everything_at_once_changes_nothing() -> None:
     assert run(records, partitions=4, seed=7, kill_chance=0.03, batch_max=90).facts() == expected().facts()
 
 
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), partitions=st.sampled_from([1, 6]), origins=st.sampled_from([2, 6]))
+def test_a_log_of_several_partitions_read_at_any_speed_changes_nothing(
+    seed: int, partitions: int, origins: int
+) -> None:
+    runtime = Runtime(
+        doubled(shuffled(LOG, seed), seed),
+        partitions=partitions,
+        origins=origins,
+        seed=seed,
+        batch_max=60,
+        kill_chance=seed % 2 * 0.02,
+    )
+    assert runtime.run().facts() == expected().facts()
+
+
+def test_sources_that_end_and_begin_again_change_nothing_when_partitions_are_read_at_any_speed() -> None:
+    posts = [record for record in LOG if isinstance(record, Post)]
+    middle = posts[len(posts) // 2].created_ms // (5 * MINUTE) * (5 * MINUTE)
+    ends = [End(source="s", through_ms=middle, session=1), Reach(source="s", through_ms=middle, session=2)]
+    first = [replace(r, session=1) if isinstance(r, Reach) else r for r in LOG if not _after(r, middle)]
+    second = [replace(r, session=2) if isinstance(r, Reach | End) else r for r in LOG if _after(r, middle)]
+    records: list[Record] = [*first, *ends, *second]
+    for seed in range(4):
+        outcome = run(records, partitions=3, origins=5, seed=seed, batch_max=30)
+        assert outcome.facts() == expected().facts()
+
+
+def _after(record: Record, middle: int) -> bool:
+    if isinstance(record, Post):
+        return record.created_ms >= middle
+    return record.through_ms > middle if isinstance(record, Reach | End) else False
+
+
 def test_a_log_that_is_read_again_from_the_start_is_fenced() -> None:
     runtime = Runtime(LOG)
     runtime.run()
     header = runtime.track[0]["\x00header"]
-    runtime._enriched = 0
+    runtime._enriched = [0]
     outcome = runtime.run()
     assert outcome.facts() == expected().facts()
     assert outcome.counts["fenced"] > 0

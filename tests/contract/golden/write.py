@@ -93,10 +93,12 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     ),
     "reach": _REACH,
     "end": End(source="demo", through_ms=1),
+    "reach_of_a_session": Reach(source="demo", through_ms=1, session=7),
+    "end_of_a_session": End(source="demo", through_ms=1, session=7),
     "control": _CONTROL,
     "reject": Reject(source="demo", reason="bad_json", detail="d", raw=b"\xff\x00", place="line 1", observed_ms=1),
 }  # fmt: skip
-"""One record of every kind with every field off its default, and a least one."""
+"""Records of every kind, each field off its default in one of them; fields that came later in records of their own."""
 
 
 def main() -> None:
