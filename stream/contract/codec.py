@@ -29,14 +29,14 @@ class CodecError(ValueError):
         self.reason = reason
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record, bytes_max: int = RECORD_BYTES_MAX) -> bytes:
     """The wire form of ``record``. Raises ``CodecError`` when it cannot travel, by size or by its values."""
     try:
         data = bytes((VERSION,)) + _encoder.encode(record)
     except (UnicodeEncodeError, OverflowError) as error:
         raise CodecError("bad_record", str(error)) from error
-    if len(data) > RECORD_BYTES_MAX:
-        raise CodecError("too_large", f"a record of {len(data)} bytes; at most {RECORD_BYTES_MAX} can travel")
+    if len(data) > bytes_max:
+        raise CodecError("too_large", f"a record of {len(data)} bytes; at most {bytes_max} can travel")
     return data
 
 

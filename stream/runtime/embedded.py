@@ -22,14 +22,12 @@ from stream.contract.records import BinReport, Document, Envelope, Flip, Reach, 
 from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
-from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull, encoded
-from stream.runtime.tagging import groups, tag_isolating
+from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
+from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
+from stream.runtime.wire import refused
 
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
-DETAIL_CHARS_MAX = 500
-BATCHES_TAGGED = 2
-"""Micro-batches in the tagger at once: the next one begins where the last parts of one leave threads free."""
 BATCHES_MAX = BATCHES_TAGGED + 2
 """Micro-batches under way at once: one more prepared, one committed."""
 FIRST_BATCH_POSTS = 32
@@ -90,8 +88,7 @@ class Embedded:
         self._store = parts.store
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._cpu = ThreadPoolExecutor(1, thread_name_prefix="tagger-cpu")
-        self._device = ThreadPoolExecutor(BATCHES_TAGGED, thread_name_prefix="tagger-device")
+        self._tags = TagQueue(parts.tagger, parts.metrics)
         connection = parts.store.connection
         self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
@@ -176,8 +173,7 @@ class Embedded:
                 return
 
     def _shut_down(self) -> None:
-        self._cpu.shutdown()
-        self._device.shutdown()
+        self._tags.close()
         self._writer.shutdown()
 
     # --- sources → log -----------------------------------------------------------------------------------------
@@ -262,7 +258,7 @@ class Embedded:
     async def _read(self) -> list[Envelope]:
         limits = self._parts.worker
         envelopes = await asyncio.get_running_loop().run_in_executor(
-            self._cpu,
+            self._tags.cpu,
             lambda: self._store.read(
                 self._read_offset, records_max=self._records_max, bytes_max=limits.batch_bytes_max
             ),
@@ -275,25 +271,10 @@ class Embedded:
 
     async def _carry(self, envelopes: Sequence[Envelope], before: asyncio.Task[None] | None) -> None:
         """One batch from the log to the index. Batches overlap in the tagger and are committed one after another."""
-        spans = await self._tag(stages.texts(envelopes))
+        spans = await self._tags.tag(stages.texts(envelopes))
         if before is not None:
             await before
         await self._settle(envelopes, spans)
-
-    async def _tag(self, texts: Sequence[str]) -> Sequence[list[Span] | None]:
-        """Spans per text, None for one that the tagger fails on."""
-        run, tagger = asyncio.get_running_loop().run_in_executor, self._parts.tagger
-        started = time.perf_counter()
-        spans: list[list[Span] | None] = []
-        for group in groups(texts):
-            try:
-                prepared = await run(self._cpu, tagger.prepare, group)
-                scores = await run(self._device, tagger.infer, prepared)
-                spans += await run(self._cpu, tagger.decode, prepared, scores)
-            except Exception:
-                spans += await run(self._device, tag_isolating, tagger, group)
-        self._parts.metrics.observe("weibowatch_tagger_seconds", time.perf_counter() - started)
-        return spans
 
     async def _settle(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> None:
         started = time.perf_counter()
@@ -321,7 +302,7 @@ class Embedded:
                 raise
             _log.error("batch_not_applied", records=len(envelopes), offset=envelopes[0].position.offset, exc_info=True)
             if len(envelopes) == 1:
-                self._commit([_refused(envelopes[0], error)], [], done)
+                self._commit([refused(envelopes[0], error)], [], done)
                 return
             middle = len(envelopes) // 2
             posts = len(stages.texts(envelopes[:middle]))
@@ -419,16 +400,3 @@ def _records_of(done: Sequence[Committed]) -> int:
 
 def _posts_of(done: Sequence[Committed]) -> int:
     return sum(committed.posts for committed in done)
-
-
-def _refused(envelope: Envelope, error: Exception) -> Envelope:
-    """The dead letter that stands for a record that nothing could be done with."""
-    record = envelope.record
-    letter = Reject(
-        source=str(getattr(record, "source", "log")),
-        reason="bad_record",
-        detail=f"{type(error).__name__}: {error}"[:DETAIL_CHARS_MAX],
-        raw=encoded(record),
-        place=str(getattr(record, "id", f"offset {envelope.position.offset}")),
-    )
-    return Envelope(envelope.position, letter)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from stream.contract import codec
 from stream.contract.records import Control, Envelope, Flip, Position, Record, Reject
+from stream.runtime.wire import decoded, encoded
 
 if TYPE_CHECKING:
     from stream.core.entities import Aliases
@@ -28,7 +29,6 @@ LAYOUT: Final = 2
 """Version of the tables below; a file of another layout is refused."""
 CACHED_ROWS_MAX: Final = 200_000
 LOADED_ROWS_MAX: Final = 500
-REJECT_BYTES_MAX: Final = codec.RECORD_BYTES_MAX - 10_000
 """What a dead letter keeps of a record that nobody can read, so that it can travel itself."""
 
 _TABLES: Final = """
@@ -393,24 +393,6 @@ class StateTable(Mapping[str, Row], Generic[Row]):
         """Drop what is in memory: the table is the truth."""
         self._cache.clear()
         self._changed.clear()
-
-
-def encoded(record: Record) -> bytes:
-    """The wire form of ``record``; one that cannot travel becomes the wire form of a Reject that says so."""
-    try:
-        return codec.encode(record)
-    except codec.CodecError as error:
-        source = getattr(record, "source", "")
-        place = getattr(record, "id", "")
-        return codec.encode(Reject(source=source, reason=error.reason, detail=str(error), raw=b"", place=place))
-
-
-def decoded(data: bytes) -> Record:
-    """The record behind ``data``; unreadable bytes become a Reject that keeps them."""
-    try:
-        return codec.decode(data)
-    except codec.CodecError as error:
-        return Reject(source="log", reason=error.reason, detail=str(error), raw=data[:REJECT_BYTES_MAX])
 
 
 def _letter(data: bytes) -> Reject:

@@ -1,0 +1,205 @@
+"""The ingester of the cluster mode: sources → Kafka. A source's cursor advances when the broker has its records.
+
+A chunk is sent whole and acknowledged whole before the next one, so that a source's reach never overtakes its posts;
+what was not acknowledged is sent again, and the workers know duplicates. Posts go to the partition that their id says,
+marks (reaches, ends, controls) to every partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from stream.contract import codec
+from stream.contract.bundle import pack
+from stream.contract.ports import Chunk, Metrics, Source
+from stream.contract.records import Control, End, Post, Reach, Record, Reject, replace
+from stream.runtime.kafka import KafkaError, KafkaProblem, describe_topics, read_compacted
+from stream.runtime.publisher import Message, Publisher
+from stream.runtime.settings import KafkaSettings
+from stream.runtime.topics import Names, Topic
+from stream.runtime.wire import encoded
+
+_log = structlog.get_logger(__name__)
+RETRY_S: Final = 0.5
+RETRY_S_MAX: Final = 30.0
+
+InForce = Mapping[str, Control]
+"""Topic of a control (``rules``, ``aliases``, …) → the newest one that was put in force."""
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """Counts of this run. ``posts`` and ``rejects`` are acknowledged by the broker."""
+
+    posts: int = 0
+    rejects: int = 0
+    expected: int = 0
+    retries: int = 0
+    in_flight_bytes: int = 0
+    problem: str = ""
+
+
+class Ingester:
+    """Feeds ``sources`` into the log. ``run`` may be called once.
+
+    ``session`` grows with each start (Unix milliseconds). ``controls`` are put in force before the first post.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, sources: Sequence[Source], *, session: int, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._names = Names(settings.prefix)
+        self._sources = sources
+        self._session = session
+        self._metrics = metrics
+        self._publisher = Publisher(settings)
+        self._partitions = 0
+        self.totals = Totals()
+
+    async def run(self, stop: asyncio.Event, controls: Callable[[InForce], Sequence[Control]]) -> Totals:
+        """Until every source is drained or ``stop``. Raises ``SourceError``, ``KafkaProblem``."""
+        self._partitions = await asyncio.to_thread(partitions_of, self._settings)
+        await self._publisher.start()
+        try:
+            in_force = await asyncio.to_thread(controls_in_force, self._settings)
+            for control in controls(in_force):
+                await put_in_force(self._publisher, self._settings, self._partitions, control)
+            cursors = await asyncio.to_thread(read_cursors, self._settings)
+            await self._persist(self._reaches("live"))
+            await self._feed_all(stop, cursors)
+        finally:
+            await self._publisher.close()
+        return self.totals
+
+    def _reaches(self, state: str) -> list[Message]:
+        """Every source speaks before any of them gives a post, so that none closes bins before another."""
+        marks = [Reach(source=one.name, through_ms=0, state=state, session=self._session) for one in self._sources]
+        return messages(self._names.posts, self._partitions, marks)
+
+    async def _feed_all(self, stop: asyncio.Event, cursors: Mapping[str, str]) -> None:
+        tasks = [asyncio.create_task(self._feed(source, cursors.get(source.name))) for source in self._sources]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            waiting: set[asyncio.Task[object]] = {*tasks, stopping}  # type: ignore[arg-type]
+            while not stopping.done() and not all(task.done() for task in tasks):
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await asyncio.wait_for(self._persist(self._reaches("left")), RETRY_S_MAX)
+
+    async def _feed(self, source: Source, cursor: str | None) -> None:
+        async for chunk in source.chunks(cursor):
+            await self._take(source.name, chunk)
+
+    async def _take(self, name: str, chunk: Chunk) -> None:
+        self.totals.expected += chunk.total
+        records = [
+            replace(record, session=self._session) if isinstance(record, Reach | End) else record
+            for record in chunk.records
+        ]
+        await self._persist(messages(self._names.posts, self._partitions, records))
+        await self._persist([Message(self._names.cursors, chunk.cursor.encode(), name.encode(), 0)])
+        posts = sum(isinstance(record, Post) for record in records)
+        rejects = sum(isinstance(record, Reject) for record in records)
+        self.totals.posts += posts
+        self.totals.rejects += rejects
+        if posts:
+            self._metrics.count("weibowatch_posts_total", posts, source=name)
+
+    async def _persist(self, batch: Sequence[Message]) -> None:
+        """Until the broker has acknowledged all of ``batch``, however often it takes."""
+        pause_s = RETRY_S
+        while True:
+            try:
+                await self._publisher.publish(batch)
+            except KafkaError as error:
+                self.totals.problem = f"{type(error).__name__}: {error}"
+                self.totals.retries += 1
+                self._metrics.count("weibowatch_kafka_retries_total")
+                _log.error("not_acknowledged", error=self.totals.problem, retry_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_S_MAX)
+            else:
+                self.totals.problem = ""
+                self.totals.in_flight_bytes = self._publisher.in_flight_bytes
+                return
+
+
+# --- records to messages -----------------------------------------------------------------------------------------
+
+
+def partition_for(text: str, partitions: int) -> int:
+    """The partition of a post or reject; the same in every version and language."""
+    return zlib.crc32(text.encode("utf-8", "surrogatepass")) % partitions
+
+
+def messages(topic: str, partitions: int, records: Sequence[Record]) -> list[Message]:
+    """``records`` as bundles for each partition, in their order."""
+    parts: list[list[bytes]] = [[] for _ in range(partitions)]
+    for record in records:
+        data = encoded(record)
+        if isinstance(record, Post):
+            parts[partition_for(record.id, partitions)].append(data)
+        elif isinstance(record, Reject):
+            parts[partition_for(record.place, partitions)].append(data)
+        else:
+            for part in parts:
+                part.append(data)
+    return [
+        Message(topic, value, None, partition) for partition, part in enumerate(parts) for value in pack(part)
+    ]
+
+
+# --- what stands in Kafka ----------------------------------------------------------------------------------------
+
+
+def partitions_of(settings: KafkaSettings) -> int:
+    """How many partitions the log really has. Raises ``KafkaProblem`` when there is none. Blocking."""
+    return log_topic(settings)[1]
+
+
+def log_topic(settings: KafkaSettings) -> tuple[str, int]:
+    """(topic id, partitions) of the log: its generation and its width. Raises ``KafkaProblem``. Blocking."""
+    name = Names(settings.prefix).posts
+    found = describe_topics(settings, [Topic(name, 0, 0, {})])
+    if not found:
+        raise KafkaProblem(f"topic {name} is missing. Create the topics with: weibowatch topics create")
+    return found[0].id, found[0].partitions
+
+
+def read_cursors(settings: KafkaSettings) -> dict[str, str]:
+    """Source → cursor. Blocking."""
+    rows = read_compacted(settings, Names(settings.prefix).cursors)
+    return {key.decode(): value.decode() for _, key, value in rows}
+
+
+def controls_in_force(settings: KafkaSettings) -> dict[str, Control]:
+    """The newest control of each topic. Blocking."""
+    found: dict[str, Control] = {}
+    for _, _, value in read_compacted(settings, Names(settings.prefix).controls):
+        record = codec.decode(value)
+        if isinstance(record, Control):
+            before = found.get(record.topic)
+            if before is None or before.version <= record.version:
+                found[record.topic] = record
+    return found
+
+
+async def put_in_force(publisher: Publisher, settings: KafkaSettings, partitions: int, control: Control) -> None:
+    """Write ``control`` into every partition of the log, then note that it is in force.
+
+    Killed in between, the same is written again: a control that repeats changes nothing.
+    """
+    names = Names(settings.prefix)
+    await publisher.publish(messages(names.posts, partitions, [control]))
+    await publisher.publish([Message(names.controls, codec.encode(control), control.topic.encode(), 0)])

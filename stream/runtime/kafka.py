@@ -1,0 +1,288 @@
+"""Kafka by kafka-python: connecting, topics, lag, reading and writing compacted topics. Everything here blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import (
+    AuthorizationError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
+from kafka.errors import KafkaError as KafkaError
+
+from stream.runtime.settings import KafkaSettings
+from stream.runtime.topics import DEAD_LETTER_BYTES_MAX, Names, Topic
+
+REQUEST_MS: Final = 20_000
+DELIVERY_MS: Final = 120_000
+READ_S_MAX: Final = 120.0
+REQUEST_BYTES_MAX: Final = 1_048_576
+
+
+class KafkaProblem(Exception):
+    """Kafka cannot be used; the message says what to do. Trying again does not help unless something is mended."""
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """The options of every kafka-python client."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap.split(",") if server.strip()],
+        "security_protocol": settings.protocol,
+        "client_id": settings.prefix,
+    }
+    if settings.protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.mechanism,
+            "sasl_plain_username": settings.username,
+            "sasl_plain_password": settings.password,
+        }
+    if settings.ca_file:
+        options["ssl_cafile"] = settings.ca_file
+    return options
+
+
+@contextlib.contextmanager
+def understood(settings: KafkaSettings) -> Iterator[None]:
+    """Errors of the client as ``KafkaProblem``."""
+    try:
+        yield
+    except (KafkaConnectionError, KafkaTimeoutError) as error:
+        raise KafkaProblem(
+            f"no answer from Kafka at {settings.bootstrap} ({error}). Is it running? Set kafka.bootstrap "
+            "(WEIBOWATCH_KAFKA__BOOTSTRAP), or start one: weibowatch services up"
+        ) from error
+    except (AuthorizationError, SaslAuthenticationFailedError) as error:
+        raise KafkaProblem(
+            f"Kafka at {settings.bootstrap} refuses {settings.username or 'a client without a name'}: {error}. "
+            "Check kafka.protocol, kafka.mechanism, kafka.username and kafka.password."
+        ) from error
+    except UnknownTopicOrPartitionError as error:
+        raise KafkaProblem(f"a topic is missing: {error}. Create them with: weibowatch topics create") from error
+    except KafkaError as error:
+        raise KafkaProblem(f"Kafka at {settings.bootstrap}: {type(error).__name__}: {error}") from error
+
+
+# --- topics ------------------------------------------------------------------------------------------------------
+
+
+class Described(NamedTuple):
+    """A topic as it is. ``id`` is new whenever the topic is created anew; ``config`` holds what was asked for."""
+
+    name: str
+    id: str
+    partitions: int
+    replication: int
+    config: dict[str, str]
+
+
+@contextlib.contextmanager
+def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
+    """An administrator's client. Raises ``KafkaProblem``."""
+    with understood(settings):
+        client = KafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_MS)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def create_topics(settings: KafkaSettings, wanted: Sequence[Topic]) -> list[str]:
+    """Create what is missing; returns the names of the new ones. What exists is left as it is."""
+    there = {topic.name for topic in describe_topics(settings, wanted)}
+    made = []
+    with admin(settings) as client:
+        for topic in wanted:
+            if topic.name in there:
+                continue
+            spec = {
+                topic.name: {
+                    "num_partitions": topic.partitions,
+                    "replication_factor": topic.replication,
+                    "configs": topic.config,
+                }
+            }
+            with contextlib.suppress(TopicAlreadyExistsError):
+                client.create_topics(spec)
+                made.append(topic.name)
+        if made:
+            client.wait_for_topics(made)
+    return made
+
+
+def describe_topics(settings: KafkaSettings, wanted: Sequence[Topic]) -> list[Described]:
+    """Those of ``wanted`` that exist."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    with admin(settings) as client:
+        names = {topic.name for topic in wanted} & set(client.list_topics())
+        if not names:
+            return []
+        found = client.describe_topics(sorted(names))
+        asked = {topic.name: set(topic.config) for topic in wanted}
+        configs = client.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)], config_filter="all"
+        )
+        by_name = _configs(configs)
+    return [
+        Described(
+            topic["name"],
+            str(topic["topic_id"]),
+            len(topic["partitions"]),
+            len(topic["partitions"][0]["replica_nodes"]),
+            {key: value for key, value in by_name.get(topic["name"], {}).items() if key in asked[topic["name"]]},
+        )
+        for topic in sorted(found, key=lambda one: str(one["name"]))
+    ]
+
+
+def _configs(answer: Any) -> dict[str, dict[str, str]]:
+    """Topic → key → value, from the client's answer."""
+    topics = answer.get("topic", answer) if isinstance(answer, Mapping) else {}
+    return {
+        name: {key: str(value["value"] if isinstance(value, Mapping) else value) for key, value in values.items()}
+        for name, values in topics.items()
+    }
+
+
+def differences(wanted: Sequence[Topic], there: Sequence[Described]) -> list[str]:
+    """What is not as it should be, a line each; empty when all is well."""
+    by_name = {topic.name: topic for topic in there}
+    found = []
+    for topic in wanted:
+        is_ = by_name.get(topic.name)
+        if is_ is None:
+            found.append(f"{topic.name}: missing")
+            continue
+        if is_.partitions != topic.partitions:
+            found.append(f"{topic.name}: {is_.partitions} partitions, the settings say {topic.partitions}")
+        if is_.replication != topic.replication:
+            found.append(f"{topic.name}: replication {is_.replication}, the settings say {topic.replication}")
+        for key, value in topic.config.items():
+            if is_.config.get(key) != value:
+                found.append(f"{topic.name}: {key} is {is_.config.get(key)}, the settings say {value}")
+    return found
+
+
+def lag(settings: KafkaSettings) -> dict[str, int]:
+    """Topic → records that the workers have not acknowledged."""
+    names = Names(settings.prefix)
+    with reading(settings) as consumer, admin(settings) as client:
+        places = [place for topic in names.consumed for place in _places(consumer, topic)]
+        ends = consumer.end_offsets(places)
+        begins = consumer.beginning_offsets(places)
+        committed = client.list_group_offsets({names.group: None}).get(names.group, {})
+    found = dict.fromkeys(names.consumed, 0)
+    for place in places:
+        done = committed.get(place)
+        offset = done.offset if done is not None and done.offset >= 0 else begins[place]
+        found[place.topic] += max(0, ends[place] - max(offset, begins[place]))
+    return found
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reading(settings: KafkaSettings) -> Iterator[KafkaConsumer]:
+    """A consumer without a group. Raises ``KafkaProblem``."""
+    with understood(settings):
+        consumer = KafkaConsumer(
+            **connection(settings), enable_auto_commit=False, group_id=None, auto_offset_reset="earliest",
+            allow_auto_create_topics=False, fetch_max_bytes=8_000_000, max_partition_fetch_bytes=4_000_000,
+        )  # fmt: skip
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+
+def _places(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    partitions = consumer.partitions_for_topic(topic)
+    if not partitions:
+        raise KafkaProblem(f"topic {topic} is missing. Create the topics with: weibowatch topics create")
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+class Read(NamedTuple):
+    """A record as it stands in a topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def read_all(settings: KafkaSettings, topic: str, partitions: Sequence[int] | None = None) -> Iterator[Read]:
+    """Everything that stands in ``topic`` now, each partition in its order. Raises ``KafkaProblem``."""
+    with reading(settings) as consumer:
+        places = [one for one in _places(consumer, topic) if partitions is None or one.partition in partitions]
+        ends = {place: end for place, end in consumer.end_offsets(places).items() if end > 0}
+        begins = consumer.beginning_offsets(places)
+        open_ = {place for place, end in ends.items() if end > begins[place]}
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        deadline = time.monotonic() + READ_S_MAX
+        while open_:
+            for place, records in consumer.poll(timeout_ms=500).items():
+                for record in records:
+                    deadline = time.monotonic() + READ_S_MAX
+                    if record.offset < ends.get(place, 0):
+                        yield Read(place.partition, record.offset, record.key, record.value)
+            open_ = {place for place in open_ if consumer.position(place) < ends[place]}
+            if time.monotonic() > deadline:
+                raise KafkaProblem(f"topic {topic} gives nothing any more; is a broker down?")
+
+
+def read_compacted(settings: KafkaSettings, topic: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """(partition, key, newest value) of every key of ``topic`` that was not deleted."""
+    newest: dict[tuple[int, bytes], bytes] = {}
+    for record in read_all(settings, topic):
+        if record.key is None:
+            continue
+        if record.value is None:
+            newest.pop((record.partition, record.key), None)
+        else:
+            newest[record.partition, record.key] = record.value
+    return ((partition, key, value) for (partition, key), value in newest.items())
+
+
+def write_keyed(settings: KafkaSettings, topic: str, rows: Iterable[tuple[int, bytes, bytes | None]]) -> int:
+    """Write (partition, key, value) rows and wait until the broker has them all. Returns how many."""
+    count = 0
+    with understood(settings):
+        client = producer(settings)
+        try:
+            waiting: list[Any] = []
+            for partition, key, value in rows:
+                waiting.append(client.send(topic, value=value, key=key, partition=partition))
+                count += 1
+                if len(waiting) >= 10_000:
+                    _settled(waiting)
+            _settled(waiting)
+        finally:
+            client.close(timeout=10)
+    return count
+
+
+def _settled(waiting: list[Any]) -> None:
+    for future in waiting:
+        future.get(timeout=DELIVERY_MS / 1000)
+    waiting.clear()
+
+
+def producer(settings: KafkaSettings) -> KafkaProducer:
+    """An idempotent producer that waits for all replicas. Its ``delivery_timeout_ms`` bounds how long it tries."""
+    return KafkaProducer(
+        **connection(settings), acks="all", enable_idempotence=True, compression_type="zstd",
+        linger_ms=settings.linger_ms, max_in_flight_requests_per_connection=5, batch_size=262_144,
+        max_request_size=max(REQUEST_BYTES_MAX, DEAD_LETTER_BYTES_MAX), request_timeout_ms=REQUEST_MS,
+        delivery_timeout_ms=DELIVERY_MS, allow_auto_create_topics=False,
+    )  # fmt: skip
