@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -77,7 +77,7 @@ class Ingester:
             await self._publisher.close()
         return self.totals
 
-    def _reaches(self, state: str) -> list[Message]:
+    def _reaches(self, state: Literal["live", "left"]) -> list[Message]:
         """Every source speaks before any of them gives a post, so that none closes bins before another."""
         marks = [Reach(source=one.name, through_ms=0, state=state, session=self._session) for one in self._sources]
         return messages(self._names.posts, self._partitions, marks)
@@ -86,7 +86,7 @@ class Ingester:
         tasks = [asyncio.create_task(self._feed(source, cursors.get(source.name))) for source in self._sources]
         stopping = asyncio.create_task(stop.wait())
         try:
-            waiting: set[asyncio.Task[object]] = {*tasks, stopping}  # type: ignore[arg-type]
+            waiting: set[asyncio.Task[Any]] = {*tasks, stopping}
             while not stopping.done() and not all(task.done() for task in tasks):
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

@@ -286,3 +286,23 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         max_request_size=max(REQUEST_BYTES_MAX, DEAD_LETTER_BYTES_MAX), request_timeout_ms=REQUEST_MS,
         delivery_timeout_ms=DELIVERY_MS, allow_auto_create_topics=False,
     )  # fmt: skip
+
+
+__all__ = [
+    "Described",
+    "KafkaError",
+    "KafkaProblem",
+    "Read",
+    "admin",
+    "connection",
+    "create_topics",
+    "describe_topics",
+    "differences",
+    "lag",
+    "producer",
+    "read_all",
+    "read_compacted",
+    "reading",
+    "understood",
+    "write_keyed",
+]

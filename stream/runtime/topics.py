@@ -11,6 +11,8 @@ LIVE_MS: Final = 3_600_000
 LIVE_BYTES: Final = 50_000_000
 DEAD_LETTER_BYTES_MAX: Final = 2_500_000
 """A dead letter holds the bytes of a whole bundle and its envelope."""
+INTERNAL_BYTES_MAX: Final = 4_000_000
+"""Batches and reports grow with the number of entities in a bin; they do not leave the cluster."""
 TABLES: Final = ("track", "judge", "outbox")
 
 
@@ -89,6 +91,7 @@ def topics(kafka: KafkaSettings, *, log_days: float, alerts_days: float, rejects
     """All topics under ``kafka``. Days of 0 keep for ever, within ``topic_bytes_max`` per partition."""
     names = Names(kafka.prefix)
     many = kafka.partitions
+    internal = str(INTERNAL_BYTES_MAX + 100_000)
 
     def topic(name: str, partitions: int, **config: str) -> Topic:
         safe = {"min.insync.replicas": "2"} if kafka.replication >= 3 else {}
@@ -104,14 +107,15 @@ def topics(kafka: KafkaSettings, *, log_days: float, alerts_days: float, rejects
 
     def compacted(name: str, partitions: int) -> Topic:
         return topic(
-            name, partitions, cleanup_policy="compact", min_cleanable_dirty_ratio="0.2", segment_bytes="67108864"
-        )
+            name, partitions, cleanup_policy="compact", min_cleanable_dirty_ratio="0.2", segment_bytes="67108864",
+            max_message_bytes=internal,
+        )  # fmt: skip
 
     return [
         kept(names.posts, many, log_days),
-        kept(names.batches, many, log_days),
-        kept(names.reports, 1, log_days),
-        kept(names.flips, many, alerts_days),
+        kept(names.batches, many, log_days, max_message_bytes=internal),
+        kept(names.reports, 1, log_days, max_message_bytes=internal),
+        kept(names.flips, many, alerts_days, max_message_bytes=internal),
         kept(names.rejects, 1, rejects_days, max_message_bytes=str(DEAD_LETTER_BYTES_MAX)),
         topic(
             names.live, 1, cleanup_policy="delete", retention_ms=str(LIVE_MS), retention_bytes=str(LIVE_BYTES),
