@@ -40,7 +40,6 @@ CHANGELOG_BATCH_BYTES: Final = 512_000
 TAKE_S: Final = 0.05
 SEND_S_MAX: Final = 60.0
 BUFFER_RECORDS: Final = 256
-STUCK_S: Final = 120.0
 
 
 def _servers(settings: KafkaSettings) -> list[str]:
@@ -63,6 +62,7 @@ def _credentials(settings: KafkaSettings) -> Any:
 def make_app(settings: KafkaSettings, directory: Path, instance: str) -> Any:
     """The Faust app. ``instance`` is the static membership; two live workers must not share it."""
     names = Names(settings.prefix)
+    directory.mkdir(parents=True, exist_ok=True)
     return faust.App(
         names.group,
         broker=[f"aiokafka://{server}" for server in _servers(settings)],
@@ -175,9 +175,8 @@ class FaustTable:
 
     def __init__(self, app: Any, sender: Sender, name: str, partitions: int) -> None:
         self.table = app.Table(
-            name, partitions=partitions, key_type=bytes, value_type=bytes, key_serializer="raw",
-            value_serializer="raw", options={"driver": "rocksdict"},
-        )  # fmt: skip
+            name, partitions=partitions, key_type=bytes, value_type=bytes, options={"driver": "rocksdict"}
+        )
         self._sender = sender
         self._topic = f"{app.conf.id}-{name}-changelog"
 
@@ -224,11 +223,16 @@ class FaustWorker:
         self.app = app
         self._sender = sender
         self._forget = forget
-        self.taken = 0
+        self._under_way = 0
         self.moved_s = time.monotonic()
         for agent in agents:
             self._add(agent)
         app.on_partitions_revoked.connect(self._revoked)
+
+    @property
+    def busy(self) -> bool:
+        """Whether batches are under way."""
+        return self._under_way > 0
 
     def _add(self, agent: Agent) -> None:
         topic = self.app.topic(
@@ -249,6 +253,9 @@ class FaustWorker:
     async def _carry(self, agent: Agent, stream: Any, events: list[Any], before: Awaitable[None] | None) -> None:
         """One batch from Kafka to acknowledged. Never raises but for cancellation."""
         records = [Incoming(one.message.partition, one.message.offset, one.message.value or b"") for one in events]
+        if not self._under_way:
+            self.moved_s = time.monotonic()
+        self._under_way += 1
         try:
             await agent.settle(records, before)
             if before is not None:
@@ -260,7 +267,7 @@ class FaustWorker:
             leave(EXIT_AGAIN)
         for event in events:
             await stream.ack(event)
-        self.taken += len(events)
+        self._under_way -= 1
         self.moved_s = time.monotonic()
 
     async def _revoked(self, *_: Any, **__: Any) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     AuthorizationError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaTimeoutError,
     SaslAuthenticationFailedError,
@@ -23,6 +25,7 @@ from stream.runtime.topics import DEAD_LETTER_BYTES_MAX, Names, Topic
 
 REQUEST_MS: Final = 20_000
 DELIVERY_MS: Final = 120_000
+COORDINATOR_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 READ_S_MAX: Final = 120.0
 REQUEST_BYTES_MAX: Final = 1_048_576
 
@@ -178,13 +181,22 @@ def lag(settings: KafkaSettings) -> dict[str, int]:
         places = [place for topic in names.consumed for place in _places(consumer, topic)]
         ends = consumer.end_offsets(places)
         begins = consumer.beginning_offsets(places)
-        committed = client.list_group_offsets({names.group: None}).get(names.group, {})
+        committed = _committed(client, names.group)
     found = dict.fromkeys(names.consumed, 0)
     for place in places:
         done = committed.get(place)
         offset = done.offset if done is not None and done.offset >= 0 else begins[place]
         found[place.topic] += max(0, ends[place] - max(offset, begins[place]))
     return found
+
+
+def _committed(client: KafkaAdminClient, group: str) -> Mapping[TopicPartition, Any]:
+    """Committed offsets of ``group``. The first question to a new cluster makes it create its offsets topic."""
+    for pause_s in COORDINATOR_PAUSES_S:
+        with contextlib.suppress(CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+            return dict(client.list_group_offsets({group: None}).get(group, {}))
+        time.sleep(pause_s)
+    return dict(client.list_group_offsets({group: None}).get(group, {}))
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

@@ -93,6 +93,12 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     send: Callable[[Sequence[Message]], Awaitable[None]]
     observer: Callable[[Facts], None]
 
+    def letter(self, error: CodecError, topic: str, incoming: Incoming, index: int | None = None) -> Reject:
+        """The dead letter for bytes that cannot be read, with the place where they stand."""
+        place_ = f"{topic}/{incoming.partition}/{incoming.offset}" + ("" if index is None else f"/{index}")
+        raw = incoming.value[:REJECT_BYTES_MAX]
+        return Reject(source="log", reason=error.reason, detail=str(error), raw=raw, place=place_)
+
 
 class Threads:
     """One thread for the index, whose client blocks, and one for the stages, so that the event loop never waits."""
@@ -196,27 +202,21 @@ class Enrich:
         ]
 
     def _envelopes(self, incoming: Incoming) -> list[Envelope]:
-        partition, offset, value = incoming
+        common, (partition, offset, value) = self._common, incoming
         try:
             parts = unpack(value)
         except CodecError as error:
-            letter = self._letter(error, value, f"{partition}/{offset}")
-            return [Envelope(Position(self._common.log_id, partition, place(offset, 0)), letter)]
+            letter = common.letter(error, common.names.posts, incoming)
+            return [Envelope(Position(common.log_id, partition, place(offset, 0)), letter)]
         found = []
         for index, data in enumerate(parts):
             record: Record
             try:
                 record = codec.decode(data)
             except CodecError as error:
-                record = self._letter(error, data, f"{partition}/{offset}/{index}")
-            found.append(Envelope(Position(self._common.log_id, partition, place(offset, index)), record))
+                record = common.letter(error, common.names.posts, incoming._replace(value=data), index)
+            found.append(Envelope(Position(common.log_id, partition, place(offset, index)), record))
         return found
-
-    def _letter(self, error: CodecError, raw: bytes, where: str) -> Reject:
-        return Reject(
-            source="log", reason=error.reason, detail=str(error), raw=raw[:REJECT_BYTES_MAX],
-            place=f"{self._common.names.posts}/{where}",
-        )  # fmt: skip
 
     def _take(
         self, partition: int, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None], facts: Facts
@@ -327,7 +327,7 @@ class Keyed:
 
 def take_batch(common: Common, rows: StateRows, incoming: Incoming, facts: Facts) -> None:
     """Track."""
-    batch = _own(common.names.batches, incoming, Batch, facts)
+    batch = _own(common, common.names.batches, incoming, Batch, facts)
     if isinstance(batch, Batch):
         rows.load(stages.rows_of(batch))
         tracked = stages.track(
@@ -345,7 +345,7 @@ def take_batch(common: Common, rows: StateRows, incoming: Incoming, facts: Facts
 
 def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Facts) -> None:
     """Judge."""
-    report = _own(common.names.reports, incoming, BinReport, facts)
+    report = _own(common, common.names.reports, incoming, BinReport, facts)
     if isinstance(report, BinReport):
         judged = stages.judge(rows, report, partitions=common.partitions, settings=common.core)
         facts.messages += [
@@ -355,18 +355,13 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
         rows.write(judged.writes)
 
 
-def _own(topic: str, incoming: Incoming, kind: type[Record], facts: Facts) -> Record | None:
+def _own(common: Common, topic: str, incoming: Incoming, kind: type[Record], facts: Facts) -> Record | None:
     """A record that this project wrote itself; another one can only come from outside and is a dead letter."""
-    detail = ""
     try:
         record = codec.decode(incoming.value)
-        if isinstance(record, kind):
-            return record
-        reason, detail = "bad_record", f"a {type(record).__name__} in the topic of {kind.__name__}"
+        if not isinstance(record, kind):
+            raise CodecError("bad_record", f"a {type(record).__name__} in the topic of {kind.__name__}")
     except CodecError as error:
-        reason, detail = error.reason, str(error)
-    where = f"{topic}/{incoming.partition}/{incoming.offset}"
-    letter = Reject(source="log", reason=reason, detail=detail, raw=incoming.value[:REJECT_BYTES_MAX], place=where)
-    facts.rejects.append(letter)
-    return None
-
+        facts.rejects.append(common.letter(error, topic, incoming))
+        return None
+    return record

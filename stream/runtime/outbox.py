@@ -1,0 +1,141 @@
+"""The outbox of the cluster: alerts to be taken to people, as rows of a table that is owned by partition.
+
+A flip is taken in once its row stands in the table, and its row goes when every channel has it; whoever owns the
+partition delivers. At-least-once: a flip that was sent but not noted is sent again, with the same id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from stream.contract import codec
+from stream.contract.codec import CodecError
+from stream.contract.records import Flip
+from stream.runtime.publisher import Message
+from stream.runtime.stations import Common, Facts, Incoming, Table
+
+
+class Try(msgspec.Struct, array_like=True):
+    """How far a channel is with a flip."""
+
+    status: Literal["due", "claimed", "failed"] = "due"
+    attempts: int = 0
+    due_ms: int = 0
+    problem: str = ""
+
+
+class OutboxRow(msgspec.Struct, array_like=True):
+    """A flip and the channels that do not have it yet."""
+
+    record: bytes
+    channels: dict[str, Try]
+
+
+class Outbox:
+    """``deliver.Outbox`` over the rows of the partitions that this worker owns. All calls on the event loop.
+
+    ``on_loop`` runs a call and brings what it changed to the table before it returns.
+    """
+
+    def __init__(
+        self, table: Table, scan: Callable[[int], Iterable[tuple[str, bytes]]], now_ms: Callable[[], int]
+    ) -> None:
+        self._table = table
+        self._scan = scan
+        self._now_ms = now_ms
+        self._rows: dict[int, dict[str, OutboxRow]] = {}
+        self._changed: dict[tuple[int, str], None] = {}
+
+    def own(self, partitions: Iterable[int]) -> None:
+        """Take over ``partitions`` and let go of all others; what a dead process had claimed is due again."""
+        wanted = set(partitions)
+        self._rows = {partition: rows for partition, rows in self._rows.items() if partition in wanted}
+        for partition in wanted - self._rows.keys():
+            rows = {key: msgspec.msgpack.decode(data, type=OutboxRow) for key, data in self._scan(partition)}
+            for row in rows.values():
+                for one in row.channels.values():
+                    if one.status == "claimed":
+                        one.status = "due"
+            self._rows[partition] = rows
+
+    def enqueue(self, partition: int, flip_id: str, record: bytes, channels: Iterable[str]) -> None:
+        """A flip for ``channels``; one that is there already stays as it is."""
+        rows = self._rows.setdefault(partition, {})
+        names = tuple(channels)
+        if names and flip_id not in rows:
+            rows[flip_id] = OutboxRow(record, {name: Try(due_ms=self._now_ms()) for name in names})
+            self._changed[partition, flip_id] = None
+
+    def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
+        """See ``deliver.Outbox``."""
+        due = [
+            (one.due_ms, flip_id, name, row.record, one)
+            for rows in self._rows.values()
+            for flip_id, row in rows.items()
+            for name, one in row.channels.items()
+            if one.status == "due" and one.due_ms <= now_ms
+        ]
+        if not due:
+            return None
+        _, flip_id, name, record, one = min(due, key=lambda found: found[:3])
+        one.status = "claimed"
+        return flip_id, name, record, one.attempts
+
+    def sent(self, flip_id: str, channel: str) -> None:
+        """See ``deliver.Outbox``."""
+        partition, row = self._found(flip_id)
+        if row is not None:
+            row.channels.pop(channel, None)
+            self._changed[partition, flip_id] = None
+
+    def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
+        """See ``deliver.Outbox``."""
+        partition, row = self._found(flip_id)
+        if row is not None and channel in row.channels:
+            before = row.channels[channel]
+            status: Literal["due", "failed"] = "failed" if due_ms is None else "due"
+            row.channels[channel] = Try(status, before.attempts + 1, due_ms or 0, problem)
+            self._changed[partition, flip_id] = None
+
+    def _found(self, flip_id: str) -> tuple[int, OutboxRow | None]:
+        for partition, rows in self._rows.items():
+            if flip_id in rows:
+                return partition, rows[flip_id]
+        return -1, None
+
+    async def on_loop(self, work: Callable[[], Any]) -> Any:
+        """``work()``, and what it changed is in the table."""
+        result = work()
+        await self.flush()
+        return result
+
+    async def flush(self) -> None:
+        """Bring what was changed to the table."""
+        changed, self._changed = list(self._changed), {}
+        of_partition: dict[int, list[tuple[str, bytes | None]]] = {}
+        for partition, flip_id in changed:
+            row = self._rows.get(partition, {}).get(flip_id)
+            done = row is None or not row.channels
+            if done:
+                self._rows.get(partition, {}).pop(flip_id, None)
+            data = None if done else msgspec.msgpack.encode(row)
+            of_partition.setdefault(partition, []).append((flip_id, data))
+        for partition, rows in of_partition.items():
+            await self._table.store(partition, rows)
+
+
+def take_flip(common: Common, outbox: Outbox, channels: Iterable[str], incoming: Incoming, facts: Facts) -> None:
+    """An alert to the index, to the dashboards, and into the outbox."""
+    try:
+        flip = codec.decode(incoming.value)
+        if not isinstance(flip, Flip):
+            raise CodecError("bad_record", f"a {type(flip).__name__} among the alerts")
+    except CodecError as error:
+        facts.rejects.append(common.letter(error, common.names.flips, incoming))
+        return
+    facts.flips.append(flip)
+    facts.messages.append(Message(common.names.live, incoming.value, None, 0))
+    outbox.enqueue(incoming.partition, flip.id, incoming.value, channels)
