@@ -23,8 +23,9 @@ from deploy.progress import Progress
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
-from stream.runtime.embedded import Embedded, Parts, Totals
+from stream.runtime.embedded import Embedded, Parts
 from stream.runtime.sqlite import DatabaseError, Store, StoreError, translated
+from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
 DAY_MS = 86_400_000
@@ -99,7 +100,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
     runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
     controls = _controls(runtime, options, settings)
     started = time.monotonic()
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     async with _dashboard(runtime, options, settings, telemetry, feed) as address:
         deliverer = _deliverer(runtime, store, settings)
         background = [
@@ -118,7 +119,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
             await asyncio.gather(*background, return_exceptions=True)
             await _deliver_the_rest(deliverer)
             await runtime.close()
-    return _summary(totals, seconds)
+    return summary_of(totals, seconds)
 
 
 def _check_bins(store: Store, settings: Settings) -> None:
@@ -161,7 +162,7 @@ def _controls(runtime: Embedded, options: Options, settings: Settings) -> list[A
     return [control] if control else []
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """An event set by the first Ctrl-C or SIGTERM; a second Ctrl-C ends at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -252,7 +253,7 @@ async def _in_steps(runtime: Embedded, step: Callable[[], int]) -> None:
         _log.exception("retention_failed")
 
 
-def _summary(totals: Totals, seconds: float) -> Summary:
+def summary_of(totals: Totals, seconds: float) -> Summary:
     return Summary(
         posts=totals.posts,
         documents=totals.documents,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from deploy import __version__
-from deploy.commands import admin, query, run, tagger
+from deploy.commands import admin, cluster, query, run, tagger
 
 app = typer.Typer(
     name="weibowatch",
@@ -34,6 +34,7 @@ run.register(app)
 query.register(app)
 tagger.register(app)
 admin.register(app)
+cluster.register(app)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from stream.runtime.embedded import Totals
+from stream.runtime.totals import Totals
 
 REFRESH_S = 0.25
 LOG_EVERY_S = 10.0

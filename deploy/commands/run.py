@@ -74,9 +74,14 @@ DEMO_SPEED = 250_000.0
 
 def _speed(text: str | None, sources: list[str], once: bool) -> float | None:
     """Event seconds per second; None is as fast as it goes."""
-    if text is None:
-        return DEMO_SPEED if sources == ["demo"] and not once else None
-    if text == "max":
+    if text is None and sources == ["demo"] and not once:
+        return DEMO_SPEED
+    return speed_of(text)
+
+
+def speed_of(text: str | None) -> float | None:
+    """``--speed`` as event seconds per second; None is as fast as it goes."""
+    if text is None or text == "max":
         return None
     try:
         value = float(text)

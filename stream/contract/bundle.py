@@ -17,6 +17,7 @@ from stream.contract.codec import RECORD_BYTES_MAX, CodecError
 MARK: Final = 0xB1
 """First byte of a bundle; no version of ``codec`` may use it."""
 PLACE_BITS: Final = 12
+BUNDLE_READ_MAX: Final = 4 * RECORD_BYTES_MAX
 BUNDLE_RECORDS_MAX: Final = 512
 BUNDLE_BYTES_MAX: Final = 256_000
 """A bundle is closed before it grows beyond this; a larger record travels alone."""
@@ -47,7 +48,7 @@ def unpack(value: bytes) -> list[bytes]:
     """The records in the value of a Kafka record. Raises ``CodecError`` for a bundle that ``pack`` never wrote."""
     if not value or value[0] != MARK:
         return [value]
-    if len(value) > 2 * RECORD_BYTES_MAX:
+    if len(value) > BUNDLE_READ_MAX:
         raise CodecError("too_large", f"a bundle of {len(value)} bytes")
     try:
         records = _decoder.decode(memoryview(value)[1:])

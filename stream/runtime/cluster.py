@@ -33,6 +33,7 @@ from stream.runtime.stations import (
 )
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
 from stream.runtime.topics import Names
+from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
 STUCK_S: Final = 120.0
@@ -54,19 +55,6 @@ class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: Callable[[], int]
     directory: Path
     instance: str
-
-
-class WorkerTotals(msgspec.Struct, kw_only=True):
-    """Counts since the start, for the health page and the progress line."""
-
-    posts: int = 0
-    documents: int = 0
-    mentions: int = 0
-    rejects: int = 0
-    alerts: int = 0
-    watermark_ms: int = 0
-    lag_records: int = 0
-    problem: str = ""
 
 
 class Recall:
@@ -94,15 +82,16 @@ class ClusterWorker:
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
-        self.totals = WorkerTotals()
+        self.totals = Totals()
         self._threads = Threads()
         self._tags = TagQueue(parts.tagger, parts.metrics)
 
-    async def run(self, stop: asyncio.Event) -> WorkerTotals:
+    async def run(self, stop: asyncio.Event) -> Totals:
         """Until ``stop``; what is under way is finished. Raises ``KafkaProblem`` for what the user must mend."""
         parts = self._parts
         log_id, partitions = await asyncio.to_thread(log_topic, parts.kafka)
-        app = make_app(parts.kafka, parts.directory, parts.instance)
+        # Local tables belong to one log: for another one, even of the same name, they mean nothing.
+        app = make_app(parts.kafka, parts.directory / f"{parts.kafka.prefix}-{log_id}", parts.instance)
         sender = Sender(parts.kafka)
         common = Common(
             names=Names(parts.kafka.prefix), log_id=log_id, partitions=partitions, index=parts.index,

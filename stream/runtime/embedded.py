@@ -24,6 +24,7 @@ from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
+from stream.runtime.totals import Totals
 from stream.runtime.wire import refused
 
 _log = structlog.get_logger(__name__)
@@ -47,21 +48,6 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     watermark_ms: int
     last_offset: int
     counts: dict[str, int]
-
-
-class Totals(msgspec.Struct, kw_only=True):
-    """Counts of this run; the only mutable thing that the progress line and ``--json`` read."""
-
-    posts: int = 0
-    documents: int = 0
-    mentions: int = 0
-    rejects: int = 0
-    alerts: int = 0
-    late: int = 0
-    expected: int = 0
-    watermark_ms: int = 0
-    lag_records: int = 0
-    problem: str = ""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ def make_app(settings: KafkaSettings, directory: Path, instance: str) -> Any:
         broker_credentials=_credentials(settings),
         broker_client_id=names.group,
         store="rocksdb://",
-        datadir=str(directory / "tables"),
+        datadir=str(directory),
         autodiscover=False,
         origin="stream.runtime.faust_app",
         web_enabled=False,

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import msgspec
 import structlog
 
 from stream.contract import codec
@@ -23,6 +22,7 @@ from stream.runtime.kafka import KafkaError, KafkaProblem, describe_topics, read
 from stream.runtime.publisher import Message, Publisher
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.topics import Names, Topic
+from stream.runtime.totals import Totals
 from stream.runtime.wire import encoded
 
 _log = structlog.get_logger(__name__)
@@ -31,17 +31,6 @@ RETRY_S_MAX: Final = 30.0
 
 InForce = Mapping[str, Control]
 """Topic of a control (``rules``, ``aliases``, …) → the newest one that was put in force."""
-
-
-class Totals(msgspec.Struct, kw_only=True):
-    """Counts of this run. ``posts`` and ``rejects`` are acknowledged by the broker."""
-
-    posts: int = 0
-    rejects: int = 0
-    expected: int = 0
-    retries: int = 0
-    in_flight_bytes: int = 0
-    problem: str = ""
 
 
 class Ingester:
@@ -124,14 +113,12 @@ class Ingester:
                 await self._publisher.publish(batch)
             except KafkaError as error:
                 self.totals.problem = f"{type(error).__name__}: {error}"
-                self.totals.retries += 1
                 self._metrics.count("weibowatch_kafka_retries_total")
                 _log.error("not_acknowledged", error=self.totals.problem, retry_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
             else:
                 self.totals.problem = ""
-                self.totals.in_flight_bytes = self._publisher.in_flight_bytes
                 return
 
 

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from stream.contract import codec
-from stream.contract.bundle import place, unpack
+from stream.contract.bundle import pack, place, unpack
 from stream.contract.codec import CodecError
 from stream.contract.ports import IndexWriter, Metrics
 from stream.contract.records import (
@@ -72,6 +72,7 @@ class Facts(msgspec.Struct, kw_only=True):
     points: list[TrendPoint] = msgspec.field(default_factory=list)
     flips: list[Flip] = msgspec.field(default_factory=list)
     messages: list[Message] = msgspec.field(default_factory=list)
+    reports: list[bytes] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     watermark_ms: int = 0
 
@@ -133,7 +134,9 @@ async def deliver(common: Common, threads: Threads, facts: Facts) -> None:
         return indexed
 
     letters = [Message(common.names.rejects, encoded(reject), None, 0) for reject in facts.rejects]
-    indexed, _ = await asyncio.gather(threads.on_index(to_index), common.send([*facts.messages, *letters]))
+    reports = [Message(common.names.reports, value, None, 0) for value in pack(facts.reports)]
+    sending = common.send([*facts.messages, *letters, *reports])
+    indexed, _ = await asyncio.gather(threads.on_index(to_index), sending)
     facts.count({"indexed": indexed})
     common.observer(facts)
 
@@ -315,7 +318,8 @@ class Keyed:
     def _take_all(self, parts: Mapping[int, Sequence[Incoming]], facts: Facts) -> None:
         for partition, mine in parts.items():
             for incoming in mine:
-                self._take(self._common, self.rows(partition), incoming, facts)
+                for value in unpack(incoming.value):
+                    self._take(self._common, self.rows(partition), incoming._replace(value=value), facts)
 
     async def store(self, partition: int) -> None:
         """Bring what was written to the table."""
@@ -334,10 +338,7 @@ def take_batch(common: Common, rows: StateRows, incoming: Incoming, facts: Facts
             rows, batch, partition=incoming.partition, settings=common.core, origins=common.partitions
         )
         facts.points += tracked.points
-        facts.messages += [
-            Message(common.names.reports, codec.encode(report, INTERNAL_BYTES_MAX), None, 0)
-            for report in tracked.reports
-        ]
+        facts.reports += [codec.encode(report, INTERNAL_BYTES_MAX) for report in tracked.reports]
         facts.count(tracked.counts)
         facts.watermark_ms = tracked.watermark_ms
         rows.write(tracked.writes)

@@ -17,9 +17,10 @@ from stream.contract import codec
 from stream.contract.ports import Chunk, Source, Tagger
 from stream.contract.records import Document, End, Flip, Post, Reach, Record, Reject, Span
 from stream.core.settings import CoreSettings
-from stream.runtime.embedded import Committed, Embedded, Parts, Totals
+from stream.runtime.embedded import Committed, Embedded, Parts
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import DATABASE, Store
+from stream.runtime.totals import Totals
 
 START = 1_646_092_800_000
 MINUTE = 60_000

@@ -17,9 +17,10 @@ from stream.contract import codec
 from stream.contract.ports import Chunk
 from stream.contract.records import Document, End, Post, Reach, Record, Reject, Span
 from stream.core.settings import CoreSettings
-from stream.runtime.embedded import BATCHES_MAX, Embedded, Parts, Totals
+from stream.runtime.embedded import BATCHES_MAX, Embedded, Parts
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import Store, StoreFull
+from stream.runtime.totals import Totals
 from tests.core.harness import MINUTE, START, post, rules_control, tag
 from tests.runtime.test_kill import facts
 
