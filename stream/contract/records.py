@@ -404,6 +404,7 @@ REASONS: Final = (
     "tagger_failed",
     "unknown_version",
     "bad_record",
+    "index_refused",  # the index cannot take it as it is
 )
 
 AnyRecord = Post | Mention | Document | Batch | TrendPoint | BinReport | Flip | Reach | End | Control | Reject

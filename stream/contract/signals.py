@@ -18,6 +18,7 @@ Name = Literal[
     "weibowatch_late_total",
     "weibowatch_limits_total",
     "weibowatch_kafka_retries_total",
+    "weibowatch_index_retries_total",
     "weibowatch_batch_seconds",
     "weibowatch_batch_posts",
     "weibowatch_tagger_seconds",
@@ -39,6 +40,7 @@ COUNTERS: Final[dict[Name, str]] = {
     "weibowatch_late_total": "Mentions that came after their bin was closed, by what became of them.",
     "weibowatch_limits_total": "Times a named limit was hit, by limit.",
     "weibowatch_kafka_retries_total": "Sends to Kafka that had to be tried again.",
+    "weibowatch_index_retries_total": "Requests to the index that had to be tried again, by cause.",
     "weibowatch_http_requests_total": "HTTP requests answered, by route and status.",
 }
 HISTOGRAMS: Final[dict[Name, str]] = {

@@ -153,7 +153,10 @@ def enrich(
 
 def partition_of(entity: str, partitions: int) -> int:
     """The Track partition that holds ``entity``."""
-    return hash64(entity) % partitions if partitions > 1 else 0
+    return _hash(entity) % partitions if partitions > 1 else 0
+
+
+_hash = lru_cache(maxsize=65_536)(hash64)
 
 
 @lru_cache(maxsize=8)
@@ -243,9 +246,12 @@ def _take_post(gathered: _Gathered, naming: _Naming, post: Post, offset: int, sp
     of_entity: dict[str, list[Mention]] = {}
     for mention in mentions:
         of_entity.setdefault(mention.entity, []).append(mention)
+    counts = post.counts or _NO_COUNTS
+    engagement = counts.reposts + counts.comments + counts.likes
+    weight = popularity_weight(counts)
     for entity, found in of_entity.items():
         target = gathered.sightings[partition_of(entity, len(gathered.sightings))]
-        target.append(_sighting(post, offset, found, naming.excerpt_chars))
+        target.append(_sighting(post, offset, found, naming.excerpt_chars, engagement, weight))
 
 
 def _failed(post: Post) -> Reject:
@@ -282,9 +288,14 @@ def _mention(naming: _Naming, post: Post, print64: int, span: Span) -> Mention:
     )
 
 
-def _sighting(post: Post, offset: int, mentions: Sequence[Mention], excerpt_chars: int) -> Sighting:
+def _sighting(
+    post: Post, offset: int, mentions: Sequence[Mention], excerpt_chars: int, engagement: int, weight: int
+) -> Sighting:
     first = mentions[0]
-    counts = post.counts or _NO_COUNTS
+    confidence, image_only = first.confidence, first.provenance == IMAGE
+    for mention in mentions[1:]:
+        confidence = max(confidence, mention.confidence)
+        image_only = image_only and mention.provenance == IMAGE
     return Sighting(
         offset=offset,
         entity=first.entity,
@@ -297,11 +308,11 @@ def _sighting(post: Post, offset: int, mentions: Sequence[Mention], excerpt_char
         created_ms=post.created_ms,
         source=post.source,
         simhash=first.simhash,
-        confidence=max(mention.confidence for mention in mentions),
-        engagement=counts.reposts + counts.comments + counts.likes,
-        weight=popularity_weight(counts),
+        confidence=confidence,
+        engagement=engagement,
+        weight=weight,
         via_repost=first.via_repost,
-        image_only=all(mention.provenance == IMAGE for mention in mentions),
+        image_only=image_only,
         excerpt=excerpt(post.text, first.start, first.end, excerpt_chars),
     )
 

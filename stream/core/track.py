@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -88,6 +89,10 @@ def track(
     return work.done()
 
 
+_hash = lru_cache(maxsize=16_384)(hash64)
+"""Every partition of this process looks at every post."""
+
+
 class _Ahead(Generic[Placed]):
     """Records in log order, taken up to one place after another."""
 
@@ -109,6 +114,8 @@ class _Work:
         self._states = states
         self._partition = partition
         self._settings = settings
+        self._bin_ms = settings.bin_ms
+        self._horizon_ms = settings.late_horizon_ms
         self._origins = origins
         before: TrackHeader = states.get(HEADER) or TrackHeader()
         self.header = TrackHeader(
@@ -159,11 +166,11 @@ class _Work:
         self._close_due()
 
     def _take_post(self, seen: Seen) -> None:
-        bin_ms = bin_start(seen.created_ms, self._settings.bin_ms)
+        bin_ms = bin_start(seen.created_ms, self._bin_ms)
         if self._too_old(bin_ms):
             return
         row = self._bin(bin_ms)
-        post = hash64(seen.post_id)
+        post = _hash(seen.post_id)
         if post in row.posts:
             self._handled["duplicate_posts"] += 1
             return
@@ -177,7 +184,7 @@ class _Work:
         if sighting.confidence < self._watch.rules.min_confidence:
             self._handled["unsure"] += 1
             return
-        bin_ms = bin_start(sighting.created_ms, self._settings.bin_ms)
+        bin_ms = bin_start(sighting.created_ms, self._bin_ms)
         if self._too_old(bin_ms):
             if sighting.offset > fence:
                 self._counts["dropped"] += 1
@@ -224,10 +231,10 @@ class _Work:
     # --- rows --------------------------------------------------------------------------------------------------
 
     def _is_closed(self, bin_ms: int) -> bool:
-        return bin_ms + self._settings.bin_ms <= self.header.closed_ms
+        return bin_ms + self._bin_ms <= self.header.watermark.time_ms
 
     def _too_old(self, bin_ms: int) -> bool:
-        return bin_ms + self._settings.bin_ms <= self.header.closed_ms - self._settings.late_horizon_ms
+        return bin_ms + self._bin_ms <= self.header.watermark.time_ms - self._horizon_ms
 
     def _open_row(self, entity: str) -> OpenRow:
         row = self._open.get(entity)
