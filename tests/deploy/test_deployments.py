@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.cli import app
 from deploy.probes import probes
+from deploy.services.fetch import ELASTIC_VERSIONS
 from deploy.settings import PREFIX, SECRETS, Settings, load
 from index.guard import is_loopback
 from stream.contract import signals
@@ -188,6 +189,13 @@ def test_a_service_of_compose(name: str) -> None:
     for variable, value in service.get("environment", {}).items():
         if re.search(r"PASSWORD|TOKEN|_KEY|ENCRYPTIONKEY", variable):
             assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{name}: {variable} is written down"
+
+
+def test_the_engines_of_compose_are_those_that_the_tests_run_against() -> None:
+    images = {name: service["image"].split(":")[-1] for name, service in manifests.compose()["services"].items()}
+    pom = (DEPLOY / "services" / "kafka-pom.xml").read_text(encoding="utf-8")
+    assert f"<version>{images['kafka']}</version>" in pom
+    assert images["elasticsearch"] == images["kibana"] and images["elasticsearch"] in ELASTIC_VERSIONS.values()
 
 
 def test_what_compose_wants_from_a_person_is_in_the_example() -> None:
