@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STORE ?= weibowatch-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test lint train bench soak clean
+.PHONY: help setup setup-test run services test lint train bench soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -29,9 +29,13 @@ setup: $(VENV)/.run ## make .venv and install weibowatch into it
 
 setup-test: $(VENV)/.test ## the same with training, cluster and test tools, and a browser where it may be installed
 	@bash deploy/install_browser.sh
+	@bash deploy/install_java.sh
 
 run: setup ## watch the built-in demo corpus; dashboard at http://127.0.0.1:8765, Ctrl-C stops
 	@$(BIN)/weibowatch run --source demo --store $(STORE)
+
+services: setup-test ## start a local Kafka and Elasticsearch in weibowatch-services, and print their addresses
+	@$(BIN)/weibowatch services up
 
 lint: setup-test ## types and style of code and tests: mypy --strict, ruff
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from deploy import __version__
-from deploy.commands import admin, cluster, query, run, tagger
+from deploy.commands import admin, cluster, query, run, services, tagger
 
 app = typer.Typer(
     name="weibowatch",
@@ -35,6 +35,7 @@ query.register(app)
 tagger.register(app)
 admin.register(app)
 cluster.register(app)
+services.register(app)
 
 
 def main() -> None:

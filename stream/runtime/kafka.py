@@ -223,6 +223,15 @@ def _places(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
     return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
 
+def end_of(consumer: KafkaConsumer, topic: str) -> None:
+    """Let ``consumer`` read what comes into ``topic`` from now on. Raises ``KafkaProblem``."""
+    places = _places(consumer, topic)
+    consumer.assign(places)
+    consumer.seek_to_end(*places)
+    for place in places:
+        consumer.position(place)
+
+
 class Read(NamedTuple):
     """A record as it stands in a topic."""
 
@@ -310,6 +319,7 @@ __all__ = [
     "create_topics",
     "describe_topics",
     "differences",
+    "end_of",
     "lag",
     "producer",
     "read_all",
