@@ -334,6 +334,26 @@ def test_a_worker_that_wants_a_new_start_gets_one() -> None:
     assert found["StartLimitIntervalSec"] == "0", "and always, however long Elasticsearch is away"
 
 
+KNOWN = {
+    "Unit": "Description Documentation After Wants PartOf StartLimitIntervalSec StartLimitBurst",
+    "Install": "WantedBy",
+    "Service": "Type EnvironmentFile Environment ExecStart WorkingDirectory StateDirectory StateDirectoryMode Restart "
+    "RestartForceExitStatus RestartSec RemainAfterExit TimeoutStartSec TimeoutStopSec LimitNOFILE MemoryHigh MemoryMax "
+    "OOMPolicy User Group UMask NoNewPrivileges CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome "
+    "PrivateTmp PrivateDevices ProtectProc ProcSubset ProtectClock ProtectHostname ProtectKernelLogs "
+    "ProtectKernelModules ProtectKernelTunables ProtectControlGroups RestrictAddressFamilies RestrictNamespaces "
+    "RestrictRealtime RestrictSUIDSGID LockPersonality MemoryDenyWriteExecute RemoveIPC KeyringMode "
+    "SystemCallArchitectures SystemCallFilter SystemCallErrorNumber",
+}
+"""Directives by section, as systemd 252 documents them: for machines without systemd."""
+
+
+@pytest.mark.parametrize("path", manifests.units(), ids=lambda path: path.name)
+def test_directives_are_known_and_in_their_section(path: Path) -> None:
+    for section, name, _ in manifests.directives(path):
+        assert name in KNOWN[section].split(), f"[{section}] {name}"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd to ask")
 def test_systemd_understands_every_unit(tmp_path: Path) -> None:
     for path in manifests.units():
