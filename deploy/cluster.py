@@ -1,25 +1,20 @@
-"""The processes of the cluster mode from start to clean end: ingest, worker, serve."""
+"""The processes of the cluster mode from start to clean end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
-import socket
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from deploy import wiring
-from deploy.application import SWITCH_S, Summary, stop_on_signals, summary_of
-from deploy.errors import Failure, UsageFailure
+from deploy.application import Summary, stop_on_signals, summary_of
+from deploy.errors import UsageFailure
 from deploy.probes import probes
 from deploy.progress import Progress
 from deploy.settings import Settings
@@ -29,8 +24,6 @@ from stream.runtime import topics
 from stream.runtime.ingest import InForce, Ingester
 from stream.runtime.totals import Totals
 
-SLOTS_MAX = 1_000
-
 
 class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line chose. ``rules`` None: those of the settings, else the built-in ones."""
@@ -38,13 +31,6 @@ class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     speed: float | None
     rules: Path | None
-    quiet: bool = False
-
-
-class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line chose. ``slot`` None takes the first free one of this machine."""
-
-    slot: int | None
     quiet: bool = False
 
 
@@ -86,42 +72,6 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     return summary_of(totals, time.monotonic() - started)
 
 
-async def worker(options: WorkerOptions, settings: Settings) -> Summary:
-    """Work off the log until Ctrl-C or SIGTERM; what is under way is finished."""
-    from index.elastic import ElasticIndex
-    from stream.runtime.cluster import ClusterWorker, WorkerParts
-
-    set_up_logging(settings.log)
-    sys.setswitchinterval(SWITCH_S)
-    telemetry = Telemetry()
-    stopping = threading.Event()
-    with slot(Path(settings.store.directory), options.slot) as (directory, name):
-        tagger = await asyncio.to_thread(wiring.load_tagger, settings)
-        index = ElasticIndex(settings.elastic, metrics=telemetry, stopping=stopping)
-        await asyncio.to_thread(index.ensure)
-        running = ClusterWorker(
-            WorkerParts(
-                kafka=settings.kafka,
-                worker=settings.worker,
-                core=settings.core,
-                index=index,
-                tagger=tagger,
-                channels=wiring.channels(settings),
-                metrics=telemetry,
-                t2s=wiring.traditional_to_simplified(),
-                now_ms=wiring.now_ms,
-                directory=directory,
-                instance=f"{settings.kafka.prefix}-{name}",
-            )
-        )
-        stop = stop_on_signals()
-        started = time.monotonic()
-        http = settings.worker
-        async with _shown(running.totals, telemetry, http.http_host, http.http_port, "worker.http_port", options.quiet):
-            totals = await running.run(stop)
-    return summary_of(totals, time.monotonic() - started)
-
-
 @contextlib.asynccontextmanager
 async def _shown(
     totals: Totals, telemetry: Telemetry, host: str, port: int, setting: str, quiet: bool
@@ -138,31 +88,3 @@ async def _shown(
         finally:
             shown.cancel()
             await asyncio.gather(shown, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def slot(store: Path, number: int | None) -> Iterator[tuple[Path, str]]:
-    """(folder of the worker's tables, its name in the group), held by a lock as long as the worker lives.
-
-    A given number is the whole name, the same wherever the worker runs (StatefulSet); a number found here belongs to
-    this machine. Two workers of one name would fence each other out. Raises ``Failure``.
-    """
-    for chosen in range(SLOTS_MAX) if number is None else (number,):
-        directory = store / f"worker-{chosen}"
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            if number is not None:
-                raise Failure(
-                    f"slot {number} in {store} is taken by another worker. Choose another --slot, or none."
-                ) from error
-            continue
-        try:
-            yield directory, str(chosen) if number is not None else f"{socket.gethostname()}-{chosen}"
-        finally:
-            os.close(handle)
-        return
-    raise Failure(f"all {SLOTS_MAX} slots in {store} are taken")

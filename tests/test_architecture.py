@@ -36,7 +36,7 @@ FENCED = {
     "sqlite3": {"stream/runtime/sqlite.py", "index/", "deploy/commands/admin.py"},
     "opencc": {"deploy/wiring.py"},
     "yaml": {"deploy/"},
-    "aiohttp": {"index/", "deploy/web.py"},
+    "aiohttp": {"index/", "deploy/web.py", "deploy/probes.py"},
     "PIL": {"ingest/images.py"},
 }
 

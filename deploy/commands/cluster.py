@@ -1,4 +1,4 @@
-"""Commands of the cluster mode: ``topics``, ``ingest``, ``worker``."""
+"""Commands of the cluster mode: ``topics`` and ``ingest``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Examples: weibowatch ingest --source demo   ·   weibowatch ingest --source jsonl:posts.jsonl --json"
     )(ingest)
-    app.command(epilog="Examples: weibowatch worker   ·   weibowatch worker --slot 0")(worker)
 
 
 @reports_failures
@@ -114,30 +113,6 @@ def ingest(
 
     options = cluster.IngestOptions(sources=tuple(source), speed=speed_of(speed), rules=rules, quiet=json)
     summary = _kafka(lambda: asyncio.run(cluster.ingest(options, settings_for(config))))
-    if json:
-        print_json(msgspec.to_builtins(summary))
-    else:
-        typer.echo(sentence(summary), err=True)
-
-
-@reports_failures
-def worker(
-    slot: Annotated[
-        int | None,
-        typer.Option("--slot", min=0, help="Number of this worker in the group.", show_default="first free one"),
-    ] = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Cluster mode: find entities, follow trends, raise alerts, fill Elasticsearch; until Ctrl-C or SIGTERM.
-
-    Ends with exit code 70 when it wants to be started again: run it under a supervisor.
-    """
-    from deploy import cluster
-    from deploy.application import sentence
-
-    options = cluster.WorkerOptions(slot=slot, quiet=json)
-    summary = _kafka(lambda: asyncio.run(cluster.worker(options, settings_for(config))))
     if json:
         print_json(msgspec.to_builtins(summary))
     else:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from stream.contract.ports import Channel, IndexWriter, Metrics, Tagger
+from stream.contract.ports import IndexWriter, Metrics, Tagger
 from stream.core.settings import CoreSettings
-from stream.notify.deliver import Deliverer
 from stream.runtime import kafka
 from stream.runtime.faust_app import EXIT_AGAIN, Agent, FaustTable, FaustWorker, Sender, leave, make_app
 from stream.runtime.ingest import log_topic
@@ -42,14 +41,18 @@ TAKEN_RECORDS_MAX: Final = 64
 
 
 class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a worker drives, made by the composition root. ``instance`` names it in the consumer group."""
+    """Everything a worker drives, made by the composition root. ``instance`` names it in the consumer group.
+
+    ``deliver`` takes alerts from the outbox to ``channels`` until it is cancelled.
+    """
 
     kafka: KafkaSettings
     worker: WorkerSettings
     core: CoreSettings
     index: IndexWriter
     tagger: Tagger
-    channels: tuple[Channel, ...]
+    channels: tuple[str, ...]
+    deliver: Callable[[Outbox], Coroutine[Any, Any, None]]
     metrics: Metrics
     t2s: Callable[[str], str]
     now_ms: Callable[[], int]
@@ -105,7 +108,7 @@ class ClusterWorker:
         track = Keyed(common, self._threads, tables[0], take_batch)
         judge = Keyed(common, self._threads, tables[1], take_report)
         outbox = Outbox(tables[2], tables[2].scan, parts.now_ms)
-        flips = _Flips(common, self._threads, outbox, app, [channel.name for channel in parts.channels])
+        flips = _Flips(common, self._threads, outbox, app, parts.channels)
 
         def forget() -> None:
             for station in (enrich, recall, track, judge):
@@ -123,12 +126,8 @@ class ClusterWorker:
             ],
             forget=forget,
         )
-        channels = {channel.name: channel for channel in parts.channels}
-        deliverer = Deliverer(outbox, channels, outbox.on_loop, parts.now_ms)
         async with worker.running():
-            background = [asyncio.create_task(self._watch(worker))]
-            if channels:
-                background.append(asyncio.create_task(deliverer.run()))
+            background = [asyncio.create_task(self._watch(worker)), asyncio.create_task(parts.deliver(outbox))]
             try:
                 await stop.wait()
             finally:

@@ -18,6 +18,7 @@ from deploy.application import stop_on_signals
 from deploy.settings import LogSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.contract.records import Span
+from stream.notify.deliver import Deliverer
 from stream.runtime.cluster import ClusterWorker, WorkerParts
 from stream.runtime.settings import KafkaSettings
 from tests.core.harness import QUICK, tag
@@ -47,6 +48,7 @@ async def main(folder: Path, slot: str) -> None:
             bootstrap=chosen["bootstrap"], prefix=chosen["prefix"], session_timeout_s=chosen["session_timeout_s"]
         )
     )
+    channel = wiring.FileChannel(folder / "alerts.jsonl")
     worker = ClusterWorker(
         WorkerParts(
             kafka=settings.kafka,
@@ -54,7 +56,8 @@ async def main(folder: Path, slot: str) -> None:
             core=settings.core if chosen["tagger"] == "demo" else QUICK,
             index=FactsFile(folder / f"{slot}-{os.getpid()}.facts"),
             tagger=wiring.load_tagger(settings) if chosen["tagger"] == "demo" else Marked(),
-            channels=(wiring.FileChannel(folder / f"alerts-{slot}-{os.getpid()}.jsonl"),),
+            channels=(channel.name,),
+            deliver=lambda outbox: Deliverer(outbox, {channel.name: channel}, outbox.on_loop, wiring.now_ms).run(),
             metrics=Telemetry(),
             t2s=wiring.traditional_to_simplified(),
             now_ms=wiring.now_ms,
