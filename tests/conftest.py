@@ -57,16 +57,20 @@ def _open(factory: pytest.TempPathFactory, name: str) -> Path:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """One broker."""
     cluster = KafkaCluster(_open(tmp_path_factory, "kafka"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def _nodes(factory: pytest.TempPathFactory, version: str) -> Iterator[ElasticNode]:
     node = ElasticNode(_open(factory, "elastic"), version)
-    node.start()
-    yield node
-    node.stop()
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
 
 
 @pytest.fixture(scope="session")

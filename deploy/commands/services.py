@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 
 from deploy.commands.common import JsonOption, print_json, reports_failures
-from deploy.errors import Failure
+from deploy.errors import Failure, UsageFailure
 from deploy.services.daemon import Daemon
 from deploy.services.elastic import ElasticNode
 from deploy.services.kafka import KafkaCluster
@@ -50,7 +51,7 @@ def up(
 ) -> None:
     """Fetch them if needed, start what does not run, wait until both are ready. They keep ports and data."""
     if brokers == 2:
-        raise Failure("two brokers cannot outvote each other; choose 1 or 3")
+        raise UsageFailure("two brokers cannot outvote each other; choose 1 or 3")
     data.mkdir(parents=True, exist_ok=True)
     chosen = {"brokers": brokers, "elastic": elastic, "secure": secure}
     before = _chosen(data)
@@ -90,7 +91,12 @@ def down(
     kafka.stop()
     node.stop()
     if delete:
-        shutil.rmtree(data)
+        # Only what is ours: the folder may be one that held other things before.
+        for name in ("kafka", "elastic"):
+            shutil.rmtree(data / name, ignore_errors=True)
+        (data / CHOSEN).unlink()
+        with contextlib.suppress(OSError):
+            data.rmdir()
     typer.echo(f"stopped{' and deleted' if delete else ''}: {data}")
 
 
@@ -99,7 +105,7 @@ def status(data: DataOption = DATA, json: JsonOption = False) -> None:
     """Which of them run; exit code 0 only when all do and answer."""
     kafka, node = _parts(data, _known(data))
     rows = {name: daemon.pid() for name, daemon in _daemons(kafka, node)}
-    ready = kafka.ready() and node.ready()
+    ready = kafka.ready() and node.daemon.alive() and node.ready()
     if json:
         print_json({"ready": ready, "kafka": kafka.bootstrap, "elasticsearch": node.url, "pids": rows})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from typing import Final
 from deploy.errors import Failure
 
 NOBODY: Final = 65_534
+PORTS: Final = (20_000, 32_000)
+"""Below the ports that the system gives to clients: one of them could be taken while its server is down."""
 READY_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 40.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,7 +77,7 @@ class Daemon:
             return None
         with contextlib.suppress(ChildProcessError):
             os.waitpid(state["pid"], os.WNOHANG)
-        return int(state["pid"]) if state["started"] == _started(state["pid"]) else None
+        return int(state["pid"]) if state["started"] and state["started"] == _started(state["pid"]) else None
 
     def alive(self) -> bool:
         """Whether it runs."""
@@ -100,12 +103,19 @@ class Daemon:
             self.kill()
 
     def _gone(self, wait_s: float) -> bool:
+        """Whether its whole group has ended: what it started may hold ports and locks a little longer."""
         deadline = time.monotonic() + wait_s
-        while self.alive():
+        while self.alive() or _group_alive(self._group()):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
         return True
+
+    def _group(self) -> int:
+        try:
+            return int(json.loads(self._state.read_text())["pid"])
+        except (OSError, ValueError):
+            return 0
 
     def wait_ready(self, ready: Callable[[], bool]) -> None:
         """Until ``ready()``. Raises ``Failure`` with the end of the log when it dies or takes too long."""
@@ -135,16 +145,28 @@ def _started(pid: int) -> int:
     return 0 if fields[0] == "Z" else int(fields[19])
 
 
+def _group_alive(group: int) -> bool:
+    """Whether any process of ``group`` is there that is no zombie."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False
+
+
 def free_ports(count: int) -> list[int]:
     """Loopback ports that nobody listens on just now."""
-    taken = [socket.socket() for _ in range(count)]
-    try:
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in taken]
-    finally:
-        for one in taken:
-            one.close()
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def remembered_ports(folder: Path, count: int) -> list[int]:

@@ -69,8 +69,6 @@ def _fetched(folder: Path, wanted: dict[str, str], pom: str, goals: list[str], w
         if done.returncode:
             detail = next((line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line), "no output")
             raise Failure(f"mvn could not fetch {what}: {detail.strip()[:300]}. Is there a network, and room?")
-        for extra in {path.name for path in part.iterdir()} - wanted.keys():
-            raise Failure(f"{what}: {extra} was fetched, but its digest is not pinned")
         if (wrong := _wrong(part, wanted)) is not None:
             raise Failure(f"{what}: {wrong} does not have the pinned sha256. It was not used; try again or report it.")
         part.chmod(0o755)
@@ -82,7 +80,10 @@ def _fetched(folder: Path, wanted: dict[str, str], pom: str, goals: list[str], w
 
 
 def _wrong(folder: Path, wanted: dict[str, str]) -> str | None:
-    """The first file that is missing or not as pinned."""
+    """The first file that is missing, not as pinned, or not pinned at all."""
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            return path.name
     for name, digest in sorted(wanted.items()):
         path = folder / name
         if not path.exists() or _sha256(path) != digest:

@@ -88,14 +88,14 @@ class KafkaCluster:
         (folder / "server.properties").write_text(self._properties(number))
         if not (folder / "data" / "meta.properties").exists():
             self._format(number)
-        size = daemon.log_path.stat().st_size if daemon.log_path.exists() else 0
+        size = len(_text(daemon.log_path))
         heap = "512m" if self.brokers == 1 else "256m"
         daemon.start([*self._java(heap), "kafka.Kafka", str((folder / "server.properties").absolute())], {})
         return size
 
     def _await(self, number: int, place: int) -> None:
         daemon = self.daemons[number]
-        daemon.wait_ready(lambda: READY in daemon.log_path.read_text(errors="replace")[place:])
+        daemon.wait_ready(lambda: READY in _text(daemon.log_path)[place:])
 
     def _java(self, heap: str) -> list[str]:
         jars = (self.folder / "jars").absolute()
@@ -139,3 +139,7 @@ class KafkaCluster:
             **self._extra,
         }
         return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""

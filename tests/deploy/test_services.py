@@ -30,7 +30,10 @@ def data() -> Iterator[Path]:
     """A folder that an unprivileged user may enter."""
     with tempfile.TemporaryDirectory(prefix="weibowatch-") as name:
         os.chmod(name, 0o755)
-        yield Path(name) / "services"
+        try:
+            yield Path(name) / "services"
+        finally:
+            told("down", "--data", str(Path(name) / "services"))
 
 
 def told(*words: str) -> tuple[int, str, str]:
@@ -56,6 +59,7 @@ def test_up_status_logs_down_and_the_data_stays(data: Path) -> None:
     assert told("status", "--data", str(data))[0] == 1
     code, out, _ = told("up", "--data", str(data), "--json")
     assert (code, json.loads(out)) == (0, addresses)
+    assert told("status", "--data", str(data))[0] == 0
     assert json.loads(told("status", "--data", str(data), "--json")[1])["pids"] != pids
     assert [record.value for record in read_all(settings, "kept")] == [b"v"]
     broker = KafkaCluster(data / "kafka")
@@ -63,8 +67,9 @@ def test_up_status_logs_down_and_the_data_stays(data: Path) -> None:
     assert told("status", "--data", str(data))[0] == 1
     broker.start()
     assert [record.value for record in read_all(settings, "kept")] == [b"v"]
+    (data / "mine.txt").write_text("of the user")
     assert told("down", "--data", str(data), "--delete")[0] == 0
-    assert not data.exists()
+    assert [path.name for path in data.iterdir()] == ["mine.txt"], "only what is ours goes"
 
 
 def test_files_without_the_pinned_digest_are_refused(tmp_path: Path) -> None:
