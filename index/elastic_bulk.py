@@ -77,7 +77,7 @@ class Bulk:
                 self._patience.wait(error)
             except Refused as error:
                 if error.status not in (400, _TOO_LARGE):
-                    raise ElasticError(f"{self._cluster.url} does not take bulk requests ({error.status}): {error}") from error
+                    raise ElasticError(f"{self._cluster.url} takes no bulk requests: {error.status} {error}") from error
                 if len(left) == 1:
                     found[left[0]] = Settled(part[left[0]], error.status, str(error))
                     break
@@ -122,6 +122,6 @@ class Bulk:
             raise judged
         if kind == "index_not_found_exception":
             raise ElasticError(
-                f"{self._cluster.url} does not make the index {action.index}: {detail}. Check action.auto_create_index."
+                f"{self._cluster.url} makes no index {action.target}: {detail}. Check action.auto_create_index there."
             )
         return Settled(action, status, f"{kind}: {detail}"[:500])

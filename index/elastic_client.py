@@ -62,7 +62,8 @@ class Cluster:
         self.url = settings.url
         options: dict[str, Any] = {}
         if settings.api_key:
-            options["api_key"] = settings.api_key
+            name, colon, key = settings.api_key.partition(":")
+            options["api_key"] = (name, key) if colon else settings.api_key
         elif settings.username:
             options["basic_auth"] = (settings.username, settings.password)
         if settings.ca_file:
@@ -101,8 +102,8 @@ class Cluster:
             raise self._sorted(error) from error
         except TlsError as error:
             raise ElasticError(
-                f"{self.url} has a certificate that is not trusted: {error.message}. Check elastic.ca_file and the name "
-                "in elastic.url."
+                f"{self.url} has a certificate that is not trusted: {error.message}. Check elastic.ca_file and the "
+                "name in elastic.url."
             ) from error
         except UnsupportedProductError as error:
             raise ElasticError(f"{self.url} answers, but is no Elasticsearch. Check elastic.url.") from error
@@ -127,7 +128,7 @@ class Cluster:
                 "or elastic.api_key."
             )
         if status == 403 and kind == _SECURITY:
-            return ElasticError(f"{self.url} does not permit it (403): {detail}. Check the rights of the user or API key.")
+            return ElasticError(f"{self.url} does not permit it (403): {detail}. Check the rights of the user or key.")
         if kind == _BLOCKED or (status == 400 and kind == "validation_exception" and "shards" in detail):
             return Unavailable("blocked", detail)
         if status in _BUSY:

@@ -32,7 +32,7 @@ _LONG_MAX: Final = (1 << 63) - 1
 class Action(NamedTuple):
     """One operation of a bulk: its two lines (one for a deletion), and what it is about."""
 
-    index: str
+    target: str
     id: str
     lines: bytes
     record: Record | None = None

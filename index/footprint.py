@@ -5,6 +5,7 @@ The same footprint is added when a document comes and taken away when it goes, s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -98,3 +99,13 @@ def without_pictures(document: Document) -> Document:
     pictures = tuple(replace(picture, jpeg=b"") for picture in document.post.pictures)
     slim: Document = replace(document, post=replace(document.post, pictures=pictures))
     return slim
+
+
+def newest_versions(documents: Sequence[Document]) -> dict[str, Document]:
+    """The newest version of each post."""
+    newest: dict[str, Document] = {}
+    for document in documents:
+        held = newest.get(document.post.id)
+        if held is None or held.version < document.version:
+            newest[document.post.id] = document
+    return newest

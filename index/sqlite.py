@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal
 
-from index.footprint import Footprint, footprint, key64, name_of, type_of, without_pictures
+from index.footprint import Footprint, footprint, key64, name_of, newest_versions, type_of, without_pictures
 from index.reader import SqliteReader
 from index.schema import SLOTS, create_schema, first_doc, slot
 from stream.contract import codec
@@ -50,7 +50,7 @@ class SqliteIndex:
 
     def documents(self, documents: Sequence[Document]) -> int:
         """Index ``documents``; an older or equal version changes nothing. Returns how many were new or newer."""
-        newest = _newest(documents)
+        newest = newest_versions(documents)
         held = self._held(newest)
         fresh = [
             document
@@ -269,16 +269,6 @@ class _Change:
             self.surfaces[row] += sign
         self.totals["documents"] += sign
         self.totals["mentions"] += sign * left.mentions
-
-
-def _newest(documents: Sequence[Document]) -> dict[str, Document]:
-    """The newest version of each post."""
-    newest: dict[str, Document] = {}
-    for document in documents:
-        held = newest.get(document.post.id)
-        if held is None or held.version < document.version:
-            newest[document.post.id] = document
-    return newest
 
 
 @lru_cache(maxsize=1 << 17)
