@@ -155,7 +155,7 @@ class _Work:
 
     def _take_mark(self, origin: int, mark: Reach | Control) -> None:
         if isinstance(mark, Control):
-            if mark.topic == "rules" and mark.version > self.header.rules_version:
+            if mark.topic == "rules" and self._is_news(mark):
                 self.header.rules, self.header.rules_version = mark.payload, mark.version
                 self.header.told.append(mark)
                 self._watch = watch(mark.payload, mark.version, self._settings)
@@ -164,6 +164,13 @@ class _Work:
         newest_end_ms = self.header.open[-1] + self._settings.bin_ms if self.header.open else 0
         self.header.watermark = told.advanced(newest_end_ms, self._settings.lateness_s * 1000, self._origins)
         self._close_due()
+
+    def _is_news(self, rules: Control) -> bool:
+        """Whether ``rules`` are not in force yet: every source partition repeats them, none may bring old ones back."""
+        header = self.header
+        return rules.version >= header.rules_version and (rules.version, rules.payload) != (
+            header.rules_version, header.rules,
+        )  # fmt: skip
 
     def _take_post(self, seen: Seen) -> None:
         bin_ms = bin_start(seen.created_ms, self._bin_ms)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from stream.contract.records import BinReport, EntityReport, Flip, WindowScore
+from stream.contract.records import BinReport, EntityReport, Flip, Record, WindowScore
 from stream.core import stages
 from stream.core.alerts import level
 from stream.core.rules import Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
 from stream.core.settings import CoreSettings
-from tests.core.harness import START, rules_control
+from tests.core.harness import RULES, START, ending, post, rules_control, run
 
 BIN = 300_000
 SETTINGS = CoreSettings()
@@ -164,3 +164,13 @@ def test_payloads_come_back() -> None:
     rules = RuleSet(rules=(rule(labels={"b": "1", "a": "2"}, escalate=Escalate()),), min_confidence=0.5)
     again = RuleSet.from_payload(rules.to_payload(), 7)
     assert (again.rules, again.min_confidence, again.version) == (rules.rules, 0.5, 7)
+
+
+def test_of_two_rule_files_with_one_version_the_later_one_is_in_force() -> None:
+    """A run that failed before its worker had read the rules leaves them in the log under the next run's version."""
+    posts = [post(number, number, ["张三"]) for number in range(20)]
+    none = RuleSet(rules=())
+    records: list[Record] = [rules_control(none), rules_control(RULES), *posts, ending(60)]
+    assert ("many", "PER/张三", "firing") in run(records).told()
+    records[:2] = [rules_control(RULES), rules_control(none)]
+    assert not run(records).told()
