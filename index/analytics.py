@@ -1,36 +1,33 @@
-"""Profiles of entities, trends over a range, and totals, from the SQLite index.
-
-A mention is a post that names the entity, however often. An unknown author counts as one of its own.
-"""
+"""Profiles of entities, trends over a range, and totals, from the SQLite index."""
 
 from __future__ import annotations
 
-import math
 import sqlite3
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from index.footprint import key64, name_of
+from index.listing import newest_first
+from index.measures import (
+    CANDIDATES,
+    CO_POSTS_MAX,
+    CO_ROWS_MAX,
+    EVIDENCE_MAX,
+    RISING_POSTS_MIN,
+    SURFACES_MAX,
+    Ends,
+    Timeline,
+    lifetime,
+    npmi,
+    ranked,
+    spark_step,
+    trend_range,
+    trend_row,
+)
 from index.present import iso
-from index.schema import CREATED_MS_MAX, SLOT_BITS, created_ms_of, first_doc
+from index.reading import Order
+from index.schema import SLOT_BITS, created_ms_of, first_doc
 from stream.contract.text import fold
 
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
-WEEK_MS: Final = 7 * DAY_MS
-_MONDAY_MS: Final = 4 * DAY_MS
-"""The first Monday after the epoch, where weeks start."""
-SPARK_BINS: Final = 24
-CO_POSTS_MAX: Final = 5_000
-CO_ROWS_MAX: Final = 20
-SURFACES_MAX: Final = 20
-EVIDENCE_MAX: Final = 20
-BINS_MAX: Final = 2_000
-CANDIDATES: Final = 8
-"""Trends rank this many times as many entities as asked for; the ranking by authors and growth is among those."""
-RISING_POSTS_MIN: Final = 3
-"""What rises is named in at least so many posts of the range; a post counts once, however often it names an entity."""
-
-Order = Literal["mentions", "authors", "growth"]
 _ENDS: Final = "SELECT (SELECT min(doc) FROM documents), (SELECT max(doc) FROM documents)"
 _AUTHORS: Final = "count(DISTINCT author) + count(*) - count(author)"
 
@@ -49,7 +46,7 @@ def resolve(connection: sqlite3.Connection, key: str) -> Entity | None:
     for rest, value in (
         ("WHERE id = ?", key64(key)),
         ("WHERE name = ? ORDER BY posts DESC, entity LIMIT 1", fold(key)),
-        ("JOIN surfaces ON surfaces.entity = entities.id WHERE surface = ? ORDER BY surfaces.posts DESC LIMIT 1", key),
+        ("JOIN surfaces ON surfaces.entity = id WHERE surface = ? ORDER BY surfaces.posts DESC, entities.entity", key),
     ):
         row = connection.execute(f"{columns} {rest}", (value,)).fetchone()
         if row is not None:
@@ -77,10 +74,7 @@ def profile(
         "SELECT surface, posts FROM surfaces WHERE entity = ? ORDER BY posts DESC, surface LIMIT ?",
         (entity.id, SURFACES_MAX),
     )
-    newest = connection.execute(
-        "SELECT doc FROM mentions WHERE entity = ? AND doc >= ? AND doc < ? ORDER BY doc DESC LIMIT ?",
-        (*docs, EVIDENCE_MAX),
-    )
+    evidence = newest_first(connection, "mentions", "entity = ? AND doc >= ? AND doc < ?", docs, EVIDENCE_MAX)
     return {
         "entity": entity.entity,
         "name": name_of(entity.entity),
@@ -95,66 +89,37 @@ def profile(
         "surfaces": [{"surface": surface, "count": posts} for surface, posts in surfaces],
         "timeline": timeline(connection, entity.id, since, until),
         "co_mentions": co_mentions(connection, docs),
-        "evidence_docs": [doc for (doc,) in newest],
+        "evidence_docs": evidence,
     }
 
 
 def _life(connection: sqlite3.Connection, entity: int) -> tuple[int, int]:
-    """When the entity was first and last seen, in posts or, where these have expired, in trend points and alerts."""
     first, last = connection.execute("SELECT min(doc), max(doc) FROM mentions WHERE entity = ?", (entity,)).fetchone()
-    low, high = connection.execute(
+    points: Ends = connection.execute(
         "SELECT min(bin_ms), max(bin_ms) FROM trend_points WHERE entity = ? AND mentions > 0", (entity,)
     ).fetchone()
-    if first is not None:
-        older = low is not None and low < created_ms_of(first) - DAY_MS
-        return (low if older else created_ms_of(first)), created_ms_of(last)
-    if low is not None:
-        return low, high
-    at = connection.execute("SELECT min(at_ms), max(at_ms) FROM flips WHERE entity = ?", (entity,)).fetchone()
-    return (at[0] or 0, at[1] or 0)
+    flips: Ends = connection.execute("SELECT min(at_ms), max(at_ms) FROM flips WHERE entity = ?", (entity,)).fetchone()
+    return lifetime(_times(first, last), points, flips)
 
 
-def step_for(range_ms: int) -> int:
-    """The width of a timeline's bins: hours up to three days, days up to four months, else weeks."""
-    return HOUR_MS if range_ms <= 3 * DAY_MS else DAY_MS if range_ms <= 120 * DAY_MS else WEEK_MS
+def _times(first: int | None, last: int | None) -> Ends:
+    return None if first is None else created_ms_of(first), None if last is None else created_ms_of(last)
 
 
 def timeline(connection: sqlite3.Connection, entity: int, since_ms: int, until_ms: int) -> dict[str, Any]:
-    """Mentions, authors and the best score per bin; at most the newest ``BINS_MAX`` bins, empty ones included.
-
-    Where posts have expired, the trend points still tell; their authors are a lower bound.
-    """
-    step = step_for(until_ms - since_ms)
-    shift = _MONDAY_MS if step == WEEK_MS else 0
-    last = _floor(max(until_ms - 1, since_ms), step, shift)
-    start = max(_floor(since_ms, step, shift), last - (BINS_MAX - 1) * step)
+    """See ``Timeline.rows``."""
+    line = Timeline(since_ms, until_ms)
     posts = connection.execute(
         f"SELECT ((doc >> {SLOT_BITS}) - ?4) / ?5, count(*), {_AUTHORS} FROM mentions"
         " WHERE entity = ?1 AND doc >= ?2 AND doc < ?3 GROUP BY 1",
-        (entity, first_doc(max(since_ms, start)), first_doc(until_ms), start, step),
+        (entity, first_doc(max(since_ms, line.start_ms)), first_doc(until_ms), line.start_ms, line.step_ms),
     )
-    bins = {place: [mentions, authors, 0] for place, mentions, authors in posts}
     points = connection.execute(
         "SELECT (bin_ms - ?4) / ?5, sum(mentions), max(authors), max(score) FROM trend_points"
         " WHERE entity = ?1 AND bin_ms >= ?2 AND bin_ms < ?3 GROUP BY 1",
-        (entity, start, until_ms, start, step),
+        (entity, line.start_ms, until_ms, line.start_ms, line.step_ms),
     )
-    for place, mentions, authors, score in points:
-        held = bins.setdefault(place, [0, 0, 0])
-        bins[place] = [max(held[0], mentions), max(held[1], authors), score]
-    return {
-        "step_ms": step,
-        "step": {HOUR_MS: "hour", DAY_MS: "day", WEEK_MS: "week"}[step],
-        "bins": [
-            {"at": iso(start + place * step), "mentions": mentions, "authors": authors, "score": score / 1000}
-            for place in range((last - start) // step + 1)
-            for mentions, authors, score in (bins.get(place, (0, 0, 0)),)
-        ],
-    }
-
-
-def _floor(milliseconds: int, step: int, shift: int) -> int:
-    return (milliseconds - shift) // step * step + shift
+    return line.rows({place: (found[0], found[1]) for place, *found in posts}, {row[0]: row[1:] for row in points})
 
 
 def co_mentions(connection: sqlite3.Connection, docs: tuple[int, int, int]) -> list[dict[str, Any]]:
@@ -166,7 +131,7 @@ def co_mentions(connection: sqlite3.Connection, docs: tuple[int, int, int]) -> l
     ).fetchall()
     if not newest:
         return []
-    low, high = newest[-1][0], newest[0][0] + 1
+    low, high = first_doc(created_ms_of(newest[-1][0])), newest[0][0] + 1
     posts = connection.execute("SELECT count(*) FROM documents WHERE doc >= ? AND doc < ?", (low, high)).fetchone()[0]
     rows = connection.execute(
         "SELECT entities.id, entities.entity, entities.type, count(*) AS both FROM mentions AS this"
@@ -192,13 +157,6 @@ def _mentions(connection: sqlite3.Connection, entity: int, low: int, high: int) 
     return int(connection.execute(sql, (entity, low, high)).fetchone()[0])
 
 
-def npmi(both: int, one: int, other: int, posts: int) -> float:
-    """ln(p(xy) / p(x)p(y)) / −ln p(xy) in [−1, 1], to four digits (Bouma 2009)."""
-    if both >= posts:
-        return 1.0
-    return round(math.log(both * posts / (one * other)) / -math.log(both / posts), 4)
-
-
 # --- many entities -----------------------------------------------------------------------------------------------
 
 
@@ -211,7 +169,8 @@ def trends(
     order: Order,
 ) -> dict[str, Any]:
     """See ``SqliteReader.trends``."""
-    since, until = _range(connection, since_ms, until_ms, order)
+    first, last = connection.execute(_ENDS).fetchone()
+    since, until = trend_range(_times(first, last), since_ms, until_ms, order)
     least = RISING_POSTS_MIN if order == "growth" else 1
     rows = connection.execute(
         "SELECT key, entities.entity, entities.type, mentions FROM"
@@ -221,29 +180,11 @@ def trends(
         (first_doc(since), first_doc(until), least, type, type, limit if order == "mentions" else limit * CANDIDATES),
     ).fetchall()
     found = [_trend(connection, Entity(key, entity, kind), since, until) for key, entity, kind, _ in rows]
-    if order == "growth":
-        found = [row for row in found if row["mentions"] > row["previous"]]
-    if order != "mentions":
-        measure = "authors" if order == "authors" else "rise"
-        found.sort(key=lambda row: (-row[measure], -row["mentions"], row["entity"]))
-    return {"since": iso(since), "until": iso(until), "order": order, "entities": found[:limit]}
-
-
-def _range(connection: sqlite3.Connection, since_ms: int | None, until_ms: int | None, order: Order) -> tuple[int, int]:
-    oldest, newest = connection.execute(_ENDS).fetchone()
-    until = until_ms if until_ms is not None else (0 if newest is None else created_ms_of(newest) + 1)
-    until = min(until, CREATED_MS_MAX)
-    if since_ms is not None:
-        return since_ms, until
-    span = WEEK_MS
-    if order == "growth" and oldest is not None:
-        span = min(WEEK_MS, max(HOUR_MS, (until - created_ms_of(oldest)) // 2))
-    return max(0, until - span), until
+    return {"since": iso(since), "until": iso(until), "order": order, "entities": ranked(found, order, limit)}
 
 
 def _trend(connection: sqlite3.Connection, entity: Entity, since_ms: int, until_ms: int) -> dict[str, Any]:
-    span = max(1, until_ms - since_ms)
-    step = max(1, -(-span // SPARK_BINS))
+    step = spark_step(since_ms, until_ms)
     bins = connection.execute(
         f"SELECT ((doc >> {SLOT_BITS}) - ?4) / ?5, count(*) FROM mentions"
         " WHERE entity = ?1 AND doc >= ?2 AND doc < ?3 GROUP BY 1",
@@ -258,20 +199,9 @@ def _trend(connection: sqlite3.Connection, entity: Entity, since_ms: int, until_
         "SELECT max(score) FROM trend_points WHERE entity = ? AND bin_ms >= ? AND bin_ms < ?",
         (entity.id, since_ms, until_ms),
     ).fetchone()[0]
-    mentions = sum(counts.values())
+    span = max(1, until_ms - since_ms)
     previous = _mentions(connection, entity.id, first_doc(since_ms - span), first_doc(since_ms))
-    return {
-        "entity": entity.entity,
-        "name": name_of(entity.entity),
-        "type": entity.type,
-        "mentions": mentions,
-        "authors": authors,
-        "previous": previous,
-        "growth": round(mentions / previous, 3) if previous else None,
-        "rise": round((mentions - previous) / math.sqrt(mentions + previous), 3) if mentions + previous else 0.0,
-        "score": (score or 0) / 1000,
-        "sparkline": [counts.get(place, 0) for place in range(SPARK_BINS)],
-    }
+    return trend_row(entity.entity, entity.type, counts, authors, previous, score or 0)
 
 
 def stats(connection: sqlite3.Connection) -> dict[str, Any]:

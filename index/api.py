@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from index import dashboard, guard, parameters
-from index.analytics import Order
 from index.context import (
     ACTIONS,
     FEED,
@@ -36,7 +35,7 @@ from index.guard import error_response, json_response
 from index.live import Broadcast, TooManyListeners
 from index.parameters import KEY_CHARS_MAX
 from index.query import QUERY_CHARS_MAX
-from index.reader import SqliteReader
+from index.reading import Order, Reader
 from stream.contract.ports import Metrics
 
 HEARTBEAT_S: Final = 15.0
@@ -45,7 +44,7 @@ BODY_BYTES_MAX: Final = 65_536
 
 
 def make_app(
-    reader: SqliteReader,
+    reader: Reader,
     feed: Broadcast,
     *,
     status: Status,

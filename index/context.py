@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from index import parameters
 from index.live import Broadcast
 from index.parameters import KEY_CHARS_MAX, BadParameter
-from index.reader import SqliteReader
+from index.reading import Reader
 from stream.contract.ports import Metrics
 
 READS_AT_ONCE_MAX: Final = 4
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 class Reading:
     """The reader from async code: few reads at once, and shared answers for what every page asks."""
 
-    def __init__(self, reader: SqliteReader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._slots = asyncio.Semaphore(READS_AT_ONCE_MAX)
         self._shared: dict[object, _Shared] = {}

@@ -16,12 +16,12 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from index import parameters, rendering
-from index.analytics import Order
 from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, totals
 from index.guard import CHART_CSP, COOKIE, session_value
 from index.messages import LANGUAGES
 from index.parameters import KEY_CHARS_MAX
 from index.query import QUERY_CHARS_MAX, QueryError
+from index.reading import Order
 
 HOME_POSTS: Final = 12
 HOME_TRENDS: Final = 10

@@ -14,6 +14,7 @@ import structlog
 from index.elastic_bulk import Bulk, Settled
 from index.elastic_client import Cluster, ElasticError, Patience, Stopped, Unavailable
 from index.elastic_months import Months
+from index.elastic_reader import ElasticReader
 from index.elastic_records import (
     Action,
     deletion,
@@ -35,6 +36,8 @@ from stream.contract import codec
 from stream.contract.ports import Metrics
 from stream.contract.records import Document, Flip, Record, Reject, TrendPoint
 
+RANK_BITS: Final = 18
+"""Dead letters are ordered by when they were stored, and so many bits tell those of one millisecond apart."""
 PICTURES_REMEMBERED: Final = 20_000
 DELETED_AT_ONCE: Final = 500
 RAW_BYTES_MAX: Final = 900_000
@@ -71,6 +74,7 @@ class ElasticIndex:
         self._bulk = Bulk(self._cluster, settings, self._patience)
         self._months = Months(self._cluster, settings.prefix)
         self._pictures: dict[str, None] = {}
+        self._rank = 0
 
     def ensure(self) -> str:
         """Templates, and the analyzer of the readers' field ``text``, which is returned; idempotent.
@@ -117,8 +121,11 @@ class ElasticIndex:
         first = {reject_digest(reject).hex(): reject for reject in reversed(rejects)}
         held = self._patience.until(lambda: self._months.versions("rejects", list(first)))
         now_ms = self._now_ms()
-        new = [reject for name, reject in first.items() if name not in held]
-        for row in self._bulk.send(reject_action(self._prefix, reject, now_ms) for reject in reversed(new)):
+        new = [reject for name, reject in reversed(first.items()) if name not in held]
+        rank = max(self._rank, now_ms << RANK_BITS)
+        self._rank = rank + len(new)
+        ranked = zip(new, range(rank, self._rank), strict=True)
+        for row in self._bulk.send(reject_action(self._prefix, reject, now_ms, place) for reject, place in ranked):
             if row.problem:
                 _log.error("dead_letter_lost", row=row.action.id, problem=row.problem)
 
@@ -239,4 +246,4 @@ def _raw(record: Record) -> bytes:
         return codec.encode(without_pictures(record) if isinstance(record, Document) else record)
 
 
-__all__ = ["ElasticError", "ElasticIndex", "ElasticSettings", "Refusing", "Stopped", "Unavailable"]
+__all__ = ["ElasticError", "ElasticIndex", "ElasticReader", "ElasticSettings", "Refusing", "Stopped", "Unavailable"]

@@ -171,12 +171,13 @@ def flip_action(prefix: str, flip: Flip, stored_ms: int) -> Action:
     return _action("create", head, body, flip)
 
 
-def reject_action(prefix: str, reject: Reject, stored_ms: int) -> Action:
-    """Store ``reject`` unless one with the same digest is there."""
+def reject_action(prefix: str, reject: Reject, stored_ms: int, rank: int) -> Action:
+    """Store ``reject`` unless one with the same digest is there. ``rank`` grows from one to the next."""
     digest = reject_digest(reject)
     body = {
         "record": codec.encode(reject, RECORD_BYTES_MAX),
         "number": reject_number(digest),
+        "rank": rank,
         "reason": reject.reason,
         "source": reject.source,
         "place": reject.place,

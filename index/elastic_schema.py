@@ -178,6 +178,7 @@ def _flips(_: str) -> dict[str, Any]:
 def _rejects(_: str) -> dict[str, Any]:
     return {
         "number": _LONG,
+        "rank": _LONG,
         "reason": _WORD,
         "source": _WORD,
         "place": _WORD,

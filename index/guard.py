@@ -22,6 +22,7 @@ from aiohttp import web
 from index.parameters import BadParameter
 from index.query import QueryError
 from index.reader import TooSlow
+from index.reading import StoreAway
 from stream.contract.ports import Metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -147,7 +148,7 @@ def _refusal(request: web.Request, error: Exception, page: ErrorPage) -> web.Str
         status, message, position = 400, error.message, error.position
     elif isinstance(error, BadParameter):
         status, message = 400, str(error)
-    elif isinstance(error, TooSlow):
+    elif isinstance(error, (TooSlow, StoreAway)):
         status, message = 503, str(error)
     else:
         _log.error("request_failed", path=request.path, exc_info=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -71,6 +72,29 @@ def _id(connection: sqlite3.Connection, doc: int) -> str:
     return str(connection.execute("SELECT id FROM documents WHERE doc = ?", (doc,)).fetchone()[0])
 
 
+def newest_first(
+    connection: sqlite3.Connection, table: str, where: str, values: tuple[Any, ...], count: int
+) -> list[int]:
+    """The first ``count`` rows in the order of results, of a table whose rows are numbered by ``doc`` or ``rowid``."""
+    column = "rowid" if table == "posts_text" else "doc"
+    newest = f"SELECT {column} FROM {table} WHERE {where} ORDER BY {column} DESC"
+    docs = [doc for (doc,) in connection.execute(f"{newest} LIMIT {count}", values)]
+    if len(docs) < count:
+        return _in_order(connection, docs)
+    last = first_doc(created_ms_of(docs[-1]))
+    ties = connection.execute(f"SELECT {column} FROM {table} WHERE {where} AND {column} >= ?", (*values, last))
+    return _in_order(connection, [doc for (doc,) in ties])[:count]
+
+
+def _in_order(connection: sqlite3.Connection, docs: list[int]) -> list[int]:
+    """``docs`` newest first by (created_at, id); ids are looked up only where several share a millisecond."""
+    ordered: list[int] = []
+    for _, same in itertools.groupby(sorted(docs, reverse=True), created_ms_of):
+        group = list(same)
+        ordered += sorted(group, key=lambda doc: _id(connection, doc), reverse=True) if len(group) > 1 else group
+    return ordered
+
+
 def total(connection: sqlite3.Connection, match: Match) -> int:
     """How many posts match, exactly."""
     if match.whole and not match.expression:
@@ -82,10 +106,9 @@ def total(connection: sqlite3.Connection, match: Match) -> int:
 
 def facets(connection: sqlite3.Connection, match: Match) -> dict[str, Any]:
     """Entities, types and sources of the newest ``posts`` matches, at most ``FACET_POSTS_MAX``."""
-    newest = f"SELECT rowid FROM {match.table} WHERE {match.where} ORDER BY rowid DESC LIMIT {FACET_POSTS_MAX}"
-    docs = [(doc,) for (doc,) in connection.execute(newest, match.values)]
+    docs = newest_first(connection, match.table, match.where, match.values, FACET_POSTS_MAX)
     chosen = "(SELECT value FROM json_each(?1))"
-    values = ("[" + ",".join(str(doc) for (doc,) in docs) + "]",)
+    values = (json.dumps(docs),)
     entities = connection.execute(
         "SELECT entities.entity, type, found FROM (SELECT entity AS key, count(*) AS found FROM mentions"
         f" WHERE doc IN {chosen} GROUP BY key ORDER BY found DESC, key LIMIT {FACET_ROWS_MAX})"

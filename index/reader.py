@@ -19,6 +19,7 @@ from index.listing import facets, matching, page, total
 from index.match import expression
 from index.present import alert, hit, iso, reject_row
 from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, phrases
+from index.reading import Order
 from index.rows import documents_at, flip_of, pictures_in, reject_of
 from index.schema import CREATED_MS_MAX
 from stream.contract.records import Reject
@@ -115,7 +116,7 @@ class SqliteReader:
         until_ms: int | None = None,
         type: str | None = None,
         limit: int = 20,
-        order: analytics.Order = "mentions",
+        order: Order = "mentions",
     ) -> dict[str, Any]:
         """Top entities of [since, until), by default the last week of the stream, against the same span before it.
 
