@@ -1,0 +1,204 @@
+"""The same state for another number of partitions: the rows of N Track partitions → of one → of M, and Judge's.
+
+``joined`` gives the *plain* form: one Track partition, one source partition, no fences. ``split`` makes M of it. A
+move needs a moment of rest, in which every partition has taken the whole log and Judge every report; otherwise
+``NotAtRest`` says so. The log behind the move is another one, so nothing of the old one can come again: fences go.
+What was counted within the late horizon stays known by posts and pairs, so that duplicates across the move are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from stream.contract.records import Control
+from stream.core.enrich import partition_of
+from stream.core.judge import JudgeRow
+from stream.core.rows import (
+    HEADER,
+    STREAM,
+    BinRow,
+    EnrichState,
+    JudgeHeader,
+    OpenRow,
+    TrackHeader,
+    WaitingReport,
+    history_key,
+)
+from stream.core.track import TrackRow
+from stream.core.trends import TrendState
+from stream.core.volume import StreamRow, copied
+from stream.core.windows import Seen, Watermark
+
+Value = TypeVar("Value")
+
+
+class NotAtRest(ValueError):
+    """Some partitions are ahead of others. They meet when the workers have taken everything there is."""
+
+
+# --- Track -------------------------------------------------------------------------------------------------------
+
+
+def joined(parts: Sequence[Iterable[tuple[str, TrackRow]]], origins: int) -> Iterator[tuple[str, TrackRow]]:
+    """The rows of all Track partitions ``parts`` as those of one, in plain form; what they share comes last.
+
+    ``origins`` is the number of source partitions behind them. Raises ``NotAtRest``, at the end.
+    """
+    shared = _Shared(len(parts))
+    for number, rows in enumerate(parts):
+        for key, row in rows:
+            if isinstance(row, OpenRow):
+                if row.bins:
+                    yield key, OpenRow({}, row.bins)
+            elif isinstance(row, TrendState):
+                yield key, msgspec.structs.replace(row, fences={}) if row.fences else row
+            else:
+                shared.take(number, key, row)
+    yield from shared.rows(origins)
+
+
+class _Shared:
+    """Rows that every partition has, gathered."""
+
+    def __init__(self, partitions: int) -> None:
+        self._headers: list[TrackHeader | None] = [None] * partitions
+        self._streams: list[StreamRow | None] = [None] * partitions
+        self._bins: dict[str, BinRow] = {}
+
+    def take(self, number: int, key: str, row: BinRow | StreamRow | TrackHeader) -> None:
+        if isinstance(row, TrackHeader):
+            self._headers[number] = row
+        elif isinstance(row, StreamRow):
+            self._streams[number] = row
+        else:
+            self._take_bin(key, row)
+
+    def _take_bin(self, key: str, row: BinRow) -> None:
+        before = self._bins.get(key)
+        if before is None:
+            self._bins[key] = row
+        else:
+            self._bins[key] = BinRow(before.posts | row.posts, before.pairs | row.pairs, before.keys | row.keys)
+
+    def rows(self, origins: int) -> Iterator[tuple[str, TrackRow]]:
+        """The rows of all as those of one. Raises ``NotAtRest``."""
+        times = {header.closed_ms if header else None for header in self._headers}
+        ends = {stream.end_ms if stream else None for stream in self._streams}
+        if len(times) > 1 or len(ends) > 1:
+            raise NotAtRest("some Track partitions have closed bins that others have not")
+        yield from self._bins.items()
+        streams = [stream for stream in self._streams if stream is not None]
+        if streams:
+            row = copied(streams[0])
+            row.due = {entity: due_ms for stream in streams for entity, due_ms in stream.due.items()}
+            yield STREAM, row
+        headers = [header for header in self._headers if header is not None]
+        if headers:
+            yield HEADER, _plain(headers, origins)
+
+
+def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:
+    newest = max(headers, key=lambda header: header.rules_version)
+    told: dict[tuple[str, int], Control] = {(one.topic, one.version): one for header in headers for one in header.told}
+    return TrackHeader(
+        watermark=Watermark(newest.closed_ms, _of_one_origin(newest.watermark, origins)),
+        open=sorted({bin_ms for header in headers for bin_ms in header.open}),
+        closed=sorted({bin_ms for header in headers for bin_ms in header.closed}),
+        rules=newest.rules,
+        rules_version=newest.rules_version,
+        told=[told[key] for key in sorted(told)],
+    )
+
+
+def _of_one_origin(watermark: Watermark, origins: int) -> dict[str, Seen]:
+    """What the source partitions mean together for the watermark, as told by one; no session is under way."""
+    of_source: dict[str, list[Seen]] = {}
+    for key, seen in watermark.reaches.items():
+        of_source.setdefault(key.partition("/")[2], []).append(seen)
+    return {f"0/{source}": _together(told, origins) for source, told in of_source.items()}
+
+
+def _together(told: Sequence[Seen], origins: int) -> Seen:
+    """See ``Watermark``: who has not told of the newest session holds the source where it was."""
+    newest = max(seen.session for seen in told)
+    live = [seen.through_ms for seen in told if seen.state == "live" or seen.session < newest]
+    if live:
+        return Seen(min(live) if len(told) == origins else 0, "live")
+    if len(told) < origins:
+        return Seen(0, "live")
+    through_ms = max(seen.through_ms for seen in told)
+    return Seen(through_ms, "left" if all(seen.state == "left" for seen in told) else "idle")
+
+
+def split(
+    rows: Iterable[tuple[str, TrackRow]], partitions: int, origins: int
+) -> Iterator[tuple[int, str, TrackRow]]:
+    """(partition, key, row) of ``partitions`` Track partitions over ``origins`` source partitions, from plain rows.
+
+    A pair does not tell its entity, so all partitions get all pairs: what belongs to others is never asked for.
+    """
+    everyone = range(partitions)
+    for key, row in rows:
+        if isinstance(row, OpenRow | TrendState):
+            yield partition_of(key.removeprefix(history_key("")), partitions), key, row
+        elif isinstance(row, BinRow):
+            for number in everyone:
+                yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions))
+        elif isinstance(row, StreamRow):
+            for number in everyone:
+                part = copied(row)
+                part.due = _own(row.due, number, partitions)
+                yield number, key, part
+        else:
+            for number in everyone:
+                yield number, key, msgspec.structs.replace(row, watermark=_of_all(row.watermark, origins))
+
+
+def _own(of_entity: dict[str, Value], number: int, partitions: int) -> dict[str, Value]:
+    return {entity: value for entity, value in of_entity.items() if partition_of(entity, partitions) == number}
+
+
+def _of_all(watermark: Watermark, origins: int) -> Watermark:
+    """Each source partition has told what the one had."""
+    of_source = {key.partition("/")[2]: seen for key, seen in watermark.reaches.items()}
+    reaches = {f"{origin}/{source}": seen for source, seen in of_source.items() for origin in range(origins)}
+    return Watermark(watermark.time_ms, reaches)
+
+
+# --- Judge, Enrich -----------------------------------------------------------------------------------------------
+
+
+def judge_joined(rows: Iterable[tuple[str, JudgeRow]], partitions: int) -> Iterator[tuple[str, JudgeRow]]:
+    """Judge's rows as if one Track partition reported to it, of which there were ``partitions``.
+
+    Raises ``NotAtRest`` when a bin waits for the reports of some of them.
+    """
+    for key, row in rows:
+        if isinstance(row, WaitingReport):
+            raise NotAtRest("a bin waits for the reports of some Track partitions")
+        if isinstance(row, JudgeHeader):
+            ends = set(row.progress.values())
+            if row.waiting or len(ends) > 1 or len(row.progress) not in (0, partitions):
+                raise NotAtRest("some Track partitions have reported bins that others have not")
+            row = msgspec.structs.replace(row, progress=dict.fromkeys([0], max(ends)) if ends else {})
+        yield key, row
+
+
+def judge_split(rows: Iterable[tuple[str, JudgeRow]], partitions: int) -> Iterator[tuple[str, JudgeRow]]:
+    """Judge's rows for reports of ``partitions`` Track partitions, from those for one."""
+    for key, row in rows:
+        if isinstance(row, JudgeHeader) and row.progress:
+            row = msgspec.structs.replace(row, progress=dict.fromkeys(range(partitions), row.progress[0]))
+        yield key, row
+
+
+def enrich_joined(states: Iterable[EnrichState]) -> EnrichState:
+    """What the newest controls have said to the source partitions, each of which has a state of its own."""
+    every = [*states, EnrichState()]
+    return EnrichState(
+        aliases=max((state.aliases for state in every), key=lambda aliases: aliases.version),
+        model_epoch=max(state.model_epoch for state in every),
+    )
