@@ -9,7 +9,6 @@ import gc
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ import msgspec
 import structlog
 
 from deploy import wiring
-from deploy.errors import UsageFailure
 from deploy.progress import Progress
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
 from stream.runtime.embedded import Embedded, Parts
-from stream.runtime.sqlite import DatabaseError, Store, StoreError, translated
+from stream.runtime.sqlite import DATABASE, DatabaseError, Store, StoreError, drop_in_inbox, translated
 from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
@@ -71,10 +69,7 @@ def sentence(summary: Summary) -> str:
 async def run(options: Options, settings: Settings) -> Summary:
     """Run until drained, Ctrl-C or SIGTERM. Raises ``SourceError`` or ``StoreError`` for what the user must mend."""
     set_up_logging(settings.log)
-    if twice := [spec for spec, count in Counter(options.sources).items() if count > 1]:
-        raise UsageFailure(f"--source {twice[0]} is given twice")
-    for spec in options.sources:
-        wiring.check_source(spec)
+    wiring.check_sources(options.sources)
     sys.setswitchinterval(SWITCH_S)
     # What is loaded stays; a look through all of it for garbage, again and again, costs a twentieth of the time.
     gc.freeze()
@@ -184,11 +179,32 @@ async def _dashboard(
     if options.port is None:
         yield ""
         return
+    from deploy.replay import replay
     from deploy.web import serving
+    from index.reader import SqliteReader
 
     port = settings.web.port if options.port < 0 else options.port
-    async with serving(runtime, options.directory, settings, port, telemetry, feed) as address:
+    reader = SqliteReader(options.directory / DATABASE)
+    again = functools.partial(
+        replay, reader, settings, options.directory, functools.partial(drop_in_inbox, options.directory)
+    )
+    async with serving(
+        reader, settings, port, telemetry, feed, status=lambda: _status(runtime), replay=again
+    ) as address:
         yield address
+
+
+def _status(runtime: Embedded) -> dict[str, Any]:
+    """What ``/healthz`` and the dashboard show of the worker."""
+    totals = runtime.totals
+    return {
+        "state": "failed" if totals.problem else ("drained" if runtime.drained else "running"),
+        "problem": totals.problem,
+        "lag_records": totals.lag_records,
+        "watermark_ms": totals.watermark_ms,
+        "posts": totals.posts,
+        "expected": totals.expected,
+    }
 
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings) -> Deliverer:

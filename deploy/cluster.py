@@ -1,11 +1,10 @@
-"""The processes of the cluster mode from start to clean end."""
+"""The cluster mode: its topics, the ingester from start to clean end, and what orders and questions need."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import msgspec
 
 from deploy import wiring
 from deploy.application import Summary, stop_on_signals, summary_of
-from deploy.errors import UsageFailure
 from deploy.probes import probes
 from deploy.progress import Progress
 from deploy.settings import Settings
@@ -45,10 +43,7 @@ def wanted_topics(settings: Settings) -> list[topics.Topic]:
 async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     """Feed sources into Kafka until they are drained, Ctrl-C or SIGTERM."""
     set_up_logging(settings.log)
-    if twice := [spec for spec, count in Counter(options.sources).items() if count > 1]:
-        raise UsageFailure(f"--source {twice[0]} is given twice")
-    for spec in options.sources:
-        wiring.check_source(spec)
+    wiring.check_sources(options.sources)
     telemetry = Telemetry()
     sources = wiring.open_sources(list(options.sources), settings, Path(settings.store.directory), options.speed)
     ingester = Ingester(settings.kafka, sources, session=wiring.now_ms(), metrics=telemetry)
@@ -67,13 +62,13 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     stop = stop_on_signals()
     started = time.monotonic()
     http = settings.ingest
-    async with _shown(ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet):
+    async with shown(ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet):
         totals = await ingester.run(stop, controls)
     return summary_of(totals, time.monotonic() - started)
 
 
 @contextlib.asynccontextmanager
-async def _shown(
+async def shown(
     totals: Totals, telemetry: Telemetry, host: str, port: int, setting: str, quiet: bool
 ) -> AsyncIterator[None]:
     """Probes and a progress line meanwhile."""
@@ -82,9 +77,9 @@ async def _shown(
         return {"status": "failed" if totals.problem else "ok", **msgspec.structs.asdict(totals)}
 
     async with probes(host, port, setting=setting, status=status, registry=telemetry.registry) as address:
-        shown = asyncio.create_task(Progress(totals, address=address, quiet=quiet).run())
+        line = asyncio.create_task(Progress(totals, address=address, quiet=quiet).run())
         try:
             yield
         finally:
-            shown.cancel()
-            await asyncio.gather(shown, return_exceptions=True)
+            line.cancel()
+            await asyncio.gather(line, return_exceptions=True)

@@ -1,45 +1,50 @@
-"""Serve the dashboard and the API next to the worker, in the same process and loop."""
+"""Serve the dashboard and the API: next to the embedded worker in one process, or by themselves in the cluster."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from deploy.errors import Failure
-from deploy.replay import replay
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry
 from index.api import make_app
-from index.context import Action
+from index.context import Action, Status
 from index.live import Broadcast
-from index.reader import SqliteReader
-from stream.runtime.embedded import Embedded
-from stream.runtime.sqlite import DATABASE
+from index.reading import Reader
+
+Replay = Callable[[str | None, int | None], Mapping[str, Any]]
+"""Tries the dead letters with this reason, or the one with this number, again; None means any. Blocking."""
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    runtime: Embedded, directory: Path, settings: Settings, port: int, telemetry: Telemetry, feed: Broadcast
+    reader: Reader,
+    settings: Settings,
+    port: int,
+    telemetry: Telemetry,
+    feed: Broadcast,
+    *,
+    status: Status,
+    replay: Replay,
 ) -> AsyncIterator[str]:
-    """Serve until the block is left; yields the address. ``port`` 0 takes a free one.
+    """Serve until the block is left, which also closes ``reader``; yields the address. ``port`` 0 takes a free one.
 
     Raises ``Failure`` when the port is taken.
     """
     host = settings.web.host
-    reader = SqliteReader(directory / DATABASE)
     try:
         app = make_app(
             reader,
             feed,
-            status=lambda: status(runtime),
+            status=status,
             metrics_registry=telemetry.registry,
             metrics=telemetry,
-            actions={"replay_rejects": replaying(reader, settings, directory)},
+            actions={"replay_rejects": replaying(replay)},
             token=settings.web.token or None,
             host=host,
         )
@@ -63,7 +68,7 @@ async def serving(
         reader.close()
 
 
-def replaying(reader: SqliteReader, settings: Settings, directory: Path) -> Action:
+def replaying(replay: Replay) -> Action:
     """The action that tries dead letters again: all, those with a ``reason``, or the one with an ``id``."""
 
     async def act(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,19 +77,6 @@ def replaying(reader: SqliteReader, settings: Settings, directory: Path) -> Acti
             raise ValueError("replay_rejects takes reason (text) and id (number)")
         if not isinstance(reason, str | None) or isinstance(id_, bool) or not isinstance(id_, int | None):
             raise ValueError("reason must be a text, id a number")
-        return await asyncio.to_thread(replay, reader, settings, directory, reason=reason, id=id_)
+        return await asyncio.to_thread(replay, reason, id_)
 
     return act
-
-
-def status(runtime: Embedded) -> dict[str, Any]:
-    """What ``/healthz`` and the dashboard show of the worker."""
-    totals = runtime.totals
-    return {
-        "state": "failed" if totals.problem else ("drained" if runtime.drained else "running"),
-        "problem": totals.problem,
-        "lag_records": totals.lag_records,
-        "watermark_ms": totals.watermark_ms,
-        "posts": totals.posts,
-        "expected": totals.expected,
-    }

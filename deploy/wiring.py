@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,12 +76,15 @@ def author_key(settings: Settings, directory: Path) -> bytes:
     return key
 
 
-def check_source(spec: str) -> None:
-    """Raise ``UsageFailure`` for a spec of no known kind, before anything is made on the disk."""
+def check_sources(specs: Sequence[str]) -> None:
+    """Raise ``UsageFailure`` for a spec of no known kind or given twice, before anything is made on the disk."""
     from ingest.sources import parts_of
 
+    if twice := [spec for spec, count in Counter(specs).items() if count > 1]:
+        raise UsageFailure(f"--source {twice[0]} is given twice")
     try:
-        parts_of(spec)
+        for spec in specs:
+            parts_of(spec)
     except SourceError as error:
         raise UsageFailure(str(error)) from error
 

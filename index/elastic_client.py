@@ -15,7 +15,7 @@ from elastic_transport import ConnectionTimeout, TlsError, TransportError
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
 from index.elastic_settings import ElasticSettings
-from stream.contract.ports import Metrics
+from stream.contract.ports import EngineError, Metrics
 
 _VENDOR: Final = "application/vnd.elasticsearch+"
 _JSON: Final = f"{_VENDOR}json; compatible-with=8"
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 
-class ElasticError(Exception):
+class ElasticError(EngineError):
     """Elasticsearch cannot be used as it is set up; the message says what to check. Trying again does not help."""
 
 

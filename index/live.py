@@ -86,17 +86,19 @@ class Broadcast:
             if not subscription.put(told):
                 self.dropped += 1
 
-    def publish_commit(self, documents: Sequence[Document], flips: Sequence[Flip]) -> None:
+    def publish_commit(
+        self, documents: Sequence[Document], flips: Sequence[Flip], count: int | None = None
+    ) -> None:
         """Tell what a committed batch brought: ``posts`` (the newest few as hits, and how many in all), ``alert`` each.
 
-        Costs nothing while nobody listens.
+        ``count`` says how many where ``documents`` are not all of them. Costs nothing while nobody listens.
         """
         if not self._subscriptions:
             return
         if documents:
             newest = sorted(documents, key=lambda document: (document.post.created_ms, document.post.id))
             shown = [hit(document) for document in reversed(newest[-POSTS_SHOWN_MAX:])]
-            self.publish("posts", {"count": len(documents), "hits": shown})
+            self.publish("posts", {"count": len(documents) if count is None else count, "hits": shown})
         for flip in flips:
             self.publish("alert", alert(flip))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import shutil
 import sqlite3
@@ -17,11 +18,14 @@ from rich.table import Table
 
 from deploy import aliasfile, rulefile
 from deploy.commands.common import (
+    ClusterOption,
     ConfigOption,
     JsonOption,
     StoreOption,
+    cluster_libraries,
     existing_database,
     print_json,
+    reader_for,
     reports_failures,
     settings_for,
     show_time,
@@ -146,20 +150,35 @@ def _report(file: Path, errors: list[str], what: str) -> None:
 
 
 @reports_failures
-def aliases_apply(file: FileArgument, store: StoreOption = None, config: ConfigOption = None) -> None:
+def aliases_apply(
+    file: FileArgument, store: StoreOption = None, cluster: ClusterOption = False, config: ConfigOption = None
+) -> None:
     """Put an alias file in force for all posts that come after it in the log."""
     payload, errors = aliasfile.load(file, traditional_to_simplified())
     if errors:
         _report(file, errors, "aliases")
+    control = Control(topic="aliases", version=aliasfile.version(payload), payload=payload)
+    if cluster:
+        with cluster_libraries():
+            from deploy import orders
+        settings = settings_for(config)
+        found = orders.in_force(settings, "aliases")
+        _check_newer(file, control, found.version if found else 0, found.payload if found else payload)
+        orders.put_in_force(settings, control)
+        typer.echo(f"{file}: in force for all posts that come now")
+        return
     directory = store_directory(store, config)
-    version = aliasfile.version(payload)
     with contextlib.closing(read_only(existing_database(store, config))) as connection:
         before = aliases_in_force(connection)
-    if before.version > version or (before.version == version and before.to_payload() != payload):
-        raise Failure(f"{file}: version {before.version} is in force already; write version: {before.version + 1}")
-    control = Control(topic="aliases", version=version, payload=payload)
+    _check_newer(file, control, before.version, before.to_payload())
     drop_in_inbox(directory, [(control, None)])
     typer.echo(f"{file}: handed over; a running weibowatch takes it within seconds, else the next run does")
+
+
+def _check_newer(file: Path, control: Control, version: int, payload: str) -> None:
+    """Raise ``Failure`` unless ``control`` is newer than what is in force, or the same."""
+    if version > control.version or (version == control.version and payload != control.payload):
+        raise Failure(f"{file}: version {version} is in force already; write version: {version + 1}")
 
 
 @reports_failures
@@ -192,13 +211,14 @@ def _toml(value: Any) -> str:
 @reports_failures
 def rejects_list(
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 50,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Dead letters, newest first, and how many there are of each reason."""
-    found = _reader(store, config).rejects(reason=reason, limit=limit)
+    found = reader_for(store, cluster, config).rejects(reason=reason, limit=limit)
     if json:
         print_json(found)
         return
@@ -215,12 +235,13 @@ def rejects_list(
 def rejects_show(
     id_: Annotated[int, typer.Argument(metavar="ID", help="Number of the dead letter.")],
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     raw: Annotated[bool, typer.Option("--raw", help="Only the bytes, as they came.")] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """One dead letter with its raw bytes."""
-    found = _reader(store, config).reject(id_)
+    found = reader_for(store, cluster, config).reject(id_)
     if found is None:
         raise Failure(f"no dead letter {id_}. See: weibowatch rejects list")
     body: bytes = found["raw"]
@@ -238,18 +259,23 @@ def rejects_show(
 @reports_failures
 def rejects_replay(
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
     id_: Annotated[int | None, typer.Option("--id", help="Only this one.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Try dead letters again, for example after raising a limit. What fails again stays a dead letter."""
-    from deploy import replay
+    from deploy.replay import HandOver, replay
 
-    settings = settings_for(config)
-    directory = store_directory(store, config)
-    existing_database(store, config)
-    result = replay.replay(_reader(store, config), settings, directory, reason=reason, id=id_)
+    settings, directory = settings_for(config), store_directory(store, config)
+    reader = reader_for(store, cluster, config)
+    hand_over: HandOver = functools.partial(drop_in_inbox, directory)
+    if cluster:
+        with cluster_libraries():
+            from deploy import orders
+        hand_over = functools.partial(orders.hand_over, settings)
+    result = replay(reader, settings, directory, hand_over, reason, id_)
     if json:
         print_json(result)
         return
@@ -297,9 +323,3 @@ def backup(
     typer.echo(f"{target}: {target.stat().st_size:,} bytes, checked")
     if key.exists():
         typer.echo(f"{target}.{AUTHOR_KEY_FILE}: the key behind the pseudonyms; keep it secret")
-
-
-def _reader(store: Path | None, config: Path | None) -> Any:
-    from index.sqlite import SqliteReader
-
-    return SqliteReader(existing_database(store, config))

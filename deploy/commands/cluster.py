@@ -1,17 +1,24 @@
-"""Commands of the cluster mode: ``topics`` and ``ingest``."""
+"""Commands of the cluster mode: ``topics``, ``ingest``, ``worker`` and ``serve``."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import ConfigOption, JsonOption, print_json, reports_failures, settings_for
+from deploy.commands.common import (
+    ConfigOption,
+    JsonOption,
+    cluster_libraries,
+    print_json,
+    reports_failures,
+    settings_for,
+)
 from deploy.commands.run import speed_of
 from deploy.errors import Failure
 
@@ -27,16 +34,21 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Examples: weibowatch ingest --source demo   ·   weibowatch ingest --source jsonl:posts.jsonl --json"
     )(ingest)
+    app.command(epilog="Examples: weibowatch worker   ·   weibowatch worker --slot 3   ·   weibowatch worker --once")(
+        worker
+    )
+    app.command(epilog="Example: weibowatch serve --port 8765")(serve)
 
 
 @reports_failures
 def topics_create(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Create the topics that are missing, as the settings say. What exists is left as it is."""
-    from deploy.cluster import wanted_topics
-    from stream.runtime.kafka import create_topics
+    with cluster_libraries():
+        from deploy.cluster import wanted_topics
+        from stream.runtime.kafka import create_topics
 
     settings = settings_for(config)
-    made = _kafka(lambda: create_topics(settings.kafka, wanted_topics(settings)))
+    made = create_topics(settings.kafka, wanted_topics(settings))
     if json:
         print_json({"created": made})
         return
@@ -46,14 +58,15 @@ def topics_create(config: ConfigOption = None, json: JsonOption = False) -> None
 @reports_failures
 def topics_describe(config: ConfigOption = None, json: JsonOption = False) -> None:
     """The topics as they are: partitions, copies, retention, and what the workers have left to do."""
-    from deploy.cluster import wanted_topics
-    from stream.runtime.kafka import describe_topics, lag
+    with cluster_libraries():
+        from deploy.cluster import wanted_topics
+        from stream.runtime.kafka import describe_topics, lag
 
     settings = settings_for(config)
-    found = _kafka(lambda: describe_topics(settings.kafka, wanted_topics(settings)))
+    found = describe_topics(settings.kafka, wanted_topics(settings))
     if not found:
         raise Failure("there are no topics yet. Create them with: weibowatch topics create")
-    left = _kafka(lambda: lag(settings.kafka))
+    left = lag(settings.kafka)
     if json:
         print_json([{**topic._asdict(), "lag": left.get(topic.name)} for topic in found])
         return
@@ -74,12 +87,13 @@ def topics_describe(config: ConfigOption = None, json: JsonOption = False) -> No
 @reports_failures
 def topics_check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Compare the topics with the settings; exit code 1 when something differs."""
-    from deploy.cluster import wanted_topics
-    from stream.runtime.kafka import describe_topics, differences
+    with cluster_libraries():
+        from deploy.cluster import wanted_topics
+        from stream.runtime.kafka import describe_topics, differences
 
     settings = settings_for(config)
     wanted = wanted_topics(settings)
-    found = _kafka(lambda: differences(wanted, describe_topics(settings.kafka, wanted)))
+    found = differences(wanted, describe_topics(settings.kafka, wanted))
     if json:
         print_json({"differences": found})
     else:
@@ -108,24 +122,54 @@ def ingest(
     json: JsonOption = False,
 ) -> None:
     """Cluster mode: collect from sources into Kafka. Goes on where it stopped; ends when the sources are drained."""
-    from deploy import cluster
+    with cluster_libraries():
+        from deploy import cluster
     from deploy.application import sentence
 
     options = cluster.IngestOptions(sources=tuple(source), speed=speed_of(speed), rules=rules, quiet=json)
-    summary = _kafka(lambda: asyncio.run(cluster.ingest(options, settings_for(config))))
+    summary = asyncio.run(cluster.ingest(options, settings_for(config)))
     if json:
         print_json(msgspec.to_builtins(summary))
     else:
         typer.echo(sentence(summary), err=True)
 
 
-def _kafka(work: Any) -> Any:
-    """``work()``, with Kafka's problems as failures; without the libraries of the cluster mode, how to get them."""
-    try:
-        from stream.runtime.kafka import KafkaProblem
-    except ImportError as error:
-        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[cluster]'") from error
-    try:
-        return work()
-    except KafkaProblem as error:
-        raise Failure(str(error)) from error
+@reports_failures
+def worker(
+    slot: Annotated[
+        int | None,
+        typer.Option("--slot", min=0, help="Number of this worker in the group.", show_default="first free one"),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the workers have nothing left to do.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Cluster mode: find entities, follow trends, raise alerts, fill Elasticsearch; until Ctrl-C or SIGTERM.
+
+    Ends with exit code 70 when it wants to be started again: run it under a supervisor.
+    """
+    with cluster_libraries():
+        from deploy import worker as process
+    from deploy.application import sentence
+
+    options = process.WorkerOptions(slot=slot, once=once, quiet=json)
+    summary = asyncio.run(process.work(options, settings_for(config)))
+    if json:
+        print_json(msgspec.to_builtins(summary))
+    else:
+        typer.echo(sentence(summary), err=True)
+
+
+@reports_failures
+def serve(
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.", show_default="web.port")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Cluster mode: dashboard and API over Elasticsearch, live from Kafka. Any number of them may run."""
+    with cluster_libraries():
+        from deploy import serve as process
+
+    settings = settings_for(config)
+    asyncio.run(process.serve(settings, settings.web.port if port is None else port))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from functools import wraps
 from pathlib import Path
@@ -15,12 +16,16 @@ import typer
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import Settings, SettingsError, load
 from index import query
-from index.reader import TooSlow
-from stream.contract.ports import SourceError
+from index.reader import SqliteReader, TooSlow
+from index.reading import Reader, StoreAway
+from stream.contract.ports import EngineError, SourceError
 from stream.runtime.sqlite import DATABASE, DatabaseError, StoreError
 
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the store.", file_okay=False, show_default="weibowatch-data")
+]
+ClusterOption = Annotated[
+    bool, typer.Option("--cluster", help="The Kafka and Elasticsearch of the settings instead of a store.")
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file.", show_default="weibowatch.toml, if it is here")
@@ -39,7 +44,7 @@ def reports_failures(command: Callable[Parameters, None]) -> Callable[Parameters
             command(*args, **kwargs)
         except (UsageFailure, SettingsError) as error:
             fail(str(error), 2)
-        except (Failure, StoreError, SourceError, TooSlow) as error:
+        except (Failure, StoreError, SourceError, EngineError, TooSlow, StoreAway) as error:
             fail(str(error), 1)
         except DatabaseError as error:
             fail(f"the store cannot be read: {error}. Check it with: weibowatch doctor --store FOLDER", 1)
@@ -69,6 +74,26 @@ def existing_database(store: Path | None, config: Path | None) -> Path:
     if not path.exists():
         raise Failure(f"no store in {path.parent}. Collect something first: weibowatch run --source demo")
     return path
+
+
+def reader_for(store: Path | None, cluster: bool, config: Path | None) -> Reader:
+    """The index that the options name: of the store, or the Elasticsearch of the settings. Raises ``Failure``."""
+    if not cluster:
+        return SqliteReader(existing_database(store, config))
+    if store is not None:
+        raise UsageFailure("name one: --store FOLDER, or --cluster")
+    with cluster_libraries():
+        from index.elastic import ElasticReader
+    return ElasticReader(settings_for(config).elastic)
+
+
+@contextlib.contextmanager
+def cluster_libraries() -> Iterator[None]:
+    """Around imports and calls that need more than the embedded mode. Raises ``Failure`` where a library is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[cluster]'") from error
 
 
 def print_json(value: Any) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from deploy.commands.common import (
+    ClusterOption,
     ConfigOption,
     JsonOption,
     StoreOption,
-    existing_database,
     moment,
     print_json,
+    reader_for,
     reports_failures,
     show_time,
 )
@@ -35,16 +35,11 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: weibowatch alerts --json")(alerts)
 
 
-def _reader(store: Path | None, config: Path | None) -> Any:
-    from index.sqlite import SqliteReader
-
-    return SqliteReader(existing_database(store, config))
-
-
 @reports_failures
 def search(
     query: Annotated[str, typer.Argument(help="What to look for; empty finds everything.")] = "",
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     type_: TypeOption = None,
     entity_: Annotated[str | None, typer.Option("--entity", help="Entity id or name, e.g. LOC/上海.")] = None,
     since: SinceOption = None,
@@ -68,7 +63,7 @@ def search(
         has_image=has_image,
     )
     try:
-        found = _reader(store, config).search(query, filters, limit=limit, cursor=cursor)
+        found = reader_for(store, cluster, config).search(query, filters, limit=limit, cursor=cursor)
     except QueryError as error:
         raise UsageFailure(f"{error}\n  {query}\n  {' ' * _columns(query[: error.position])}^") from error
     if json:
@@ -96,6 +91,7 @@ def _columns(text: str) -> int:
 @reports_failures
 def trends(
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
     type_: TypeOption = None,
@@ -104,7 +100,7 @@ def trends(
     json: JsonOption = False,
 ) -> None:
     """Entities by volume over a range (default: the last week of the stream), against the range before it."""
-    found = _reader(store, config).trends(
+    found = reader_for(store, cluster, config).trends(
         since_ms=moment(since, "--since"), until_ms=moment(until, "--until"), type=type_, limit=limit
     )
     if json:
@@ -127,13 +123,15 @@ def _spark(values: list[int]) -> str:
 def entity(
     key: Annotated[str, typer.Argument(help="Entity id, e.g. PER/周杰伦, or just a name.")],
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """One entity: how it is written, its course, what it is mentioned with, posts and alerts."""
-    found = _reader(store, config).entity(key, since_ms=moment(since, "--since"), until_ms=moment(until, "--until"))
+    reader = reader_for(store, cluster, config)
+    found = reader.entity(key, since_ms=moment(since, "--since"), until_ms=moment(until, "--until"))
     if found is None:
         raise Failure(f"no entity {key!r} in this store. Look for it with: weibowatch search {key!r}")
     if json:
@@ -149,6 +147,7 @@ def entity(
 @reports_failures
 def alerts(
     store: StoreOption = None,
+    cluster: ClusterOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
     limit: LimitOption = 50,
@@ -156,7 +155,7 @@ def alerts(
     json: JsonOption = False,
 ) -> None:
     """Alerts with their evidence, newest first."""
-    found = _reader(store, config).alerts(
+    found = reader_for(store, cluster, config).alerts(
         since_ms=moment(since, "--since"), until_ms=moment(until, "--until"), limit=limit
     )
     if json:

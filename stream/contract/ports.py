@@ -42,6 +42,10 @@ class SourceError(Exception):
     """A source cannot go on; the message says what to do."""
 
 
+class EngineError(Exception):
+    """Kafka or Elasticsearch cannot be used as it is set up, or is away; the message says what to mend."""
+
+
 class Tagger(Protocol):
     """Finds entities in three steps so that CPU preparation of one batch overlaps inference of another.
 

@@ -187,6 +187,22 @@ def _batches(planned: Plan, gathered: _Gathered, partitions: int) -> tuple[Batch
     )
 
 
+def halved(batch: Batch) -> tuple[Batch, Batch] | None:
+    """``batch`` as two that follow one another, as if the log had been cut there; None where one place is left."""
+    parts = (batch.posts, batch.sightings, batch.heard)
+    places = sorted({placed.offset for part in parts for placed in part})
+    if len(places) < 2:
+        return None
+    cut = places[len(places) // 2]
+    before = [tuple(placed for placed in part if placed.offset < cut) for part in parts]
+    after = [tuple(placed for placed in part if placed.offset >= cut) for part in parts]
+    names = ("posts", "sightings", "heard")
+    return (
+        msgspec.structs.replace(batch, last=cut - 1, **dict(zip(names, before, strict=True))),
+        msgspec.structs.replace(batch, first=cut, **dict(zip(names, after, strict=True))),
+    )
+
+
 def _take_control(gathered: _Gathered, state: EnrichState, control: Control, offset: int) -> EnrichState:
     """Obey ``control``; one that nobody can read becomes a reject and changes nothing anywhere."""
     try:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from stream.core.alerts import Incident
-from stream.core.enrich import Enriched, Plan, enrich, finish, partition_of, plan, texts
+from stream.core.enrich import Enriched, Plan, enrich, finish, halved, partition_of, plan, texts
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
 from stream.core.track import Tracked, TrackRow, rows_of, track
@@ -51,6 +51,7 @@ __all__ = [
     "encode_row",
     "enrich",
     "finish",
+    "halved",
     "judge",
     "partition_of",
     "plan",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
 from stream.contract.ports import IndexWriter, Metrics, Tagger
+from stream.contract.records import Reject
 from stream.core.settings import CoreSettings
 from stream.runtime import kafka
 from stream.runtime.faust_app import EXIT_AGAIN, Agent, FaustTable, FaustWorker, Sender, leave, make_app
 from stream.runtime.ingest import log_topic
+from stream.runtime.letters import LetterLimit, TooManyLetters
 from stream.runtime.outbox import Outbox, take_flip
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 from stream.runtime.stations import (
@@ -31,28 +33,47 @@ from stream.runtime.stations import (
     take_report,
 )
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
+from stream.runtime.told import tell
 from stream.runtime.topics import Names
 from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
 STUCK_S: Final = 120.0
 LOOK_S: Final = 5.0
+LOOK_ONCE_S: Final = 0.5
+"""How often the lag is asked for: always, and by a worker that ends when there is none."""
 TAKEN_RECORDS_MAX: Final = 64
+LAST_DELIVERY_S: Final = 5.0
+DAY_MS: Final = 86_400_000
+
+
+class Deliverer(Protocol):
+    """Takes alerts from an outbox to their channels: ``run`` until it is cancelled, ``deliver_due`` once."""
+
+    def run(self) -> Coroutine[Any, Any, None]: ...
+
+    def deliver_due(self) -> Coroutine[Any, Any, int]: ...
 
 
 class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker drives, made by the composition root. ``instance`` names it in the consumer group.
 
-    ``deliver`` takes alerts from the outbox to ``channels`` until it is cancelled.
+    ``index`` puts what it refuses into ``refused``; ``hopeless`` are its errors that a person must mend.
+    ``keep_house`` is called from time to time, in a thread. Outbox rows are given up after ``alerts_days``, 0 never.
     """
 
     kafka: KafkaSettings
     worker: WorkerSettings
     core: CoreSettings
     index: IndexWriter
+    refused: deque[Reject]
+    hopeless: tuple[type[Exception], ...]
     tagger: Tagger
     channels: tuple[str, ...]
-    deliver: Callable[[Outbox], Coroutine[Any, Any, None]]
+    deliverer: Callable[[Outbox], Deliverer]
+    keep_house: Callable[[], object]
+    house_s: float
+    alerts_days: float
     metrics: Metrics
     t2s: Callable[[str], str]
     now_ms: Callable[[], int]
@@ -89,8 +110,11 @@ class ClusterWorker:
         self._threads = Threads()
         self._tags = TagQueue(parts.tagger, parts.metrics)
 
-    async def run(self, stop: asyncio.Event) -> Totals:
-        """Until ``stop``; what is under way is finished. Raises ``KafkaProblem`` for what the user must mend."""
+    async def run(self, stop: asyncio.Event, *, once: bool = False) -> Totals:
+        """Until ``stop``, or with ``once`` until the workers have nothing left to do; what is under way is finished.
+
+        Raises ``KafkaProblem`` for what the user must mend.
+        """
         parts = self._parts
         log_id, partitions = await asyncio.to_thread(log_topic, parts.kafka)
         # Local tables belong to one log: for another one, even of the same name, they mean nothing.
@@ -99,14 +123,16 @@ class ClusterWorker:
         common = Common(
             names=Names(parts.kafka.prefix), log_id=log_id, partitions=partitions, index=parts.index,
             metrics=parts.metrics, core=parts.core, send=sender.send, observer=self._count,
+            limit=LetterLimit(parts.worker), refused=self._refused,
         )  # fmt: skip
         recall = Recall(parts.kafka)
         enrich = Enrich(
             common, self._threads, self._tags, model_version=parts.tagger.model_version, t2s=parts.t2s, recall=recall
         )
+        names = common.names
         tables = [FaustTable(app, sender, name, count) for name, count in _tables(partitions)]
-        track = Keyed(common, self._threads, tables[0], take_batch)
-        judge = Keyed(common, self._threads, tables[1], take_report)
+        track = Keyed(common, self._threads, tables[0], names.batches, take_batch)
+        judge = Keyed(common, self._threads, tables[1], names.reports, take_report)
         outbox = Outbox(tables[2], tables[2].scan, parts.now_ms)
         flips = _Flips(common, self._threads, outbox, app, parts.channels)
 
@@ -114,7 +140,6 @@ class ClusterWorker:
             for station in (enrich, recall, track, judge):
                 station.forget()
 
-        names = common.names
         worker = FaustWorker(
             app,
             sender,
@@ -125,15 +150,22 @@ class ClusterWorker:
                 Agent(names.flips, _alone(flips.settle), TAKEN_RECORDS_MAX),
             ],
             forget=forget,
+            hopeless=(TooManyLetters, *parts.hopeless),
         )
         async with worker.running():
-            background = [asyncio.create_task(self._watch(worker)), asyncio.create_task(parts.deliver(outbox))]
+            deliverer = parts.deliverer(outbox)
+            background = [
+                asyncio.create_task(self._watch(worker, stop if once else None)),
+                asyncio.create_task(deliverer.run()),
+                asyncio.create_task(self._keep_house(outbox)),
+            ]
             try:
                 await stop.wait()
             finally:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+            await _deliver_the_rest(deliverer)
         await asyncio.to_thread(self._close)
         return self.totals
 
@@ -141,10 +173,15 @@ class ClusterWorker:
         self._tags.close()
         self._threads.close()
 
-    async def _watch(self, worker: FaustWorker) -> None:
-        """Measure the lag, and end a process that lives but does not work."""
+    def _refused(self) -> list[Reject]:
+        refused = self._parts.refused
+        return [refused.popleft() for _ in range(len(refused))]
+
+    async def _watch(self, worker: FaustWorker, drained: asyncio.Event | None) -> None:
+        """Measure the lag, and end a process that lives but does not work. ``drained`` is set when nothing is left."""
+        calm = 0
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if drained is None else LOOK_ONCE_S)
             if worker.app.should_stop or worker.app.crashed:
                 _log.error("consumer_crashed", reason=repr(worker.app.crash_reason))
                 leave(EXIT_AGAIN)
@@ -157,28 +194,44 @@ class ClusterWorker:
             if worker.busy and time.monotonic() - worker.moved_s > STUCK_S and not self.totals.problem:
                 _log.error("stuck", seconds=STUCK_S, lag=self.totals.lag_records)
                 leave(EXIT_AGAIN)
+            # One stage feeds the next: what is acknowledged here may just be on its way there.
+            calm = calm + 1 if self.totals.lag_records == 0 and not worker.busy else 0
+            if drained is not None and calm >= 2:
+                drained.set()
+
+    async def _keep_house(self, outbox: Outbox) -> None:
+        """Retention of the index and of the outbox, from time to time."""
+        parts = self._parts
+        while True:
+            try:
+                await asyncio.to_thread(parts.keep_house)
+                if parts.alerts_days > 0:
+                    before_ms = parts.now_ms() - round(parts.alerts_days * DAY_MS)
+                    await outbox.on_loop(lambda: outbox.trim(before_ms))  # noqa: B023
+            except Exception:  # retention works on at its next turn; the watch must not end with it
+                _log.exception("retention_failed")
+            await asyncio.sleep(parts.house_s)
 
     def _count(self, facts: Facts) -> None:
-        totals, metrics = self.totals, self._parts.metrics
-        mentions = Counter(mention.type for document in facts.documents for mention in document.mentions)
-        indexed = facts.counts.get("indexed", 0)
-        totals.posts += facts.counts.get("posts", 0)
-        totals.documents += indexed
-        totals.mentions += mentions.total()
-        totals.rejects += len(facts.rejects)
-        totals.alerts += len(facts.flips)
-        totals.watermark_ms = max(totals.watermark_ms, facts.watermark_ms)
-        if facts.documents:
-            metrics.count("weibowatch_documents_total", indexed)
-            metrics.count("weibowatch_duplicates_total", len(facts.documents) - indexed)
-        for type_, count in mentions.items():
-            metrics.count("weibowatch_mentions_total", count, type=type_)
-        for reason, count in Counter(reject.reason for reject in facts.rejects).items():
-            metrics.count("weibowatch_rejects_total", count, reason=reason)
-        for flip in facts.flips:
-            metrics.count("weibowatch_alerts_total", rule=flip.rule_id, state=flip.state)
-        if facts.watermark_ms:
-            metrics.gauge("weibowatch_watermark_seconds", facts.watermark_ms / 1000)
+        tell(
+            self.totals,
+            self._parts.metrics,
+            documents=facts.documents,
+            rejects=facts.rejects,
+            flips=facts.flips,
+            posts=facts.posts,
+            indexed=facts.indexed,
+            counts=facts.counts,
+            watermark_ms=facts.watermark_ms,
+        )
+
+
+async def _deliver_the_rest(deliverer: Deliverer) -> None:
+    """A last round before the end; what does not go out now is tried by whoever gets the partition next."""
+    try:
+        await asyncio.wait_for(deliverer.deliver_due(), LAST_DELIVERY_S)
+    except Exception as error:
+        _log.warning("alerts_left_in_the_outbox", error=repr(error))
 
 
 class _Flips:
@@ -197,7 +250,7 @@ class _Flips:
         """Alerts to the index and into the outbox."""
         owned = {place.partition for place in self._app.assignor.assigned_actives()}
         self._outbox.own(partition for partition in range(self._common.partitions) if partition in owned)
-        facts = Facts()
+        facts = Facts(records=len(records))
         for incoming in records:
             take_flip(self._common, self._outbox, self._channels, incoming, facts)
         await deliver(self._common, self._threads, facts)

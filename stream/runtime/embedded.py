@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
+from stream.runtime.told import tell
 from stream.runtime.totals import Totals
 from stream.runtime.wire import refused
 
@@ -349,35 +350,19 @@ class Embedded:
         return self._sources_left == 0 and self.totals.lag_records == 0
 
     def _count(self, committed: Committed) -> None:
-        totals, metrics = self.totals, self._parts.metrics
-        mentions = Counter(mention.type for document in committed.documents for mention in document.mentions)
-        totals.posts += committed.posts
-        totals.documents += committed.indexed
-        totals.mentions += mentions.total()
-        totals.rejects += len(committed.rejects)
-        totals.alerts += len(committed.flips)
-        totals.late += committed.counts.get("dropped", 0)
-        totals.watermark_ms = committed.watermark_ms
-        totals.lag_records = max(0, self._last_offset - committed.last_offset)
-        for source, posts in Counter(document.post.source for document in committed.documents).items():
-            metrics.count("weibowatch_posts_total", posts, source=source)
-        for type_, count in mentions.items():
-            metrics.count("weibowatch_mentions_total", count, type=type_)
-        for reason, count in Counter(reject.reason for reject in committed.rejects).items():
-            metrics.count("weibowatch_rejects_total", count, reason=reason)
-        for flip in committed.flips:
-            metrics.count("weibowatch_alerts_total", rule=flip.rule_id, state=flip.state)
-        for name, count in committed.counts.items():
-            if name in ("corrected", "dropped"):
-                metrics.count("weibowatch_late_total", count, outcome=name)
-            elif count:
-                metrics.count("weibowatch_limits_total", count, limit=name)
-        metrics.count("weibowatch_documents_total", committed.indexed)
-        metrics.count("weibowatch_duplicates_total", len(committed.documents) - committed.indexed)
-        metrics.count("weibowatch_texts_cut_total", sum(doc.post.text_cut_from > 0 for doc in committed.documents))
-        metrics.observe("weibowatch_batch_posts", committed.posts)
-        metrics.gauge("weibowatch_lag_records", totals.lag_records)
-        metrics.gauge("weibowatch_watermark_seconds", committed.watermark_ms / 1000)
+        self.totals.lag_records = max(0, self._last_offset - committed.last_offset)
+        self._parts.metrics.gauge("weibowatch_lag_records", self.totals.lag_records)
+        tell(
+            self.totals,
+            self._parts.metrics,
+            documents=committed.documents,
+            rejects=committed.rejects,
+            flips=committed.flips,
+            posts=committed.posts,
+            indexed=committed.indexed,
+            counts=committed.counts,
+            watermark_ms=committed.watermark_ms,
+        )
 
 
 def _records_of(done: Sequence[Committed]) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from stream.runtime.publisher import Message
+from stream.runtime.rows import RowsLost
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.stations import Incoming
 from stream.runtime.topics import INTERNAL_BYTES_MAX, Names
@@ -36,6 +38,8 @@ from stream.runtime.topics import INTERNAL_BYTES_MAX, Names
 _log = structlog.get_logger(__name__)
 EXIT_AGAIN: Final = 70
 """Exit code that asks the supervisor for a new start (EX_SOFTWARE of sysexits)."""
+EXIT_FAILED: Final = 1
+"""Exit code for what a person must mend first."""
 CHANGELOG_BATCH_BYTES: Final = 512_000
 TAKE_S: Final = 0.05
 SEND_S_MAX: Final = 60.0
@@ -170,6 +174,13 @@ class _Row(NamedTuple):
     value: bytes | None
 
 
+class TableTrouble(Exception):
+    """A local table cannot be written. What it lacks stands in its changelog, from where a new start brings it."""
+
+
+_ADVICE: Final = "Free some space there; nothing is lost, and the worker goes on when it is started again."
+
+
 class FaustTable:
     """``stations.Table`` over a Faust table."""
 
@@ -178,6 +189,7 @@ class FaustTable:
             name, partitions=partitions, key_type=bytes, value_type=bytes, options={"driver": "rocksdict"}
         )
         self._sender = sender
+        self._directory = app.conf.datadir
         self._topic = f"{app.conf.id}-{name}-changelog"
 
     def _file(self, partition: int) -> Any:
@@ -201,7 +213,10 @@ class FaustTable:
         last = await self._sender.send_rows(self._topic, partition, rows)
         place = TP(self._topic, partition)
         events = [_Told(_Row(place, last, partition, key, value)) for key, value in rows]
-        await asyncio.to_thread(self.table.data.apply_changelog_batch, events, None, None)
+        try:
+            await asyncio.to_thread(self.table.data.apply_changelog_batch, events, None, None)
+        except Exception as error:
+            raise TableTrouble(f"the tables below {self._directory} cannot be written: {error}. {_ADVICE}") from error
 
 
 class Agent(NamedTuple):
@@ -217,12 +232,25 @@ class Agent(NamedTuple):
 
 
 class FaustWorker:
-    """Agents on a Faust app, from start to drained end."""
+    """Agents on a Faust app, from start to drained end.
 
-    def __init__(self, app: Any, sender: Sender, agents: Sequence[Agent], *, forget: Callable[[], None]) -> None:
+    ``forget`` is called when partitions go elsewhere; errors of the kinds ``hopeless`` end the process with
+    ``EXIT_FAILED`` and their message, since a new start would not help.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        sender: Sender,
+        agents: Sequence[Agent],
+        *,
+        forget: Callable[[], None],
+        hopeless: tuple[type[Exception], ...],
+    ) -> None:
         self.app = app
         self._sender = sender
         self._forget = forget
+        self._hopeless = hopeless
         self._under_way = 0
         self.moved_s = time.monotonic()
         for agent in agents:
@@ -262,6 +290,10 @@ class FaustWorker:
                 await before
         except asyncio.CancelledError:
             raise
+        except self._hopeless as error:
+            leave(EXIT_FAILED, str(error))
+        except (TableTrouble, RowsLost) as error:
+            leave(EXIT_AGAIN, str(error))
         except BaseException:
             _log.exception("batch_not_settled", topic=agent.topic, records=len(records))
             leave(EXIT_AGAIN)
@@ -287,9 +319,22 @@ class FaustWorker:
             await self._sender.stop()
 
 
-def leave(code: int) -> None:
+def leave(code: int, message: str = "") -> None:
     """End the process at once. Nothing that was not acknowledged is lost: it is read again."""
+    if message:
+        sys.stderr.write(f"weibowatch: {message}\n")
+    sys.stderr.flush()
     os._exit(code)
 
 
-__all__ = ["EXIT_AGAIN", "Agent", "FaustTable", "FaustWorker", "KafkaError", "Sender", "leave", "make_app"]
+__all__ = [
+    "EXIT_AGAIN",
+    "EXIT_FAILED",
+    "Agent",
+    "FaustTable",
+    "FaustWorker",
+    "KafkaError",
+    "Sender",
+    "leave",
+    "make_app",
+]

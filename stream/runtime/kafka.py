@@ -20,6 +20,7 @@ from kafka.errors import (
 )
 from kafka.errors import KafkaError as KafkaError
 
+from stream.contract.ports import EngineError
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.topics import DEAD_LETTER_BYTES_MAX, Names, Topic
 
@@ -30,7 +31,7 @@ READ_S_MAX: Final = 120.0
 REQUEST_BYTES_MAX: Final = 1_048_576
 
 
-class KafkaProblem(Exception):
+class KafkaProblem(EngineError):
     """Kafka cannot be used; the message says what to do. Trying again does not help unless something is mended."""
 
 
@@ -275,7 +276,7 @@ def read_compacted(settings: KafkaSettings, topic: str) -> Iterator[tuple[int, b
     return ((partition, key, value) for (partition, key), value in newest.items())
 
 
-def write_keyed(settings: KafkaSettings, topic: str, rows: Iterable[tuple[int, bytes, bytes | None]]) -> int:
+def write_keyed(settings: KafkaSettings, topic: str, rows: Iterable[tuple[int, bytes | None, bytes | None]]) -> int:
     """Write (partition, key, value) rows and wait until the broker has them all. Returns how many."""
     count = 0
     with understood(settings):

@@ -20,7 +20,8 @@ POLL_MS: Final = 500
 POLLED_MAX: Final = 200
 RETRY_S: Final = 5.0
 
-Publish = Callable[[Sequence[Document], Sequence[Flip]], None]
+Publish = Callable[[Sequence[Document], Sequence[Flip], int], None]
+"""Newest documents, alerts, and how many documents there were in all."""
 
 
 class LiveTail:
@@ -54,11 +55,13 @@ class LiveTail:
             end_of(consumer, Names(self._settings.prefix).live)
             while not self._stopping.is_set():
                 polled: dict[Any, list[Any]] = consumer.poll(timeout_ms=POLL_MS, max_records=POLLED_MAX)
-                found = [_decoded(record.value) for records in polled.values() for record in records]
+                records = [record for part in polled.values() for record in part]
+                found = [_decoded(record.value) for record in records]
                 documents = [one for one in found if isinstance(one, Document)]
                 flips = [one for one in found if isinstance(one, Flip)]
                 if documents or flips:
-                    loop.call_soon_threadsafe(self._publish, documents, flips)
+                    count = sum(int(record.key) for record in records if record.key and record.key.isdigit())
+                    loop.call_soon_threadsafe(self._publish, documents, flips, count)
 
 
 def _decoded(value: bytes | None) -> object:

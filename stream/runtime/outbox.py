@@ -32,6 +32,7 @@ class OutboxRow(msgspec.Struct, array_like=True):
 
     record: bytes
     channels: dict[str, Try]
+    taken_ms: int = 0
 
 
 class Outbox:
@@ -64,9 +65,9 @@ class Outbox:
     def enqueue(self, partition: int, flip_id: str, record: bytes, channels: Iterable[str]) -> None:
         """A flip for ``channels``; one that is there already stays as it is."""
         rows = self._rows.setdefault(partition, {})
-        names = tuple(channels)
+        names, now_ms = tuple(channels), self._now_ms()
         if names and flip_id not in rows:
-            rows[flip_id] = OutboxRow(record, {name: Try(due_ms=self._now_ms()) for name in names})
+            rows[flip_id] = OutboxRow(record, {name: Try(due_ms=now_ms) for name in names}, now_ms)
             self._changed[partition, flip_id] = None
 
     def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
@@ -99,6 +100,19 @@ class Outbox:
             status: Literal["due", "failed"] = "failed" if due_ms is None else "due"
             row.channels[channel] = Try(status, before.attempts + 1, due_ms or 0, problem)
             self._changed[partition, flip_id] = None
+
+    def trim(self, before_ms: int) -> int:
+        """Let go of alerts that were taken in before ``before_ms`` and that no channel wants to try again."""
+        gone = [
+            (partition, flip_id)
+            for partition, rows in self._rows.items()
+            for flip_id, row in rows.items()
+            if row.taken_ms < before_ms and all(one.status == "failed" for one in row.channels.values())
+        ]
+        for partition, flip_id in gone:
+            self._rows[partition][flip_id].channels.clear()
+            self._changed[partition, flip_id] = None
+        return len(gone)
 
     def _found(self, flip_id: str) -> tuple[int, OutboxRow | None]:
         for partition, rows in self._rows.items():

@@ -14,6 +14,10 @@ Fetch = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
 """Keys → (key, stored row) of those that are there."""
 
 
+class RowsLost(Exception):
+    """The table cannot be read: no record is at fault."""
+
+
 class StateRows(Mapping[str, Any]):
     """The rows of one part of the state. ``write`` keeps rows in memory until the owner has stored ``changes``.
 
@@ -40,11 +44,15 @@ class StateRows(Mapping[str, Any]):
         return row
 
     def load(self, keys: Iterable[str]) -> None:
-        """Read rows that will be asked for, all at once."""
+        """Read rows that will be asked for, all at once. Raises ``RowsLost``."""
         wanted = [key for key in keys if key not in self._cache]
         if wanted:
+            try:
+                found = {key: stages.decode_row(data) for key, data in self._fetch(wanted)}
+            except Exception as error:
+                raise RowsLost(f"{type(error).__name__}: {error}") from error
             self._cache |= dict.fromkeys(wanted)
-            self._cache |= {key: stages.decode_row(data) for key, data in self._fetch(wanted)}
+            self._cache |= found
 
     def __iter__(self) -> Iterator[str]:
         """The keys in memory: no stage looks at all rows."""

@@ -11,7 +11,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Limits of the worker. ``lag_records_max`` is how far sources may run ahead of it.
 
     ``http_host`` and ``http_port`` are where the worker of the cluster mode serves ``/healthz`` and ``/metrics``;
-    port 0 takes a free one, -1 serves none.
+    port 0 takes a free one, -1 serves none. That worker stops when it has to make dead letters of more than
+    ``dead_letters_share_max`` of the last ``dead_letters_window`` records; 1 lets all of them pass.
     """
 
     batch_posts_max: int = 128
@@ -19,6 +20,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     lag_records_max: int = 2048
     disk_retry_s: float = 5.0
     inbox_poll_s: float = 1.0
+    dead_letters_share_max: float = 0.5
+    dead_letters_window: int = 1000
     http_host: str = "127.0.0.1"
     http_port: int = 8766
 
@@ -27,6 +30,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             least = 1 if name.endswith("_max") else 0.01
             if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"worker.{name} must be at least {least}")
+        if not 0 <= self.dead_letters_share_max <= 1 or self.dead_letters_window < 1:
+            raise ValueError("worker.dead_letters_share_max must be from 0 to 1, dead_letters_window at least 1")
         if not self.http_host or not -1 <= self.http_port <= 65_535:
             raise ValueError("worker.http_host must not be empty, worker.http_port must be from -1 to 65535")
 

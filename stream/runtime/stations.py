@@ -8,6 +8,7 @@ nothing may be acknowledged; the process ends and everything is read again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -34,15 +35,18 @@ from stream.contract.records import (
 )
 from stream.core import stages
 from stream.core.settings import CoreSettings
+from stream.runtime.letters import LetterLimit
 from stream.runtime.publisher import Message
-from stream.runtime.rows import StateRows
+from stream.runtime.rows import RowsLost, StateRows
 from stream.runtime.tagging import TagQueue
 from stream.runtime.topics import INTERNAL_BYTES_MAX, Names
-from stream.runtime.wire import REJECT_BYTES_MAX, encoded, refused
+from stream.runtime.wire import DETAIL_CHARS_MAX, REJECT_BYTES_MAX, encoded, refused
 
 _log = structlog.get_logger(__name__)
 LIVE_POSTS_MAX: Final = 12
-"""Newest posts of a batch that dashboards are told of."""
+"""Newest posts of a batch that dashboards are told of; the key of the first tells how many there were."""
+OWN_REASONS: Final = frozenset({"tagger_failed", "bad_record"})
+"""Dead letters that a worker makes of what a source gave; those with the source ``log`` are its own as well."""
 Result = TypeVar("Result")
 
 
@@ -74,6 +78,9 @@ class Facts(msgspec.Struct, kw_only=True):
     messages: list[Message] = msgspec.field(default_factory=list)
     reports: list[bytes] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
+    records: int = 0
+    posts: int = 0
+    indexed: int = 0
     watermark_ms: int = 0
 
     def count(self, counts: Mapping[str, int]) -> None:
@@ -83,7 +90,10 @@ class Facts(msgspec.Struct, kw_only=True):
 
 
 class Common(msgspec.Struct, frozen=True, kw_only=True):
-    """What all stations share. ``send`` returns when the brokers have all of it; ``log_id`` names the log."""
+    """What all stations share. ``send`` returns when the brokers have all of it; ``log_id`` names the log.
+
+    ``refused`` gives the dead letters that the index made since it was last called.
+    """
 
     names: Names
     log_id: str
@@ -93,12 +103,14 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     core: CoreSettings
     send: Callable[[Sequence[Message]], Awaitable[None]]
     observer: Callable[[Facts], None]
+    limit: LetterLimit
+    refused: Callable[[], Sequence[Reject]] = tuple
 
     def letter(self, error: CodecError, topic: str, incoming: Incoming, index: int | None = None) -> Reject:
         """The dead letter for bytes that cannot be read, with the place where they stand."""
         place_ = f"{topic}/{incoming.partition}/{incoming.offset}" + ("" if index is None else f"/{index}")
         raw = incoming.value[:REJECT_BYTES_MAX]
-        return Reject(source="log", reason=error.reason, detail=str(error), raw=raw, place=place_)
+        return Reject(source="log", reason=error.reason, detail=str(error)[:DETAIL_CHARS_MAX], raw=raw, place=place_)
 
 
 class Threads:
@@ -121,7 +133,9 @@ class Threads:
 
 
 async def deliver(common: Common, threads: Threads, facts: Facts) -> None:
-    """Facts to the index and to Kafka; returns when both have them."""
+    """Facts to the index and to Kafka; returns when both have them. Raises ``TooManyLetters`` before it begins."""
+    own = [one for one in facts.rejects if one.source == "log" or one.reason in OWN_REASONS]
+    common.limit.take(facts.records, len(own), f"{own[-1].reason} ({own[-1].detail})" if own else "")
 
     def to_index() -> int:
         indexed = common.index.documents(facts.documents) if facts.documents else 0
@@ -133,12 +147,17 @@ async def deliver(common: Common, threads: Threads, facts: Facts) -> None:
             common.index.rejects(facts.rejects)
         return indexed
 
-    letters = [Message(common.names.rejects, encoded(reject), None, 0) for reject in facts.rejects]
     reports = [Message(common.names.reports, value, None, 0) for value in pack(facts.reports)]
-    sending = common.send([*facts.messages, *letters, *reports])
-    indexed, _ = await asyncio.gather(threads.on_index(to_index), sending)
-    facts.count({"indexed": indexed})
+    sending = common.send([*facts.messages, *_letters(common, facts.rejects), *reports])
+    facts.indexed, _ = await asyncio.gather(threads.on_index(to_index), sending)
+    if refused := common.refused():
+        await common.send(_letters(common, refused))
+        common.limit.take(0, len(refused), f"{refused[-1].reason} ({refused[-1].detail})")
     common.observer(facts)
+
+
+def _letters(common: Common, rejects: Iterable[Reject]) -> list[Message]:
+    return [Message(common.names.rejects, encoded(reject), None, 0) for reject in rejects]
 
 
 def by_partition(records: Sequence[Incoming]) -> dict[int, list[Incoming]]:
@@ -188,7 +207,8 @@ class Enrich:
         spans = await self._tags.tag(texts)
         if before is not None:
             await before
-        facts = Facts()
+        started = time.perf_counter()
+        facts = Facts(records=sum(len(envelopes) for _, envelopes in parts), posts=len(texts))
         done = 0
         for partition, envelopes in parts:
             posts = len(stages.texts(envelopes))
@@ -196,6 +216,7 @@ class Enrich:
             done += posts
             await self._threads.on_core(lambda: self._take(partition, envelopes, mine, facts))  # noqa: B023
         await deliver(self._common, self._threads, facts)
+        self._common.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
 
     def _opened(self, records: Sequence[Incoming]) -> list[tuple[int, list[Envelope]]]:
         """The records of the bundles, by partition; what cannot be read becomes a Reject with its place."""
@@ -256,13 +277,15 @@ class Enrich:
         if enriched.state != state:
             row = stages.encode_row(enriched.state)
             messages.append(Message(common.names.enrich, row, str(last).encode(), partition))
+        told = str(len(enriched.documents)).encode()
         for document in enriched.documents[-LIVE_POSTS_MAX:]:
             slim = replace(document, post=replace(document.post, pictures=()))
-            messages.append(Message(common.names.live, encoded(slim), None, 0))
+            messages.append(Message(common.names.live, encoded(slim), told, 0))
+            told = b"0"
         facts.messages += messages
         facts.documents += enriched.documents
         facts.rejects += enriched.rejects
-        facts.count({"posts": len(spans), "mentions_per_post_max": enriched.cut})
+        facts.count({"mentions_per_post_max": enriched.cut})
         self._states[partition] = (last, enriched.state)
 
     def _state(self, partition: int, first: int) -> stages.EnrichRow:
@@ -288,9 +311,11 @@ class Keyed:
         common: Common,
         threads: Threads,
         table: Table,
+        topic: str,
         take: Callable[[Common, StateRows, Incoming, Facts], None],
     ) -> None:
         self._common = common
+        self._topic = topic
         self._threads = threads
         self._table = table
         self._take = take
@@ -318,8 +343,17 @@ class Keyed:
     def _take_all(self, parts: Mapping[int, Sequence[Incoming]], facts: Facts) -> None:
         for partition, mine in parts.items():
             for incoming in mine:
-                for value in unpack(incoming.value):
+                for value in self._unpacked(incoming, facts):
+                    facts.records += 1
                     self._take(self._common, self.rows(partition), incoming._replace(value=value), facts)
+
+    def _unpacked(self, incoming: Incoming, facts: Facts) -> list[bytes]:
+        try:
+            return unpack(incoming.value)
+        except CodecError as error:
+            facts.records += 1
+            facts.rejects.append(self._common.letter(error, self._topic, incoming))
+            return []
 
     async def store(self, partition: int) -> None:
         """Bring what was written to the table."""
@@ -333,27 +367,58 @@ def take_batch(common: Common, rows: StateRows, incoming: Incoming, facts: Facts
     """Track."""
     batch = _own(common, common.names.batches, incoming, Batch, facts)
     if isinstance(batch, Batch):
+        _track(common, rows, batch, incoming, facts)
+
+
+def _track(common: Common, rows: StateRows, batch: Batch, incoming: Incoming, facts: Facts) -> None:
+    """Take ``batch`` in; the place of the log that Track fails on is found by halving and becomes a dead letter."""
+    try:
         rows.load(stages.rows_of(batch))
         tracked = stages.track(
             rows, batch, partition=incoming.partition, settings=common.core, origins=common.partitions
         )
-        facts.points += tracked.points
-        facts.reports += [codec.encode(report, INTERNAL_BYTES_MAX) for report in tracked.reports]
-        facts.count(tracked.counts)
-        facts.watermark_ms = tracked.watermark_ms
-        rows.write(tracked.writes)
+        reports = [codec.encode(report, INTERNAL_BYTES_MAX) for report in tracked.reports]
+    except (RowsLost, MemoryError):
+        raise
+    except Exception as error:
+        _log.error("batch_not_tracked", first=batch.first, last=batch.last, exc_info=True)
+        for part in (parts := stages.halved(batch) or ()):
+            _track(common, rows, part, incoming, facts)
+        if not parts:
+            raw = codec.encode(batch, INTERNAL_BYTES_MAX)
+            facts.rejects.append(_failed(common, error, common.names.batches, incoming._replace(value=raw)))
+        return
+    facts.points += tracked.points
+    facts.reports += reports
+    facts.count(tracked.counts)
+    facts.watermark_ms = max(facts.watermark_ms, tracked.watermark_ms)
+    rows.write(tracked.writes)
 
 
 def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Facts) -> None:
     """Judge."""
     report = _own(common, common.names.reports, incoming, BinReport, facts)
-    if isinstance(report, BinReport):
+    if not isinstance(report, BinReport):
+        return
+    try:
         judged = stages.judge(rows, report, partitions=common.partitions, settings=common.core)
-        facts.messages += [
+        flips = [
             Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), flip.incident_id.encode())
             for flip in judged.flips
         ]
-        rows.write(judged.writes)
+    except (RowsLost, MemoryError):
+        raise
+    except Exception as error:
+        _log.error("report_not_judged", bin_ms=report.bin_ms, exc_info=True)
+        facts.rejects.append(_failed(common, error, common.names.reports, incoming))
+        return
+    facts.messages += flips
+    rows.write(judged.writes)
+
+
+def _failed(common: Common, error: Exception, topic: str, incoming: Incoming) -> Reject:
+    """The dead letter of a record that a stage fails on."""
+    return common.letter(CodecError("bad_record", f"{type(error).__name__}: {error}"), topic, incoming)
 
 
 def _own(common: Common, topic: str, incoming: Incoming, kind: type[Record], facts: Facts) -> Record | None:

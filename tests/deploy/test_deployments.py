@@ -38,8 +38,6 @@ VERSIONS = ("1.29", "1.33", kubernetes_validate.latest_version())
 """Of Kubernetes: an old one that sets the label of a pod's index, one between, the newest that is known."""
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+(\.\d+)?[\w.-]*(@sha256:[0-9a-f]{64})?|[\w./-]+@sha256:[0-9a-f]{64}")
 PROCESSES = manifests.processes()
-COMING = ("worker", "serve")
-"""Commands that the files rely on and that this version does not have yet: docs/deploy.md says so at its top."""
 PARTITIONS = Settings().kafka.partitions
 
 
@@ -54,9 +52,6 @@ def each(process: Process) -> str:
 def test_commands_and_options_are_those_of_the_command_line(process: Process) -> None:
     command: Any = typer.main.get_command(app)
     words = list(process.words)
-    if words[0] in COMING:
-        assert words[0] not in command.commands, f"{words[0]} is there: take it out of COMING"
-        return
     while hasattr(command, "commands"):
         assert words and words[0] in command.commands, f"{process.name}: no command {process.words}"
         command = command.commands[words.pop(0)]

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,12 @@ async def main(folder: Path, slot: str) -> None:
             index=FactsFile(folder / f"{slot}-{os.getpid()}.facts"),
             tagger=wiring.load_tagger(settings) if chosen["tagger"] == "demo" else Marked(),
             channels=(channel.name,),
-            deliver=lambda outbox: Deliverer(outbox, {channel.name: channel}, outbox.on_loop, wiring.now_ms).run(),
+            deliverer=lambda outbox: Deliverer(outbox, {channel.name: channel}, outbox.on_loop, wiring.now_ms),
+            refused=deque(),
+            hopeless=(),
+            keep_house=lambda: None,
+            house_s=3600,
+            alerts_days=0,
             metrics=Telemetry(),
             t2s=wiring.traditional_to_simplified(),
             now_ms=wiring.now_ms,

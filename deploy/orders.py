@@ -1,0 +1,47 @@
+"""What people order from a running cluster, written into its log: aliases, dead letters to be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deploy.settings import Settings
+from index.elastic import ElasticIndex
+from stream.contract import codec
+from stream.contract.records import Control, Record, Reject
+from stream.runtime.ingest import controls_in_force, messages, partitions_of
+from stream.runtime.kafka import write_keyed
+from stream.runtime.topics import Names
+
+
+def hand_over(settings: Settings, usable: Sequence[tuple[Record, Reject]]) -> None:
+    """Write records into the log, then remove the dead letters that they were made of. Blocking.
+
+    Killed in between, both stay, and trying the letter again changes nothing: the post is known by its id.
+    Raises ``KafkaProblem``, ``ElasticError``.
+    """
+    if not usable:
+        return
+    names = Names(settings.kafka.prefix)
+    sent = messages(names.posts, partitions_of(settings.kafka), [record for record, _ in usable])
+    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
+    index = ElasticIndex(settings.elastic)
+    try:
+        index.forget_rejects([letter for _, letter in usable])
+    finally:
+        index.close()
+
+
+def in_force(settings: Settings, topic: str) -> Control | None:
+    """The newest control of ``topic``. Blocking. Raises ``KafkaProblem``."""
+    return controls_in_force(settings.kafka).get(topic)
+
+
+def put_in_force(settings: Settings, control: Control) -> None:
+    """Write ``control`` into every partition of the log, then note that it is in force. Blocking.
+
+    Killed in between, the same is written again: a control that repeats changes nothing. Raises ``KafkaProblem``.
+    """
+    names = Names(settings.kafka.prefix)
+    sent = messages(names.posts, partitions_of(settings.kafka), [control])
+    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
+    write_keyed(settings.kafka, names.controls, [(0, control.topic.encode(), codec.encode(control))])

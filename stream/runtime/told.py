@@ -1,0 +1,53 @@
+"""What a batch brought, told to the totals and the metrics, alike in both modes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from stream.contract.ports import Metrics
+from stream.contract.records import Document, Flip, Reject
+from stream.runtime.totals import Totals
+
+
+def tell(
+    totals: Totals,
+    metrics: Metrics,
+    *,
+    documents: Sequence[Document] = (),
+    rejects: Sequence[Reject] = (),
+    flips: Sequence[Flip] = (),
+    posts: int = 0,
+    indexed: int = 0,
+    counts: Mapping[str, int],
+    watermark_ms: int = 0,
+) -> None:
+    """Count a delivered batch. ``counts``: late sightings by outcome, and the names of limits that were hit."""
+    mentions = Counter(mention.type for document in documents for mention in document.mentions)
+    totals.posts += posts
+    totals.documents += indexed
+    totals.mentions += mentions.total()
+    totals.rejects += len(rejects)
+    totals.alerts += len(flips)
+    totals.late += counts.get("dropped", 0)
+    totals.watermark_ms = max(totals.watermark_ms, watermark_ms)
+    for source, count in Counter(document.post.source for document in documents).items():
+        metrics.count("weibowatch_posts_total", count, source=source)
+    for type_, count in mentions.items():
+        metrics.count("weibowatch_mentions_total", count, type=type_)
+    for reason, count in Counter(reject.reason for reject in rejects).items():
+        metrics.count("weibowatch_rejects_total", count, reason=reason)
+    for flip in flips:
+        metrics.count("weibowatch_alerts_total", rule=flip.rule_id, state=flip.state)
+    for name, count in counts.items():
+        if name in ("corrected", "dropped"):
+            metrics.count("weibowatch_late_total", count, outcome=name)
+        elif count:
+            metrics.count("weibowatch_limits_total", count, limit=name)
+    if documents:
+        metrics.count("weibowatch_documents_total", indexed)
+        metrics.count("weibowatch_duplicates_total", len(documents) - indexed)
+        metrics.count("weibowatch_texts_cut_total", sum(document.post.text_cut_from > 0 for document in documents))
+    if posts:
+        metrics.observe("weibowatch_batch_posts", posts)
+    metrics.gauge("weibowatch_watermark_seconds", totals.watermark_ms / 1000)
