@@ -7,34 +7,28 @@ found.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import pytest
 
 from index.query import Filters, QueryError
+from index.reading import Reader
 from stream.contract.ports import IndexWriter
 from stream.contract.records import Document
-from tests.index.corpus import HOUR, MARCH, document, flip, reject, small_corpus
+from tests.index import corpus
+from tests.index.corpus import HOUR, MARCH, document, flip, history, picture, point, reject, small_corpus
 
 
-class Reader(Protocol):
-    def search(
-        self, query: str, filters: Filters | None = None, limit: int = 20, cursor: str | None = None
-    ) -> dict[str, Any]: ...
-
-    def trends(
-        self, since_ms: int | None, until_ms: int | None, *, limit: int = 20, order: Literal["growth"]
-    ) -> dict[str, Any]: ...
-
-    def alerts(self) -> dict[str, Any]: ...
-
-    def rejects(self) -> dict[str, Any]: ...
+class Writer(IndexWriter, Protocol):
+    def delete(self, post_ids: Iterable[str]) -> int: ...
 
 
 class Index(Protocol):
-    writer: IndexWriter
-    reader: Reader
+    writer: Writer
+
+    @property
+    def reader(self) -> Reader: ...
 
     def settle(self) -> None: ...
 
@@ -198,6 +192,259 @@ class IndexLaws:
         for cursor in ("", "x", "12", "~", "-1~a", "9" * 30 + "~a"):
             with pytest.raises(QueryError):
                 index.reader.search("", cursor=cursor)
+
+    def test_ranges_at_the_ends_of_time(self, index: Index) -> None:
+        assert index.reader.search("", Filters(since_ms=-(10**15), until_ms=10**17))["total"] == 8
+        assert index.reader.search("上海", Filters(since_ms=10**17))["total"] == 0
+        assert index.reader.search("", limit=0)["hits"] == []
+
+    def test_ids_of_all_sorts(self, make_index: MakeIndex) -> None:
+        odd = ["a/b?c=d&e", " ", "..", "%2e", '"\\', "_x", "#1", "微博:1", "😀", "a\nb", ",*"]
+        odd += ["x" * 600, "x" * 599 + "y"]
+        index = make_index()
+        assert index.writer.documents([document(name, f"第{number}号") for number, name in enumerate(odd)]) == len(odd)
+        index.settle()
+        assert _walk(index, "", 3) == sorted(odd, reverse=True)
+        for number, name in enumerate(odd):
+            found = index.reader.post(name)
+            assert found is not None and found["text"] == f"第{number}号"
+        assert index.reader.post("none") is None
+        assert index.writer.delete(odd) == len(odd)
+        index.settle()
+        assert index.reader.search("")["total"] == 0
+
+    def test_words_of_any_length_are_whole(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        long = "a" * 300
+        index.writer.documents([document("one", f"甲{long}b 乙"), document("two", long), document("three", long[:255])])
+        index.settle()
+        assert ids(index.reader.search(f"{long}b")) == ["one"]
+        assert ids(index.reader.search(f'"甲 {long}B 乙"')) == ["one"]
+        assert ids(index.reader.search(long)) == ["two"]
+        assert ids(index.reader.search(long[:255])) == ["three"]
+
+    def test_a_flood_of_names(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        names = [f"PER/名{number}" for number in range(300)]
+        index.writer.documents([document("p", "多", *names, "LOC/" + "长" * 9_000)])
+        index.settle()
+        assert index.reader.search('entity:"PER/名299"')["total"] == 1
+        assert index.reader.stats()["mentions"] == 301
+        assert index.reader.trends()["entities"][0]["mentions"] == 1
+
+    def test_what_is_left_is_what_a_fresh_index_holds(self, make_index: MakeIndex) -> None:
+        """However posts were replaced, moved to other months and deleted."""
+        for seed in range(3):
+            lived, fresh = make_index(), make_index()
+            versions, newest = history(seed, spread_ms=70 * 24 * HOUR)
+            random_ = random.Random(seed)
+            while versions:
+                size = random_.randint(1, 9)
+                lived.writer.documents(versions[:size])
+                versions = versions[size:]
+            gone = random_.sample(sorted(newest), 4)
+            assert lived.writer.delete([*gone, "never"]) == 4
+            fresh.writer.documents([made for post_id, made in newest.items() if post_id not in gone])
+            lived.settle()
+            fresh.settle()
+            for query in ("", "上海", "北京", "第1版", "entity:苹果", "has:image", "source:one"):
+                assert lived.reader.search(query) == fresh.reader.search(query)
+            for name in ("上海", "北京", "PER/周杰伦", "ORG/苹果"):
+                assert lived.reader.entity(name) == fresh.reader.entity(name)
+            assert {**lived.reader.stats(), "pictures": 0} == {**fresh.reader.stats(), "pictures": 0}
+
+    # --- pictures and privacy ----------------------------------------------------------------------------------
+
+    def test_a_picture_is_stored_once_and_goes_with_its_last_post(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        shared = picture()
+        index.writer.documents([document(name, "图", pictures=(shared,)) for name in ("one", "two")])
+        index.settle()
+        assert index.reader.picture(shared.sha256) == corpus.JPEG
+        assert index.reader.picture("0" * 64) is None
+        assert index.reader.stats()["pictures"] == 1
+        assert index.writer.delete(["one"]) == 1
+        index.settle()
+        assert index.reader.picture(shared.sha256) == corpus.JPEG
+        assert index.writer.delete(["one", "two"]) == 1
+        index.settle()
+        assert index.reader.picture(shared.sha256) is None
+        assert index.reader.stats()["pictures"] == 0
+
+    def test_an_entity_outlives_its_posts_in_trend_points(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents([document("p", "上海", "LOC/上海")])
+        index.writer.points([point("LOC/上海", MARCH, mentions=1, score=4_200)])
+        index.writer.delete(["p"])
+        index.settle()
+        for name in ("LOC/上海", "上海"):
+            found = index.reader.entity(name)
+            assert found is not None
+            assert found["mentions"] == 0
+            assert [(row["mentions"], row["score"]) for row in found["timeline"]["bins"]] == [(1, 4.2)]
+
+    # --- entities, trends, totals ------------------------------------------------------------------------------
+
+    def test_the_profile_of_an_entity(self, index: Index) -> None:
+        index.writer.flips([flip("i1", 0, "firing")])
+        index.writer.points([point("LOC/上海", MARCH + HOUR, mentions=1, score=4_000)])
+        index.writer.points([point("LOC/上海", MARCH + HOUR, mentions=1, score=5_000)])
+        index.settle()
+        found = index.reader.entity("LOC/上海")
+        assert found is not None
+        assert (found["name"], found["type"]) == ("上海", "LOC")
+        assert (found["mentions"], found["authors"], found["authors_known"]) == (4, 3, False)
+        assert (found["first_seen"], found["last_seen"]) == ("2022-03-01T00:00:00Z", "2022-03-01T03:00:00Z")
+        assert found["surfaces"] == [{"surface": "上海", "count": 3}, {"surface": "魔都", "count": 1}]
+        assert found["timeline"]["step"] == "hour"
+        assert [row["mentions"] for row in found["timeline"]["bins"]] == [1, 1, 1, 1]
+        assert [row["score"] for row in found["timeline"]["bins"]] == [0, 5, 0, 0]
+        assert [(row["entity"], row["count"]) for row in found["co_mentions"]] == [("LOC/北京", 1), ("PER/周杰伦", 1)]
+        assert found["co_mentions"][0]["npmi"] == pytest.approx(0.2263, abs=0.3)
+        assert [hit["id"] for hit in found["evidence"]] == ["p6", "p4", "p3", "p1"]
+        assert [row["id"] for row in found["alerts"]] == ["i1-0"]
+
+    def test_an_entity_within_a_range_and_by_other_names(self, index: Index) -> None:
+        found = index.reader.entity("魔都", since_ms=MARCH + HOUR, until_ms=MARCH + 3 * HOUR)
+        assert found is not None
+        assert (found["entity"], found["mentions"]) == ("LOC/上海", 2)
+        assert len(found["timeline"]["bins"]) == 2
+        assert index.reader.entity("谁") is None
+
+    def test_of_namesakes_the_most_mentioned_is_meant(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents(
+            [document(f"l{number}", "苹果苹果", "MISC/苹果", "MISC/苹果") for number in range(2)]
+            + [document(f"o{number}", "苹果", "ORG/苹果") for number in range(3)]
+            + [document(f"a{number}", "APPLE", "ORG/苹果公司", surface="APPLE") for number in range(4)]
+        )
+        index.settle()
+        for asked, entity in (("苹果", "ORG/苹果"), ("MISC/苹果", "MISC/苹果"), ("APPLE", "ORG/苹果公司")):
+            found = index.reader.entity(asked)
+            assert found is not None and found["entity"] == entity
+        assert index.reader.entity("apple") is None
+
+    def test_evidence_of_one_moment_is_ordered_by_id(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        names = [f"w{number:03}" for number in range(50)]
+        index.writer.documents([document(name, "同时", "LOC/同时") for name in random.Random(4).sample(names, 50)])
+        index.settle()
+        found = index.reader.entity("LOC/同时")
+        assert found is not None
+        assert [hit["id"] for hit in found["evidence"]] == names[:-21:-1]
+
+    @pytest.mark.parametrize(("hours", "step"), [(1, "hour"), (72, "hour"), (24 * 60, "day"), (24 * 400, "week")])
+    def test_timelines_count_every_post_once(self, make_index: MakeIndex, hours: int, step: str) -> None:
+        index = make_index()
+        random_ = random.Random(hours)
+        times = [MARCH + random_.randrange(hours * HOUR) for _ in range(50)]
+        index.writer.documents([document(f"p{place}", "上海", "LOC/上海", at_ms=at) for place, at in enumerate(times)])
+        index.settle()
+        found = index.reader.entity("上海", since_ms=MARCH, until_ms=MARCH + hours * HOUR)
+        assert found is not None
+        assert found["timeline"]["step"] == step
+        assert sum(row["mentions"] for row in found["timeline"]["bins"]) == 50
+
+    def test_npmi_is_one_for_inseparable_and_low_for_strangers(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        together = [document(f"t{n}", "甲乙", "PER/甲", "PER/乙", at_ms=MARCH + n) for n in range(10)]
+        others = [document(f"o{n}", "丙", "PER/丙", at_ms=MARCH + 100 - n) for n in range(90)]
+        mixed = document("m", "甲丙", "PER/甲", "PER/丙", at_ms=MARCH + 101)
+        index.writer.documents([*together, *others, mixed])
+        index.settle()
+        found = index.reader.entity("甲", since_ms=MARCH)
+        assert found is not None
+        scores = {row["entity"]: row["npmi"] for row in found["co_mentions"]}
+        assert scores["PER/乙"] > 0.9
+        assert scores["PER/丙"] < 0
+
+    def test_trends_compare_with_the_range_before(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        day = 24 * HOUR
+        index.writer.documents(
+            [document(f"a{n}", "上海", "LOC/上海", at_ms=MARCH + n * HOUR, author=f"x{n}") for n in range(24)]
+            + [document(f"b{n}", "上海", "LOC/上海", at_ms=MARCH + day + n * HOUR, author="y") for n in range(12)]
+            + [document(f"c{n}", "北京", "LOC/北京", at_ms=MARCH + day + n * HOUR, author=f"x{n}") for n in range(10)]
+            + [document(f"d{n}", "周杰伦", "PER/周杰伦", at_ms=MARCH + day + n * HOUR, author="y") for n in range(2)]
+        )
+        index.writer.points([point("LOC/北京", MARCH + day, score=7_700)])
+        index.settle()
+
+        def trends(**chosen: Any) -> list[dict[str, Any]]:
+            found = index.reader.trends(since_ms=MARCH + day, until_ms=MARCH + 2 * day, **chosen)
+            rows: list[dict[str, Any]] = found["entities"]
+            return rows
+
+        rows = trends()
+        assert [(row["entity"], row["mentions"], row["previous"], row["growth"]) for row in rows] == [
+            ("LOC/上海", 12, 24, 0.5),
+            ("LOC/北京", 10, 0, None),
+            ("PER/周杰伦", 2, 0, None),
+        ]
+        assert rows[1]["score"] == 7.7
+        assert (sum(rows[0]["sparkline"]), len(rows[0]["sparkline"])) == (12, 24)
+        assert trends(order="growth")[0]["entity"] == "LOC/北京"
+        assert trends(order="authors")[0]["entity"] == "LOC/北京"
+        assert [row["entity"] for row in trends(type="per")] == ["PER/周杰伦"]
+        assert trends(type=".*") == []
+        assert len(trends(limit=1)) == 1
+
+    def test_an_empty_index(self, make_index: MakeIndex) -> None:
+        reader = make_index().reader
+        found = reader.search("上海")
+        assert (found["total"], found["hits"], found["facets"]["posts"], found["next"]) == (0, [], 0, None)
+        assert reader.trends()["entities"] == []
+        assert reader.trends(order="growth")["entities"] == []
+        assert reader.alerts() == {"alerts": [], "total": 0, "rules": {}}
+        assert reader.rejects() == {"rejects": [], "by_reason": {}}
+        assert (reader.entity("上海"), reader.post("p"), reader.reject(1)) == (None, None, None)
+        stats = reader.stats()
+        assert (stats["posts"], stats["entities"], stats["first_post"], stats["watermark"]) == (0, 0, None, None)
+
+    def test_stats(self, index: Index) -> None:
+        index.writer.points([point("LOC/上海", MARCH), point("LOC/广州", MARCH - HOUR)])
+        index.settle()
+        stats = index.reader.stats()
+        assert (stats["posts"], stats["mentions"], stats["entities"], stats["pictures"]) == (8, 7, 4, 2)
+        assert (stats["first_post"], stats["last_post"]) == ("2022-03-01T00:00:00Z", "2022-03-01T03:00:00.009Z")
+        assert stats["watermark"] == "2022-03-01T00:05:00Z"
+        assert stats["sources"] == [{"source": "test", "posts": 7}, {"source": "other", "posts": 1}]
+
+    def test_alerts_by_state_rule_and_time(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.flips([flip("i1", 0, "firing"), flip("i1", 1, "resolved"), flip("i2", 0, "firing", "PER/周杰伦")])
+        index.settle()
+        alerts = index.reader.alerts
+        assert [row["id"] for row in alerts(state="firing")["alerts"]] == ["i2-0", "i1-0"]
+        assert [row["current"] for row in alerts(state="firing")["alerts"]] == ["firing", "resolved"]
+        assert [row["id"] for row in alerts(limit=1)["alerts"]] == ["i1-1"]
+        assert alerts(rule="other")["alerts"] == []
+        assert alerts(since_ms=MARCH + 1)["total"] == 1
+        assert alerts()["rules"] == {"burst": 3}
+
+    def test_rejects_with_their_bytes(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.rejects([reject("line 1"), reject("line 2", "bad_field")])
+        index.settle()
+        reader = index.reader
+        listed = reader.rejects(reason="bad_field")
+        assert [(row["place"], row["reason"]) for row in listed["rejects"]] == [("line 2", "bad_field")]
+        assert listed["by_reason"] == {"bad_field": 1, "bad_json": 1}
+        second, first = (row["id"] for row in reader.rejects()["rejects"])
+        shown = reader.reject(first)
+        assert shown is not None and shown["raw"] == "{坏 line 1".encode()
+        assert reader.reject(99) is None
+        assert _replayed(reader) == ["line 1", "line 2"]
+        assert _replayed(reader, id=second) == ["line 2"]
+        assert _replayed(reader, reason="bad_json") == ["line 1"]
+        assert index.writer.forget_rejects([reject("line 1")]) == 1
+        assert index.writer.forget_rejects([reject("line 1")]) == 0
+        index.settle()
+        assert _replayed(reader) == ["line 2"]
+
+
+def _replayed(reader: Reader, **chosen: Any) -> list[str]:
+    return [row.place for part in reader.rejects_for_replay(**chosen) for row in part]
 
 
 def _posts(entity: str, now: int, before: int) -> list[Document]:

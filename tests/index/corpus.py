@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from hashlib import sha256
 from typing import Any, Final
 
@@ -179,3 +180,29 @@ def small_corpus() -> list[Document]:
         document("p7", "Nothing to see: <script>alert(1)</script>", at_ms=MARCH + 3 * hour + 5, author="a5"),
         document("p8", "", at_ms=MARCH + 3 * hour + 9, pictures=(picture(JPEG + b"\0"),), author="a6"),
     ]
+
+
+def history(seed: int, spread_ms: int = 4 * HOUR) -> tuple[list[Document], dict[str, Document]]:
+    """Versions of a few posts in random order, and the newest of each; a version may have another time of creation."""
+    random_ = random.Random(seed)
+    names = ["LOC/上海", "LOC/北京", "PER/周杰伦", "ORG/苹果"]
+    newest: dict[str, Document] = {}
+    versions: list[Document] = []
+    for number in range(40):
+        post_id = f"p{random_.randrange(12)}"
+        chosen = random_.sample(names, random_.randrange(4))
+        made = document(
+            post_id,
+            "".join(name.partition("/")[2] for name in chosen) + f"第{number}版",
+            *chosen,
+            at_ms=MARCH + random_.randrange(4) * spread_ms // 4,
+            observed_ms=MARCH + number,
+            edit_version=random_.randrange(3),
+            source=random_.choice(["one", "two"]),
+            pictures=(picture(JPEG + bytes([random_.randrange(3)])),) if random_.random() < 0.4 else (),
+        )
+        versions.append(made)
+        if post_id not in newest or newest[post_id].version < made.version:
+            newest[post_id] = made
+    random_.shuffle(versions)
+    return versions, newest
