@@ -121,6 +121,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log: LogSettings = LogSettings()
 
 
+def of_the_user(name: str) -> str:
+    """A variable that belongs to the user's system, such as JAVA_HOME; empty when it is not set."""
+    return os.environ.get(name, "")
+
+
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``path`` (default: ``weibowatch.toml`` here, if it is there) and the environment.
 

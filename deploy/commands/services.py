@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from rich.console import Console
 
 from deploy.commands.common import JsonOption, print_json, reports_failures
 from deploy.errors import Failure, UsageFailure
-from deploy.services.daemon import Daemon
-from deploy.services.elastic import ElasticNode
+from deploy.services.daemon import Daemon, make_folder
+from deploy.services.elastic import USER, ElasticNode
+from deploy.services.fetch import ELASTIC_VERSIONS, JAVA_NEEDED, java
 from deploy.services.kafka import KafkaCluster
 
 CHOSEN = "services.json"
@@ -52,32 +54,32 @@ def up(
     """Fetch them if needed, start what does not run, wait until both are ready. They keep ports and data."""
     if brokers == 2:
         raise UsageFailure("two brokers cannot outvote each other; choose 1 or 3")
-    data.mkdir(parents=True, exist_ok=True)
+    if elastic not in ELASTIC_VERSIONS:
+        raise UsageFailure(f"--elastic {elastic} is not known; choose one of {', '.join(ELASTIC_VERSIONS)}")
+    java(JAVA_NEEDED[elastic])
     chosen = {"brokers": brokers, "elastic": elastic, "secure": secure}
     before = _chosen(data)
     if before is not None and before != chosen:
         raise Failure(
             f"{data} was made with {before}. Use these again, another --data, or: weibowatch services down --delete"
         )
-    kafka, node = _parts(data, chosen)
-    (data / CHOSEN).write_text(json_module.dumps(chosen))
-    console = Console(stderr=True)
-    with console.status("Kafka: fetching and starting ..."):
-        kafka.start()
-    with console.status("Elasticsearch: fetching and starting ..."):
-        node.start()
-    values = {"WEIBOWATCH_KAFKA__BOOTSTRAP": kafka.bootstrap, "WEIBOWATCH_ELASTIC__URL": node.url}
-    if secure:
-        values |= {
-            "WEIBOWATCH_ELASTIC__USERNAME": "elastic",
-            "WEIBOWATCH_ELASTIC__PASSWORD": node.password,
-            "WEIBOWATCH_ELASTIC__CA_FILE": str(node.ca_file.absolute()),
-        }
+    try:
+        make_folder(data)
+        kafka, node = _parts(data, chosen)
+        (data / CHOSEN).write_text(json_module.dumps(chosen))
+        console = Console(stderr=True)
+        with console.status("Kafka: fetching and starting ..."):
+            kafka.start()
+        with console.status("Elasticsearch: fetching and starting ..."):
+            node.start()
+    except OSError as error:
+        raise Failure(f"{error.filename or data}: {error.strerror}. Make room or choose another --data.") from error
+    values = _values(kafka, node)
     if json:
         print_json(values)
         return
     for name, value in values.items():
-        typer.echo(f"export {name}={value}")
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @reports_failures
@@ -88,8 +90,9 @@ def down(
     """Stop them. Their data stays, unless --delete."""
     chosen = _known(data)
     kafka, node = _parts(data, chosen)
-    kafka.stop()
-    node.stop()
+    with Console(stderr=True).status("Stopping ..."):
+        node.stop()
+        kafka.stop()
     if delete:
         # Only what is ours: the folder may be one that held other things before.
         for name in ("kafka", "elastic"):
@@ -104,13 +107,17 @@ def down(
 def status(data: DataOption = DATA, json: JsonOption = False) -> None:
     """Which of them run; exit code 0 only when all do and answer."""
     kafka, node = _parts(data, _known(data))
-    rows = {name: daemon.pid() for name, daemon in _daemons(kafka, node)}
-    ready = kafka.ready() and node.daemon.alive() and node.ready()
+    ready = kafka.ready() and node.ready()
+    pids = {name: daemon.pid() for name, daemon in _daemons(kafka, node)}
+    answers = [*map(kafka.answers, range(kafka.brokers)), node.ready()]
+    states = {name: _state(pid, answer) for (name, pid), answer in zip(pids.items(), answers, strict=True)}
     if json:
-        print_json({"ready": ready, "kafka": kafka.bootstrap, "elasticsearch": node.url, "pids": rows})
+        print_json(
+            {"ready": ready, "kafka": kafka.bootstrap, "elasticsearch": node.url, "pids": pids, "states": states}
+        )
     else:
-        for name, pid in rows.items():
-            typer.echo(f"{name}: {'pid ' + str(pid) if pid else 'not running'}")
+        for name, state in states.items():
+            typer.echo(f"{name}: {f'pid {pids[name]}, ' if pids[name] else ''}{state}")
         typer.echo(f"Kafka at {kafka.bootstrap}, Elasticsearch at {node.url}: {'ready' if ready else 'NOT ready'}")
     if not ready:
         raise typer.Exit(1)
@@ -128,15 +135,42 @@ def logs(
             typer.echo(f"# {daemon.log_path}\n{daemon.tail(lines)}")
 
 
+def _values(kafka: KafkaCluster, node: ElasticNode) -> dict[str, str]:
+    """The settings by which the other commands find them."""
+    values = {"WEIBOWATCH_KAFKA__BOOTSTRAP": kafka.bootstrap}
+    if kafka.brokers >= 3:
+        values["WEIBOWATCH_KAFKA__REPLICATION"] = "3"
+    values["WEIBOWATCH_ELASTIC__URL"] = node.url
+    if node.secure:
+        values |= {
+            "WEIBOWATCH_ELASTIC__USERNAME": USER,
+            "WEIBOWATCH_ELASTIC__PASSWORD": node.password,
+            "WEIBOWATCH_ELASTIC__CA_FILE": str(node.ca_file),
+        }
+    return values
+
+
 def _daemons(kafka: KafkaCluster, node: ElasticNode) -> Iterator[tuple[str, Daemon]]:
     for number, daemon in enumerate(kafka.daemons):
         yield f"kafka-{number}", daemon
     yield "elasticsearch", node.daemon
 
 
+def _state(pid: int | None, answers: bool) -> str:
+    if pid is None:
+        return "not running"
+    return "answers" if answers else "does not answer"
+
+
 def _chosen(data: Path) -> dict[str, object] | None:
     path = data / CHOSEN
-    return json_module.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        found = json_module.loads(path.read_text())
+        return {"brokers": int(found["brokers"]), "elastic": str(found["elastic"]), "secure": bool(found["secure"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{path} cannot be read ({error}). Stop what runs there, and delete {data}.") from error
 
 
 def _known(data: Path) -> dict[str, object]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.errors import Failure
-from deploy.services.daemon import NOBODY, Daemon, remembered_ports
+from deploy.services.daemon import NOBODY, Daemon, check_ports, make_folder, remembered_ports
 from deploy.services.fetch import ELASTIC_VERSIONS, JAVA_NEEDED, default_cache, elastic_zip, java
 
 USER: Final = "elastic"
@@ -25,6 +25,7 @@ USER: Final = "elastic"
 class ElasticNode:
     """A single node below ``folder``; ``extra`` adds to elasticsearch.yml. Started again, it keeps port and data.
 
+    Disk watermarks are off unless ``extra`` sets them. ``start`` undoes ``kill`` and ``suspend``.
     ``secure``: TLS with a certificate of its own (``ca_file``) and basic authentication (``elastic`` and ``password``).
     """
 
@@ -33,14 +34,13 @@ class ElasticNode:
     ) -> None:
         if version not in ELASTIC_VERSIONS:
             raise Failure(f"Elasticsearch {version} is not known here; choose one of {', '.join(ELASTIC_VERSIONS)}")
-        self.folder = folder
+        self.folder = make_folder(folder)
         self.version = version
         self.secure = secure
         self._extra = dict(extra or {})
-        folder.mkdir(parents=True, exist_ok=True)
-        self._port, self._transport = remembered_ports(folder, 2)
-        self.daemon = Daemon(folder, "elasticsearch")
-        self.ca_file = folder / "ca.pem"
+        self._port, self._transport = remembered_ports(self.folder, 2)
+        self.daemon = Daemon(self.folder, "elasticsearch")
+        self.ca_file = self.folder / "ca.pem"
 
     @property
     def url(self) -> str:
@@ -58,20 +58,24 @@ class ElasticNode:
         return self.daemon.log_path
 
     def start(self) -> None:
-        """Start it unless it runs, and wait until it is ready. Raises ``Failure``."""
-        if not self.daemon.alive():
+        """Start it unless it runs, resume it if it was suspended, wait until it is ready. Raises ``Failure``."""
+        if self.daemon.alive():
+            self.resume()
+        else:
+            check_ports([self._port, self._transport], self.folder)
+            runtime = java(JAVA_NEEDED[self.version]).parent.parent
             home = self._unpacked()
             (home / "config" / "elasticsearch.yml").write_text(self._yml())
-            runtime = java(JAVA_NEEDED[self.version]).parent.parent
+            temporary = make_folder(self.folder / "tmp")
             environment = {
                 "ES_JAVA_HOME": str(runtime),
                 "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
-                "ES_TMPDIR": str((self.folder / "tmp").absolute()),
+                "ES_TMPDIR": str(temporary),
+                "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}",
             }
-            (self.folder / "tmp").mkdir(exist_ok=True)
             if self.secure:
                 self._secure(home, environment)
-            self.daemon.start([str((home / "bin" / "elasticsearch").absolute())], environment)
+            self.daemon.start([str(home / "bin" / "elasticsearch")], environment)
         self.daemon.wait_ready(self.ready)
 
     def stop(self) -> None:
@@ -104,9 +108,7 @@ class ElasticNode:
         try:
             connection.request("GET", "/_cluster/health?wait_for_status=yellow&timeout=1s", headers=headers)
             return connection.getresponse().status == 200
-        except OSError:
-            return False
-        except http.client.HTTPException:
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
@@ -132,8 +134,8 @@ class ElasticNode:
             "network.host": "127.0.0.1",
             "http.port": str(self._port),
             "transport.port": str(self._transport),
-            "path.data": str((self.folder / "data").absolute()),
-            "path.logs": str((self.folder / "logs").absolute()),
+            "path.data": str(self.folder / "data"),
+            "path.logs": str(self.folder / "logs"),
             "xpack.security.enabled": "true" if self.secure else "false",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
         }
@@ -147,9 +149,9 @@ class ElasticNode:
 
     def _secure(self, home: Path, environment: Mapping[str, str]) -> None:
         """A certificate for 127.0.0.1 and a password, made once."""
-        if (self.folder / "password").exists():
-            return
         config = home / "config"
+        if (self.folder / "password").exists() and (config / "http.pem").exists():
+            return
         self._run(
             "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=127.0.0.1",
             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(config / "http.key"), "-out",
@@ -168,6 +170,9 @@ class ElasticNode:
 
     def _run(self, *command: str, environment: Mapping[str, str] | None = None, given: str = "") -> None:
         path = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder), **(environment or {})}
-        done = subprocess.run(command, env=path, input=given, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, env=path, input=given, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise Failure(f"{command[0]} is missing. Install it: sudo apt-get install -y openssl") from error
         if done.returncode:
             raise Failure(f"{Path(command[0]).name} failed: {(done.stdout + done.stderr)[-400:]}")

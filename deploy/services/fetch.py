@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Final
 
 from deploy.errors import Failure
+from deploy.settings import of_the_user
 
 HERE: Final = Path(__file__).parent
 ELASTIC_VERSIONS: Final = {"8.19": "8.19.21", "9": "9.5.3"}
 JAVA_NEEDED: Final = {"8.19": 17, "9": 21}
+KAFKA_VERSION: Final = "4.1.0"
 KAFKA_JAVA: Final = 17
 _ELASTIC: Final = "org.elasticsearch.distribution.integ-test-zip:elasticsearch"
+_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 INSTALL: Final = "sudo apt-get install -y openjdk-17-jre-headless maven"
 
 
 def default_cache() -> Path:
     """Where fetched files stay, shared by all checkouts of this user."""
-    return Path.home() / ".cache" / "weibowatch" / "services"
+    return Path(of_the_user("XDG_CACHE_HOME") or Path.home() / ".cache") / "weibowatch" / "services"
 
 
 def digests(path: Path = HERE / "digests.txt") -> dict[str, str]:
@@ -35,8 +38,9 @@ def digests(path: Path = HERE / "digests.txt") -> dict[str, str]:
 def kafka_jars(cache_folder: Path, pinned: dict[str, str] | None = None) -> Path:
     """The folder of Kafka's jars. Raises ``Failure``."""
     wanted = {name.partition("/")[2]: digest for name, digest in _pinned(pinned, "kafka/").items()}
-    goals = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-    return _fetched(cache_folder / "kafka", wanted, "kafka-pom.xml", goals, "Kafka")
+    goals = [f"{_PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
+    what = f"Kafka {KAFKA_VERSION}"
+    return _fetched(cache_folder / f"kafka-{KAFKA_VERSION}", wanted, "kafka-pom.xml", goals, what)
 
 
 def elastic_zip(cache_folder: Path, version: str, pinned: dict[str, str] | None = None) -> Path:
@@ -44,7 +48,7 @@ def elastic_zip(cache_folder: Path, version: str, pinned: dict[str, str] | None 
     full = ELASTIC_VERSIONS[version]
     name = f"elasticsearch-{full}.zip"
     wanted = {name: _pinned(pinned, "elasticsearch/")[f"elasticsearch/{name}"]}
-    goals = ["dependency:copy", f"-Dartifact={_ELASTIC}:{full}:zip"]
+    goals = [f"{_PLUGIN}:copy", f"-Dartifact={_ELASTIC}:{full}:zip"]
     what = f"Elasticsearch {full}"
     return _fetched(cache_folder / f"elasticsearch-{full}", wanted, "elasticsearch-pom.xml", goals, what) / name
 
@@ -54,6 +58,7 @@ def _pinned(pinned: dict[str, str] | None, prefix: str) -> dict[str, str]:
 
 
 def _fetched(folder: Path, wanted: dict[str, str], pom: str, goals: list[str], what: str) -> Path:
+    """``folder``, filled in one step: who finds it finds all of it."""
     if folder.exists():
         if _wrong(folder, wanted) is None:
             return folder
@@ -68,12 +73,15 @@ def _fetched(folder: Path, wanted: dict[str, str], pom: str, goals: list[str], w
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             detail = next((line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line), "no output")
-            raise Failure(f"mvn could not fetch {what}: {detail.strip()[:300]}. Is there a network, and room?")
+            raise Failure(f"mvn could not fetch {what}: {detail.strip()[:500]}. Is there a network, and room?")
         if (wrong := _wrong(part, wanted)) is not None:
             raise Failure(f"{what}: {wrong} does not have the pinned sha256. It was not used; try again or report it.")
         part.chmod(0o755)
-        if not folder.exists():
+        try:
             part.rename(folder)
+        except OSError:
+            if not folder.exists():  # else somebody was faster, with the same files
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
@@ -101,14 +109,22 @@ def _sha256(path: Path) -> str:
 
 @cache
 def java(least: int) -> Path:
-    """A Java of at least this version: on the path, else below /usr/lib/jvm. Raises ``Failure``."""
-    on_path = shutil.which("java")
-    found = [Path(on_path)] if on_path else []
+    """A Java of at least this version: of JAVA_HOME, on the path, else below /usr/lib/jvm. Raises ``Failure``."""
+    home, on_path = of_the_user("JAVA_HOME"), shutil.which("java")
+    found = [Path(home, "bin", "java")] if home else []
+    found += [Path(on_path)] if on_path else []
     found += sorted(Path("/usr/lib/jvm").glob("*/bin/java"))
-    for path in found:
-        if _java_version(path) >= least:
+    versions = [_java_version(path) for path in found]
+    for path, version in zip(found, versions, strict=True):
+        if version >= least:
             return path.resolve()
-    raise Failure(f"Java {least} or newer is missing. Install it: {INSTALL.replace('17', str(least))}")
+    there = f" (there is Java {max(versions)})" if any(versions) else ""
+    if least <= KAFKA_JAVA:
+        raise Failure(f"Java {least} or newer is missing{there}. Install it: {INSTALL}")
+    raise Failure(
+        f"Java {least} or newer is missing{there}. Install a JDK below /usr/lib/jvm, or name its folder in JAVA_HOME; "
+        "--elastic 8.19 needs Java 17 only."
+    )
 
 
 def has_java(least: int) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -12,22 +14,30 @@ from pathlib import Path
 from typing import Final
 
 from deploy.errors import Failure
-from deploy.services.daemon import Daemon, remembered_ports
-from deploy.services.fetch import KAFKA_JAVA, default_cache, java, kafka_jars
+from deploy.services.daemon import Daemon, check_ports, give_to_nobody, make_folder, remembered_ports
+from deploy.services.fetch import KAFKA_JAVA, KAFKA_VERSION, default_cache, java, kafka_jars
 
-READY: Final = "Kafka Server started"
+ANSWER_S_MAX: Final = 2.0
+_LOGGED: Final = (
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+)
 
 
 class KafkaCluster:
-    """Brokers below ``folder``; ``extra`` adds to their properties. Started again, it has the same ports and data."""
+    """Brokers below ``folder``; ``extra`` adds to their properties. Started again, it has the same ports and data.
+
+    Brokers are numbered from 0 (their ids in Kafka from 1). ``start_broker`` undoes ``kill``, ``resume`` undoes
+    ``suspend``, ``start`` both for all.
+    """
 
     def __init__(self, folder: Path, brokers: int = 1, extra: Mapping[str, str] | None = None) -> None:
-        self.folder = folder
+        self.folder = make_folder(folder)
         self.brokers = brokers
         self._extra = dict(extra or {})
-        folder.mkdir(parents=True, exist_ok=True)
-        self._ports = remembered_ports(folder, 2 * brokers)
-        self.daemons = [Daemon(folder / f"broker-{number}", "kafka") for number in range(brokers)]
+        self._ports = remembered_ports(self.folder, 2 * brokers)
+        self.daemons = [Daemon(self.folder / f"broker-{number}", "kafka") for number in range(brokers)]
 
     @property
     def bootstrap(self) -> str:
@@ -40,15 +50,16 @@ class KafkaCluster:
         return self.daemons[0].log_path
 
     def start(self) -> None:
-        """Start the brokers that do not run, and wait until all are ready. Raises ``Failure``."""
-        places = {number: self._begin(number) for number in range(self.brokers) if not self.daemons[number].alive()}
-        for number, place in places.items():
-            self._await(number, place)
+        """Start the brokers that do not run, and wait until all know each other. Raises ``Failure``."""
+        for number in range(self.brokers):
+            self._begin(number)
+        for number in range(self.brokers):
+            self._await(number, self.brokers)
 
     def start_broker(self, number: int) -> None:
-        """Start one broker, and wait until it is ready."""
-        if not self.daemons[number].alive():
-            self._await(number, self._begin(number))
+        """Start one broker, and wait until it answers. Raises ``Failure``."""
+        self._begin(number)
+        self._await(number, 1)
 
     def stop(self) -> None:
         """Stop all brokers, the data stays."""
@@ -71,35 +82,45 @@ class KafkaCluster:
         self.daemons[broker].signal(signal.SIGCONT)
 
     def ready(self) -> bool:
-        """Whether all brokers run."""
-        return all(daemon.alive() for daemon in self.daemons)
+        """Whether every broker answers and knows of all others."""
+        return all(
+            daemon.alive() and known_brokers(port) >= self.brokers
+            for daemon, port in zip(self.daemons, self._ports, strict=False)
+        )
 
-    def _begin(self, number: int) -> int:
-        """Start a broker; returns how long its log was before."""
+    def answers(self, broker: int) -> bool:
+        """Whether one broker does, whatever it knows of the others."""
+        return self.daemons[broker].alive() and known_brokers(self._ports[broker]) > 0
+
+    def _begin(self, number: int) -> None:
+        """Start a broker, or resume it."""
         daemon = self.daemons[number]
-        folder = daemon.folder
-        jars = self.folder / "jars"
-        if not jars.exists():
+        if daemon.alive():
+            daemon.signal(signal.SIGCONT)
+            return
+        check_ports([self._ports[number], self._ports[self.brokers + number]], self.folder)
+        if not self._jars.exists():
             part = self.folder / "jars.part"
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(kafka_jars(default_cache()), part)
-            part.rename(jars)
-        folder.mkdir(parents=True, exist_ok=True)
+            give_to_nobody(part)
+            part.rename(self._jars)
+        folder = make_folder(daemon.folder)
         (folder / "server.properties").write_text(self._properties(number))
         if not (folder / "data" / "meta.properties").exists():
             self._format(number)
-        size = len(_text(daemon.log_path))
         heap = "512m" if self.brokers == 1 else "256m"
-        daemon.start([*self._java(heap), "kafka.Kafka", str((folder / "server.properties").absolute())], {})
-        return size
+        daemon.start([*self._java(heap), *_LOGGED, "kafka.Kafka", str(folder / "server.properties")], {})
 
-    def _await(self, number: int, place: int) -> None:
-        daemon = self.daemons[number]
-        daemon.wait_ready(lambda: READY in _text(daemon.log_path)[place:])
+    def _await(self, number: int, known: int) -> None:
+        self.daemons[number].wait_ready(lambda: known_brokers(self._ports[number]) >= known)
+
+    @property
+    def _jars(self) -> Path:
+        return self.folder / f"kafka-{KAFKA_VERSION}"
 
     def _java(self, heap: str) -> list[str]:
-        jars = (self.folder / "jars").absolute()
-        return [str(java(KAFKA_JAVA)), f"-Xmx{heap}", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
+        return [str(java(KAFKA_JAVA)), f"-Xmx{heap}", "-XX:+UseSerialGC", "-cp", f"{self._jars}/*"]
 
     def _format(self, number: int) -> None:
         folder = self.daemons[number].folder
@@ -108,8 +129,8 @@ class KafkaCluster:
             name.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22])
         done = subprocess.run(
             [
-                *self._java("256m"), "kafka.tools.StorageTool", "format", "-t", name.read_text(), "-c",
-                str((folder / "server.properties").absolute()),
+                *self._java("256m"), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t",
+                name.read_text(), "-c", str(folder / "server.properties"),
             ],
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -127,8 +148,9 @@ class KafkaCluster:
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controllers[number]}",
-            "log.dirs": str((self.daemons[number].folder / "data").absolute()),
+            "log.dirs": str(self.daemons[number].folder / "data"),
             "auto.create.topics.enable": "false",
+            "default.replication.factor": copies,
             "offsets.topic.replication.factor": copies,
             "offsets.topic.num.partitions": "8",
             "transaction.state.log.replication.factor": copies,
@@ -141,5 +163,16 @@ class KafkaCluster:
         return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
+def known_brokers(port: int) -> int:
+    """How many live brokers the one at ``port`` knows of, itself too; 0 when it does not answer in time.
+
+    One Metadata request, version 1, for no topics; asked by hand, since the client would retry and log.
+    """
+    ask = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), ANSWER_S_MAX) as one, one.makefile("rb") as answer:
+            one.sendall(struct.pack(">i", len(ask)) + ask)
+            _, _, known = struct.unpack(">iii", answer.read(12))
+    except (OSError, struct.error):
+        return 0
+    return int(known)
