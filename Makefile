@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Without --no-compile pip compiles every file of every library; Python compiles what is used when it is first used.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STORE ?= weibowatch-data
+# Tests side by side; they share one set of servers.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test run services test lint train bench soak clean
@@ -42,7 +44,8 @@ lint: setup-test ## types and style of code and tests: mypy --strict, ruff
 	@$(BIN)/mypy
 
 test: lint ## everything that CI runs: lint, then all tests
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+		--max-worker-restart=0 --durations=25
 
 train: setup-test ## train the tagger that ships, from ../shared/data/cmner, into var/model
 	@$(BIN)/python -m nlp.train --out var/model
