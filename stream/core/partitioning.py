@@ -176,9 +176,13 @@ def judge_joined(rows: Iterable[tuple[str, JudgeRow]], partitions: int) -> Itera
 
     Raises ``NotAtRest`` when a bin waits for the reports of some of them.
     """
-    for key, row in rows:
+    found = list(rows)
+    waiting = {bin_ms for _, row in found if isinstance(row, JudgeHeader) for bin_ms in row.waiting}
+    for key, row in found:
         if isinstance(row, WaitingReport):
-            raise NotAtRest("a bin waits for the reports of some Track partitions")
+            if row.report.bin_ms in waiting:
+                raise NotAtRest("a bin waits for the reports of some Track partitions")
+            continue  # it has served: a kill came between the header and its deletion
         if isinstance(row, JudgeHeader):
             ends = set(row.progress.values())
             if row.waiting or len(ends) > 1 or len(row.progress) not in (0, partitions):

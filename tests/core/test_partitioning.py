@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.contract.records import Control, End, Post, Reach, Record, replace
@@ -64,6 +64,7 @@ def cut_in(records: Sequence[Record], *places: int) -> list[Sequence[Record]]:
     second=st.sampled_from([(1, 1), (3, 3), (6, 1), (6, 6)]),
     seed=st.integers(0, 10**6),
 )
+@example(place=117, first=(3, 1), second=(1, 1), seed=1)  # a kill leaves reports behind that have served
 def test_a_move_anywhere_changes_nothing(
     place: int, first: tuple[int, int], second: tuple[int, int], seed: int
 ) -> None:
