@@ -3,7 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without --no-compile pip compiles every file of every library; Python compiles what is used when it is first used.
+# Without --no-compile pip compiles every file of every library; Python compiles what is used when it is first used,
+# and keeps it unless this is set, as it is in many images. Tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STORE ?= weibowatch-data
 # Tests side by side; they share one set of servers.
