@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Java 17 and Maven for the tests on real Kafka and Elasticsearch: installed where that is possible without a question.
+# Java 17 and Maven for the tests on real Kafka and Elasticsearch, and openssl for its certificates: installed where that
+# is possible without a question.
 set -euo pipefail
 
 if [ "${WEIBOWATCH_TEST_SERVICES:-}" = "off" ]; then
@@ -10,11 +11,11 @@ java_version() {
   java -version 2>&1 | sed -nE 's/.*version "(1\.)?([0-9]+).*/\2/p' | head -n 1
 }
 
-if command -v mvn > /dev/null && command -v java > /dev/null && [ "$(java_version)" -ge 17 ]; then
+if command -v mvn > /dev/null && command -v openssl > /dev/null && command -v java > /dev/null && [ "$(java_version)" -ge 17 ]; then
   exit 0
 fi
 
-packages="openjdk-17-jre-headless maven"
+packages="openjdk-17-jre-headless maven openssl"
 if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
   as_root=$([ "$(id -u)" = 0 ] && echo "" || echo "sudo")
   echo "Installing $packages ..."
@@ -24,7 +25,7 @@ if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /de
   exit 0
 fi
 
-echo "Java 17 or newer and Maven are missing; the tests run real Kafka and Elasticsearch. Install them:" >&2
+echo "Java 17 or newer, Maven and openssl are needed; the tests run real Kafka and Elasticsearch. Install them:" >&2
 echo "  sudo apt-get install -y $packages" >&2
 echo "or leave these tests out: WEIBOWATCH_TEST_SERVICES=off make test" >&2
 exit 1

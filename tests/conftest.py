@@ -22,8 +22,6 @@ SERVERS: Final = {"kafka", "elastic", "any_elastic", "own"}
 OFF: Final = os.environ.get("WEIBOWATCH_TEST_SERVICES", "").lower() == "off"
 RUN: Final = pytest.StashKey[Run]()
 LEFT_OUT: Final = pytest.StashKey[int]()
-TOGETHER: Final = {"tests/runtime/test_cluster.py", "tests/deploy/test_run.py"}
-"""Files whose tests share something expensive: one worker of xdist runs such a file."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,15 +66,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("services")
-        name = item.nodeid.partition("::")[0]
-        if name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(name))
         (left_out if OFF and item.get_closest_marker("services") else kept).append(item)
     config.stash[LEFT_OUT] = len(left_out)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-    # The long ones first, so that no worker is left alone with them at the end.
-    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("services") is None)
+    items[:] = sorted(kept, key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    """The long ones first: with ``xdist_group`` they stay on one worker, which must not be alone with them at last."""
+    return not item.get_closest_marker("services"), not item.get_closest_marker("xdist_group")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
