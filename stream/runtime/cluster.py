@@ -38,7 +38,6 @@ from stream.runtime.topics import Names
 from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
-STUCK_S: Final = 120.0
 LOOK_S: Final = 5.0
 LOOK_ONCE_S: Final = 0.5
 """How often the lag is asked for: always, and by a worker that ends when there is none."""
@@ -186,13 +185,16 @@ class ClusterWorker:
                 _log.error("consumer_crashed", reason=repr(worker.app.crash_reason))
                 leave(EXIT_AGAIN)
             try:
-                self.totals.lag_records = sum((await asyncio.to_thread(kafka.lag, self._parts.kafka)).values())
+                behind = await asyncio.to_thread(kafka.behind, self._parts.kafka)
             except kafka.KafkaProblem as error:
                 _log.warning("lag_unknown", error=str(error))
                 continue
+            self.totals.lag_records = sum(behind.values())
             self._parts.metrics.gauge("weibowatch_lag_records", self.totals.lag_records)
-            if worker.busy and time.monotonic() - worker.moved_s > STUCK_S and not self.totals.problem:
-                _log.error("stuck", seconds=STUCK_S, lag=self.totals.lag_records)
+            if not any(behind[place] for place in worker.owned & behind.keys()):
+                worker.moved_s = time.monotonic()
+            elif time.monotonic() - worker.moved_s > self._parts.worker.stuck_s:
+                _log.error("stuck", seconds=self._parts.worker.stuck_s, busy=worker.busy, lag=self.totals.lag_records)
                 leave(EXIT_AGAIN)
             # One stage feeds the next: what is acknowledged here may just be on its way there.
             calm = calm + 1 if self.totals.lag_records == 0 and not worker.busy else 0
@@ -237,9 +239,7 @@ async def _deliver_the_rest(deliverer: Deliverer) -> None:
 class _Flips:
     """The station of the alerts."""
 
-    def __init__(
-        self, common: Common, threads: Threads, outbox: Outbox, app: Any, channels: Sequence[str]
-    ) -> None:
+    def __init__(self, common: Common, threads: Threads, outbox: Outbox, app: Any, channels: Sequence[str]) -> None:
         self._common = common
         self._threads = threads
         self._outbox = outbox

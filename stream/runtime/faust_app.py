@@ -256,11 +256,17 @@ class FaustWorker:
         for agent in agents:
             self._add(agent)
         app.on_partitions_revoked.connect(self._revoked)
+        app.on_partitions_assigned.connect(self._assigned)
 
     @property
     def busy(self) -> bool:
         """Whether batches are under way."""
         return self._under_way > 0
+
+    @property
+    def owned(self) -> set[tuple[str, int]]:
+        """(topic, partition) of what this worker is to read."""
+        return {(place.topic, place.partition) for place in self.app.assignor.assigned_actives()}
 
     def _add(self, agent: Agent) -> None:
         topic = self.app.topic(
@@ -304,6 +310,9 @@ class FaustWorker:
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         self._forget()
+
+    async def _assigned(self, *_: Any, **__: Any) -> None:
+        self.moved_s = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -177,17 +177,25 @@ def differences(wanted: Sequence[Topic], there: Sequence[Described]) -> list[str
 
 def lag(settings: KafkaSettings) -> dict[str, int]:
     """Topic → records that the workers have not acknowledged."""
+    found = dict.fromkeys(Names(settings.prefix).consumed, 0)
+    for (topic, _), count in behind(settings).items():
+        found[topic] += count
+    return found
+
+
+def behind(settings: KafkaSettings) -> dict[tuple[str, int], int]:
+    """(topic, partition) → records that the workers have not acknowledged."""
     names = Names(settings.prefix)
     with reading(settings) as consumer, admin(settings) as client:
         places = [place for topic in names.consumed for place in _places(consumer, topic)]
         ends = consumer.end_offsets(places)
         begins = consumer.beginning_offsets(places)
         committed = _committed(client, names.group)
-    found = dict.fromkeys(names.consumed, 0)
+    found = {}
     for place in places:
         done = committed.get(place)
         offset = done.offset if done is not None and done.offset >= 0 else begins[place]
-        found[place.topic] += max(0, ends[place] - max(offset, begins[place]))
+        found[place.topic, place.partition] = max(0, ends[place] - max(offset, begins[place]))
     return found
 
 
@@ -316,6 +324,7 @@ __all__ = [
     "KafkaProblem",
     "Read",
     "admin",
+    "behind",
     "connection",
     "create_topics",
     "describe_topics",

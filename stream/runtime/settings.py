@@ -12,7 +12,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     ``http_host`` and ``http_port`` are where the worker of the cluster mode serves ``/healthz`` and ``/metrics``;
     port 0 takes a free one, -1 serves none. That worker stops when it has to make dead letters of more than
-    ``dead_letters_share_max`` of the last ``dead_letters_window`` records; 1 lets all of them pass.
+    ``dead_letters_share_max`` of the last ``dead_letters_window`` records; 1 lets all of them pass. It ends, to be
+    started anew, when it has had work for ``stuck_s`` and acknowledged none.
     """
 
     batch_posts_max: int = 128
@@ -22,6 +23,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     inbox_poll_s: float = 1.0
     dead_letters_share_max: float = 0.5
     dead_letters_window: int = 1000
+    stuck_s: float = 120.0
     http_host: str = "127.0.0.1"
     http_port: int = 8766
 
@@ -32,6 +34,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 raise ValueError(f"worker.{name} must be at least {least}")
         if not 0 <= self.dead_letters_share_max <= 1 or self.dead_letters_window < 1:
             raise ValueError("worker.dead_letters_share_max must be from 0 to 1, dead_letters_window at least 1")
+        if not 10 <= self.stuck_s < float("inf"):
+            raise ValueError("worker.stuck_s must be at least 10")
         if not self.http_host or not -1 <= self.http_port <= 65_535:
             raise ValueError("worker.http_host must not be empty, worker.http_port must be from -1 to 65535")
 

@@ -21,7 +21,7 @@ from deploy.telemetry import Telemetry, set_up_logging
 from stream.contract.records import Span
 from stream.notify.deliver import Deliverer
 from stream.runtime.cluster import ClusterWorker, WorkerParts
-from stream.runtime.settings import KafkaSettings
+from stream.runtime.settings import KafkaSettings, WorkerSettings
 from tests.core.harness import QUICK, tag
 from tests.runtime.facts import FactsFile
 
@@ -47,7 +47,8 @@ async def main(folder: Path, slot: str) -> None:
     settings = Settings(
         kafka=KafkaSettings(
             bootstrap=chosen["bootstrap"], prefix=chosen["prefix"], session_timeout_s=chosen["session_timeout_s"]
-        )
+        ),
+        worker=WorkerSettings(stuck_s=30),
     )
     channel = wiring.FileChannel(folder / "alerts.jsonl")
     worker = ClusterWorker(
