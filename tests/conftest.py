@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import hypothesis
 import pytest
 
 from deploy.services.elastic import ElasticNode
@@ -22,6 +23,10 @@ SERVERS: Final = {"kafka", "elastic", "any_elastic", "own"}
 OFF: Final = os.environ.get("WEIBOWATCH_TEST_SERVICES", "").lower() == "off"
 RUN: Final = pytest.StashKey[Run]()
 LEFT_OUT: Final = pytest.StashKey[int]()
+
+# How long an example takes tells of the other tests and servers of this machine.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
