@@ -31,9 +31,9 @@ $(VENV)/.test: pyproject.toml
 
 setup: $(VENV)/.run ## make .venv and install weibowatch into it
 
-setup-test: $(VENV)/.test ## the same with training, cluster and test tools, and a browser where it may be installed
-	@bash deploy/install_browser.sh
-	@bash deploy/install_java.sh
+setup-test: ## the same with training, cluster and test tools; a browser and Java where they may be installed
+	@(bash deploy/install_browser.sh && bash deploy/install_java.sh) & packages=$$!; \
+		$(MAKE) -s $(VENV)/.test; made=$$?; wait $$packages && exit $$made
 
 run: setup ## watch the built-in demo corpus; dashboard at http://127.0.0.1:8765, Ctrl-C stops
 	@$(BIN)/weibowatch run --source demo --store $(STORE)
