@@ -65,6 +65,7 @@ def cut_in(records: Sequence[Record], *places: int) -> list[Sequence[Record]]:
     seed=st.integers(0, 10**6),
 )
 @example(place=117, first=(3, 1), second=(1, 1), seed=1)  # a kill leaves reports behind that have served
+@example(place=24, first=(3, 1), second=(1, 1), seed=61)  # the same, early
 def test_a_move_anywhere_changes_nothing(
     place: int, first: tuple[int, int], second: tuple[int, int], seed: int
 ) -> None:
