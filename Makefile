@@ -46,7 +46,7 @@ lint: setup-test ## types and style of code and tests: mypy --strict, ruff
 	@$(BIN)/mypy
 
 test: lint ## everything that CI runs: lint, then all tests
-	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart=0 --durations=25
 
 train: setup-test ## train the tagger that ships, from ../shared/data/cmner, into var/model

@@ -75,12 +75,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[LEFT_OUT] = len(left_out)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(kept, key=_turn)
-
-
-def _turn(item: pytest.Item) -> tuple[bool, bool]:
-    """The long ones first: with ``xdist_group`` they stay on one worker, which must not be alone with them at last."""
-    return not item.get_closest_marker("services"), not item.get_closest_marker("xdist_group")
+    # The long ones first, so that no worker is left alone with a file of them at the end.
+    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("services") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

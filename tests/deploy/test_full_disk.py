@@ -19,8 +19,6 @@ from tests.deploy.disks import small_disk
 from tests.deploy.processes import WAIT_S, ended, free_port, health, rows, wait_for
 from tests.runtime.test_kill import facts
 
-pytestmark = pytest.mark.xdist_group("calm")
-
 ROOM = 2_000_000
 """For the tables and a part of the posts."""
 ONCE = ("--once", "--json")

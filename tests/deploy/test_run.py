@@ -31,8 +31,6 @@ from tests.deploy.conftest import POSTS, answer, weibowatch
 from tests.deploy.processes import ENVIRONMENT, ROOT, WAIT_S, command, ended, free_port, health, rows, started, wait_for
 from tests.runtime.test_kill import facts
 
-pytestmark = pytest.mark.xdist_group("calm")
-
 DAY_MS = 86_400_000
 ONCE = ("--once", "--json")
 

@@ -20,8 +20,6 @@ from nlp.tagger import OVERLAP, WINDOW, NeuralTagger, load_tagger
 from nlp.train import TrainConfig, train
 from tests.corpus import demo_posts
 
-pytestmark = pytest.mark.xdist_group("tagger")
-
 DEV = [post for post in demo_posts(pictures=False) if post["split"] == "dev"]
 TEXTS = [post["text"] for post in DEV]
 

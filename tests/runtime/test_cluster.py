@@ -19,8 +19,6 @@ from tests.core.test_replay import doubled, shuffled
 from tests.runtime.clustered import Cluster, clustered
 from tests.runtime.facts import Facts
 
-pytestmark = pytest.mark.xdist_group("expected")
-
 
 class Broker(Protocol):
     @property
