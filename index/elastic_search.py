@@ -62,7 +62,7 @@ class Searcher:
         try:
             return self.cluster.call(method, path, body)
         except Unavailable as error:
-            raise _given_up(error) from error
+            raise self._given_up(error) from error
 
     def check(self, answer: Mapping[str, Any]) -> None:
         """Raise what is wrong with one answer."""
@@ -70,13 +70,19 @@ class Searcher:
             status = int(answer.get("status", 500))
             judged = self.cluster.judged(status, *described(answer)) or Refused(status, *described(answer))
             if isinstance(judged, Unavailable):
-                raise _given_up(judged) from judged
+                raise self._given_up(judged) from judged
             raise judged
         if answer.get("timed_out"):
             raise TooSlow(f"no answer within {QUERY_S_MAX:.0f} s; ask for a shorter range")
         failed = answer.get("_shards", {}).get("failures")
         if failed:
-            raise _given_up(Unavailable("server_error", f"a part failed: {described(failed[0]['reason'])}"))
+            raise self._given_up(Unavailable("server_error", f"a part failed: {described(failed[0]['reason'])}"))
+
+    def _given_up(self, error: Unavailable) -> Exception:
+        _log.warning("index_read_failed", cause=error.cause, detail=str(error))
+        if error.cause == "timeout":
+            return TooSlow(f"no answer within {QUERY_S_MAX:.0f} s; ask for a shorter range")
+        return StoreAway(f"Elasticsearch at {self.cluster.url} does not answer; is it running? Try again in a moment.")
 
     def top(self, kinds: Kind, query: Clause, field: str, size: int, **terms: Any) -> list[tuple[str, int]]:
         """The ``size`` most frequent values of ``field`` and their counts, exact, equals in the order of the values."""
@@ -94,13 +100,6 @@ class Searcher:
             return {}
         [answer] = self.ask(Question(kinds, query, aggs={"each": each(field, values)}))
         return {key: row["doc_count"] for key, row in buckets(answer, "each").items()}
-
-
-def _given_up(error: Unavailable) -> Exception:
-    _log.warning("index_read_failed", cause=error.cause, detail=str(error))
-    if error.cause == "timeout":
-        return TooSlow(f"no answer within {QUERY_S_MAX:.0f} s; ask for a shorter range")
-    return StoreAway("the index does not answer; try again in a moment")
 
 
 # --- parts of questions and answers ------------------------------------------------------------------------------

@@ -133,11 +133,15 @@ class ClusterWorker:
         track = Keyed(common, self._threads, tables[0], names.batches, take_batch)
         judge = Keyed(common, self._threads, tables[1], names.reports, take_report)
         outbox = Outbox(tables[2], tables[2].scan, parts.now_ms)
-        flips = _Flips(common, self._threads, outbox, app, parts.channels)
+        flips = _Flips(common, self._threads, outbox, parts.channels)
 
         def forget() -> None:
             for station in (enrich, recall, track, judge):
                 station.forget()
+            outbox.own(())
+
+        def own(places: set[tuple[str, int]]) -> None:
+            outbox.own(partition for topic, partition in places if topic == names.flips)
 
         worker = FaustWorker(
             app,
@@ -149,6 +153,7 @@ class ClusterWorker:
                 Agent(names.flips, _alone(flips.settle), TAKEN_RECORDS_MAX),
             ],
             forget=forget,
+            own=own,
             hopeless=(TooManyLetters, *parts.hopeless),
         )
         async with worker.running():
@@ -239,17 +244,14 @@ async def _deliver_the_rest(deliverer: Deliverer) -> None:
 class _Flips:
     """The station of the alerts."""
 
-    def __init__(self, common: Common, threads: Threads, outbox: Outbox, app: Any, channels: Sequence[str]) -> None:
+    def __init__(self, common: Common, threads: Threads, outbox: Outbox, channels: Sequence[str]) -> None:
         self._common = common
         self._threads = threads
         self._outbox = outbox
-        self._app = app
         self._channels = channels
 
     async def settle(self, records: Sequence[Incoming]) -> None:
         """Alerts to the index and into the outbox."""
-        owned = {place.partition for place in self._app.assignor.assigned_actives()}
-        self._outbox.own(partition for partition in range(self._common.partitions) if partition in owned)
         facts = Facts(records=len(records))
         for incoming in records:
             take_flip(self._common, self._outbox, self._channels, incoming, facts)

@@ -234,7 +234,8 @@ class Agent(NamedTuple):
 class FaustWorker:
     """Agents on a Faust app, from start to drained end.
 
-    ``forget`` is called when partitions go elsewhere; errors of the kinds ``hopeless`` end the process with
+    ``forget`` is called when partitions go elsewhere, ``own`` with (topic, partition) of all that are here once their
+    tables are; errors of the kinds ``hopeless`` end the process with
     ``EXIT_FAILED`` and their message, since a new start would not help.
     """
 
@@ -245,18 +246,20 @@ class FaustWorker:
         agents: Sequence[Agent],
         *,
         forget: Callable[[], None],
+        own: Callable[[set[tuple[str, int]]], None],
         hopeless: tuple[type[Exception], ...],
     ) -> None:
         self.app = app
         self._sender = sender
         self._forget = forget
+        self._own = own
         self._hopeless = hopeless
         self._under_way = 0
         self.moved_s = time.monotonic()
         for agent in agents:
             self._add(agent)
         app.on_partitions_revoked.connect(self._revoked)
-        app.on_partitions_assigned.connect(self._assigned)
+        app.on_rebalance_complete.connect(self._settled)
 
     @property
     def busy(self) -> bool:
@@ -311,8 +314,10 @@ class FaustWorker:
     async def _revoked(self, *_: Any, **__: Any) -> None:
         self._forget()
 
-    async def _assigned(self, *_: Any, **__: Any) -> None:
+    async def _settled(self, *_: Any, **__: Any) -> None:
+        """The assignment stands, and the tables are brought up to their changelogs."""
         self.moved_s = time.monotonic()
+        self._own(self.owned)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
