@@ -12,7 +12,7 @@ STORE ?= weibowatch-data
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run services test lint train bench soak clean
+.PHONY: help setup setup-cluster setup-test run run-cluster services test lint train bench soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -26,10 +26,19 @@ $(VENV)/.run: pyproject.toml
 $(VENV)/.test: pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing weibowatch with everything that tests need into $(VENV) (a few minutes) ..."
-	@$(PIP) install --no-compile -e '.[train,cluster,dev]'
-	@touch $@ $(VENV)/.run
+	@$(PIP) install --no-compile -e '.[train,cluster,transfer,dev]'
+	@touch $@ $(VENV)/.run $(VENV)/.cluster
 
 setup: $(VENV)/.run ## make .venv and install weibowatch into it
+
+$(VENV)/.cluster: pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing weibowatch with the cluster mode into $(VENV) ..."
+	@$(PIP) install --no-compile -e '.[cluster]'
+	@touch $@ $(VENV)/.run
+
+setup-cluster: $(VENV)/.cluster ## the same with the cluster mode, and Java where it may be installed
+	@bash deploy/install_java.sh
 
 setup-test: ## the same with training, cluster and test tools; a browser and Java where they may be installed
 	@(bash deploy/install_browser.sh && bash deploy/install_java.sh) & packages=$$!; \
@@ -38,7 +47,10 @@ setup-test: ## the same with training, cluster and test tools; a browser and Jav
 run: setup ## watch the built-in demo corpus; dashboard at http://127.0.0.1:8765, Ctrl-C stops
 	@$(BIN)/weibowatch run --source demo --store $(STORE)
 
-services: setup-test ## start a local Kafka and Elasticsearch in weibowatch-services, and print their addresses
+run-cluster: setup-cluster ## the same on a local Kafka and Elasticsearch: worker, dashboard, demo corpus; Ctrl-C stops all
+	@WEIBOWATCH=$(BIN)/weibowatch bash deploy/run_cluster.sh
+
+services: setup-cluster ## start a local Kafka and Elasticsearch in weibowatch-services, and print their addresses
 	@$(BIN)/weibowatch services up
 
 lint: setup-test ## types and style of code and tests: mypy --strict, ruff

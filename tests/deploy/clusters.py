@@ -33,7 +33,7 @@ class Commands:
     def __init__(self, kafka: KafkaCluster, elastic: ElasticNode, prefix: str, folder: Path, **more: str) -> None:
         self.folder = folder
         self.kafka = KafkaSettings(bootstrap=kafka.bootstrap, prefix=prefix)
-        access = {"username": "elastic", "password": elastic.password, "ca_file": str(elastic.ca_file)}
+        access: dict[str, Any] = {"username": "elastic", "password": elastic.password, "ca_file": str(elastic.ca_file)}
         self.elastic = ElasticSettings(url=elastic.url, prefix=prefix, **(access if elastic.secure else {}))
         self.environment = {
             "WEIBOWATCH_KAFKA__BOOTSTRAP": kafka.bootstrap,

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -29,7 +29,7 @@ from tests.deploy.conftest import answer
 from tests.deploy.processes import wait_for
 
 pytestmark = pytest.mark.xdist_group("cluster")
-KINDS = ("documents", "points", "flips")
+KINDS: Final[tuple[Literal["documents", "points", "flips"], ...]] = ("documents", "points", "flips")
 
 
 @pytest.fixture
