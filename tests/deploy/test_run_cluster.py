@@ -46,5 +46,6 @@ def test_one_command_starts_everything_and_one_signal_stops_it(servers: Run, tmp
         assert posts() == 0
         assert "stopped: " in (tmp_path / "log").read_text()
     finally:
-        subprocess.run([environment["WEIBOWATCH"], "services", "down", "--data", str(services), "--delete"], check=False)
+        down = [environment["WEIBOWATCH"], "services", "down", "--data", str(services), "--delete"]
+        subprocess.run(down, check=False)
         shutil.rmtree(services, ignore_errors=True)
