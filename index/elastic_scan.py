@@ -9,13 +9,15 @@ from typing import Any, Final
 from index.elastic_client import ElasticError, Refused
 from index.elastic_query import EVERYTHING
 from index.elastic_schema import Kind
-from index.elastic_search import Searcher, Values, record_of, rows
+from index.elastic_search import Question, Searcher, Values, record_of, rows
 from stream.contract import codec
-from stream.contract.records import Picture, Record
+from stream.contract.records import Document, Picture, Record, replace
 
 PAGE_ROWS: Final[dict[Kind, int]] = {
     "documents": 1_000, "points": 5_000, "flips": 500, "rejects": 50, "pictures": 200,
 }  # fmt: skip
+_FILLED_POSTS: Final = 50
+"""Posts that hold their pictures at once."""
 _KEEP: Final = "5m"
 _SORT: Final[dict[Kind, tuple[str, str]]] = {
     "documents": ("created_at", "id"),
@@ -28,6 +30,51 @@ _SORT: Final[dict[Kind, tuple[str, str]]] = {
 
 def scan(searcher: Searcher, kind: Kind) -> Iterator[list[Record | Picture]]:
     """See ``ElasticReader.scan``. Pictures come as ``Picture`` with digest and bytes alone."""
+    for page in _pages_of(searcher, kind):
+        yield [_record(kind, row) for row in page]
+
+
+def stored(searcher: Searcher, kind: Kind) -> Iterator[tuple[int, Record]]:
+    """(stored_ms, record) of everything of ``kind``, oldest first; pictures stand in their posts."""
+    for page in _pages_of(searcher, kind):
+        for start in range(0, len(page), _FILLED_POSTS):
+            part: list[tuple[int, Record]] = [
+                (row["_source"]["stored_at"], codec.decode(record_of(row)))
+                for row in page[start : start + _FILLED_POSTS]
+            ]
+            yield from _filled(searcher, part) if kind == "documents" else part
+
+
+def _filled(searcher: Searcher, posts: list[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
+    """``posts`` with the bytes of their pictures, but for those that retention has taken."""
+    wanted = {
+        picture.sha256
+        for _, document in posts
+        if isinstance(document, Document)
+        for picture in document.post.pictures
+        if picture.sha256
+    }
+    found = dict(_pictures(searcher, sorted(wanted)))
+    for stored_ms, document in posts:
+        if isinstance(document, Document) and document.post.pictures:
+            pictures = tuple(
+                replace(picture, jpeg=found.get(picture.sha256, b"")) for picture in document.post.pictures
+            )
+            document = replace(document, post=replace(document.post, pictures=pictures))
+        yield stored_ms, document
+
+
+def _pictures(searcher: Searcher, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    for start in range(0, len(names), PAGE_ROWS["pictures"]):
+        part = names[start : start + PAGE_ROWS["pictures"]]
+        [answer] = searcher.ask(
+            Question("pictures", {"ids": {"values": part}}, size=2 * len(part), _source=["record", "sha256"])
+        )
+        yield from ((row["_source"]["sha256"], record_of(row)) for row in rows(answer))
+
+
+def _pages_of(searcher: Searcher, kind: Kind) -> Iterator[list[Values]]:
+    """All rows of ``kind`` as they were at one moment."""
     index = searcher.index([kind])
     with contextlib.suppress(Refused, ElasticError):  # what may only read sees what the last refresh showed
         searcher.call("POST", f"/{index}/_refresh")
@@ -44,7 +91,7 @@ def scan(searcher: Searcher, kind: Kind) -> Iterator[list[Record | Picture]]:
             searcher.call("DELETE", "/_pit", {"id": pit})
 
 
-def _pages(searcher: Searcher, kind: Kind, pit: str) -> Iterator[list[Record | Picture]]:
+def _pages(searcher: Searcher, kind: Kind, pit: str) -> Iterator[list[Values]]:
     after: Values = {}
     while True:
         body: dict[str, Any] = {
@@ -52,7 +99,7 @@ def _pages(searcher: Searcher, kind: Kind, pit: str) -> Iterator[list[Record | P
             "query": EVERYTHING,
             "size": PAGE_ROWS[kind],
             "sort": [{field: "asc"} for field in _SORT[kind]],
-            "_source": ["record", "sha256"],
+            "_source": ["record", "sha256", "stored_at"],
             "track_total_hits": False,
             **after,
         }
@@ -62,7 +109,7 @@ def _pages(searcher: Searcher, kind: Kind, pit: str) -> Iterator[list[Record | P
         if not found:
             return
         pit, after = answer.get("pit_id", pit), {"search_after": found[-1]["sort"]}
-        yield [_record(kind, row) for row in found]
+        yield found
 
 
 def _record(kind: Kind, row: Values) -> Record | Picture:

@@ -37,6 +37,7 @@ FENCED = {
     "onnxruntime": {"nlp/runtime_onnx.py"},
     "sqlite3": {"stream/runtime/sqlite.py", "index/", "deploy/commands/admin.py"},
     "opencc": {"deploy/wiring.py"},
+    "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
     "aiohttp": {"index/", "deploy/web.py", "deploy/probes.py"},
     "PIL": {"ingest/images.py"},
@@ -118,7 +119,7 @@ def test_generic_names_resolve_inside_this_repository(package: str) -> None:
 
 def test_the_default_install_needs_no_torch() -> None:
     """Nothing that the command line imports at the start pulls in the heavy extras."""
-    heavy = ("torch", "transformers", "faust", "kafka", "elasticsearch", "scipy", "onnxruntime", "aiohttp")
+    heavy = ("torch", "transformers", "faust", "kafka", "elasticsearch", "scipy", "onnxruntime", "aiohttp", "pyarrow")
     code = f"import deploy.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

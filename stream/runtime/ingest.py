@@ -156,12 +156,23 @@ def partitions_of(settings: KafkaSettings) -> int:
 
 
 def log_topic(settings: KafkaSettings) -> tuple[str, int]:
-    """(topic id, partitions) of the log: its generation and its width. Raises ``KafkaProblem``. Blocking."""
-    name = Names(settings.prefix).posts
-    found = describe_topics(settings, [Topic(name, 0, 0, {})])
-    if not found:
-        raise KafkaProblem(f"topic {name} is missing. Create the topics with: weibowatch topics create")
-    return found[0].id, found[0].partitions
+    """(topic id, partitions) of the log: its generation and its width. Blocking.
+
+    Raises ``KafkaProblem`` when there is none, or while an import fills the cluster: then nobody may work.
+    """
+    names = Names(settings.prefix)
+    found = {
+        topic.name: topic
+        for topic in describe_topics(settings, [Topic(name, 0, 0, {}) for name in (names.posts, names.importing)])
+    }
+    if names.importing in found:
+        raise KafkaProblem(
+            f"an import into {settings.prefix} is under way, or was cut off. Wait for it, or repeat it: "
+            "weibowatch import FOLDER --cluster"
+        )
+    if names.posts not in found:
+        raise KafkaProblem(f"topic {names.posts} is missing. Create the topics with: weibowatch topics create")
+    return found[names.posts].id, found[names.posts].partitions
 
 
 def read_cursors(settings: KafkaSettings) -> dict[str, str]:

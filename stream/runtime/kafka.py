@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     AuthorizationError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
     KafkaConnectionError,
     KafkaTimeoutError,
     SaslAuthenticationFailedError,
@@ -22,13 +23,15 @@ from kafka.errors import KafkaError as KafkaError
 
 from stream.contract.ports import EngineError
 from stream.runtime.settings import KafkaSettings
-from stream.runtime.topics import DEAD_LETTER_BYTES_MAX, Names, Topic
+from stream.runtime.topics import INTERNAL_BYTES_MAX, Names, Topic
 
+BOOTSTRAP_MS: Final = 10_000
 REQUEST_MS: Final = 20_000
 DELIVERY_MS: Final = 120_000
 COORDINATOR_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 READ_S_MAX: Final = 120.0
-REQUEST_BYTES_MAX: Final = 1_048_576
+
+Answer = TypeVar("Answer")
 
 
 class KafkaProblem(EngineError):
@@ -41,6 +44,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": [server.strip() for server in settings.bootstrap.split(",") if server.strip()],
         "security_protocol": settings.protocol,
         "client_id": settings.prefix,
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
     }
     if settings.protocol.startswith("SASL"):
         options |= {
@@ -200,12 +204,41 @@ def behind(settings: KafkaSettings) -> dict[tuple[str, int], int]:
 
 
 def _committed(client: KafkaAdminClient, group: str) -> Mapping[TopicPartition, Any]:
-    """Committed offsets of ``group``. The first question to a new cluster makes it create its offsets topic."""
+    """Committed offsets of ``group``."""
+    return _coordinated(lambda: dict(client.list_group_offsets({group: None}).get(group, {})))
+
+
+def _coordinated(ask: Callable[[], Answer]) -> Answer:
+    """The answer of a group's coordinator. The first question to a new cluster makes it create its offsets topic."""
     for pause_s in COORDINATOR_PAUSES_S:
         with contextlib.suppress(CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
-            return dict(client.list_group_offsets({group: None}).get(group, {}))
+            return ask()
         time.sleep(pause_s)
-    return dict(client.list_group_offsets({group: None}).get(group, {}))
+    return ask()
+
+
+def ends(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """Topic → records ever written to it, for those of ``topics`` that exist."""
+    with reading(settings) as consumer:
+        there = [topic for topic in topics if consumer.partitions_for_topic(topic)]
+        return {topic: sum(consumer.end_offsets(_places(consumer, topic)).values()) for topic in there}
+
+
+def members(settings: KafkaSettings) -> int:
+    """How many workers are in the group. One that has ended stays in it until its session times out."""
+    group = Names(settings.prefix).group
+    with admin(settings) as client:
+        try:
+            return _coordinated(lambda: len(client.describe_groups([group]).get(group, {}).get("members") or ()))
+        except GroupIdNotFoundError:
+            return 0
+
+
+def delete_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
+    """Delete those of ``topics`` that exist, with all that is in them."""
+    with admin(settings) as client:
+        if there := sorted(set(topics) & set(client.list_topics())):
+            client.delete_topics(there)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -271,10 +304,12 @@ def read_all(settings: KafkaSettings, topic: str, partitions: Sequence[int] | No
                 raise KafkaProblem(f"topic {topic} gives nothing any more; is a broker down?")
 
 
-def read_compacted(settings: KafkaSettings, topic: str) -> Iterator[tuple[int, bytes, bytes]]:
+def read_compacted(
+    settings: KafkaSettings, topic: str, partitions: Sequence[int] | None = None
+) -> Iterator[tuple[int, bytes, bytes]]:
     """(partition, key, newest value) of every key of ``topic`` that was not deleted."""
     newest: dict[tuple[int, bytes], bytes] = {}
-    for record in read_all(settings, topic):
+    for record in read_all(settings, topic, partitions):
         if record.key is None:
             continue
         if record.value is None:
@@ -313,7 +348,7 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
     return KafkaProducer(
         **connection(settings), acks="all", enable_idempotence=True, compression_type="zstd",
         linger_ms=settings.linger_ms, max_in_flight_requests_per_connection=5, batch_size=262_144,
-        max_request_size=max(REQUEST_BYTES_MAX, DEAD_LETTER_BYTES_MAX), request_timeout_ms=REQUEST_MS,
+        max_request_size=INTERNAL_BYTES_MAX, request_timeout_ms=REQUEST_MS,
         delivery_timeout_ms=DELIVERY_MS, allow_auto_create_topics=False,
     )  # fmt: skip
 
@@ -327,10 +362,13 @@ __all__ = [
     "behind",
     "connection",
     "create_topics",
+    "delete_topics",
     "describe_topics",
     "differences",
     "end_of",
+    "ends",
     "lag",
+    "members",
     "producer",
     "read_all",
     "read_compacted",

@@ -75,7 +75,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(directory / "lock")
+            self._lock = lock(directory / "lock")
         except OSError as error:
             raise StoreError(f"{directory} cannot hold a store ({error.strerror}). Choose another --store.") from error
         self.directory = directory
@@ -413,7 +413,8 @@ def translated(error: sqlite3.DatabaseError, path: Path) -> StoreError:
     return StoreError(f"{path}: {text}")
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
+    """A handle that keeps other writers of the folder of ``path`` out until it is closed. Raises ``StoreError``."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -77,6 +77,11 @@ class Names(NamedTuple):
     def enrich(self) -> str:
         return f"{self.prefix}.enrich"
 
+    @property
+    def importing(self) -> str:
+        """Exists, empty, while ``weibowatch import`` fills the others: nobody may work meanwhile."""
+        return f"{self.prefix}.importing"
+
     def changelog(self, table: str) -> str:
         """The changelog of one of ``TABLES``."""
         return f"{self.group}-{table}-changelog"

@@ -1,0 +1,1 @@
+"""Export and import: everything of an installation in a folder, to move between the embedded and the cluster mode."""

@@ -1,0 +1,29 @@
+"""What a stage remembers, on its way from one mode to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from deploy.transfer.items import Row
+from stream.contract.records import Control
+from stream.core import stages
+from stream.core.rows import EnrichState, TrackHeader
+
+
+def stored(rows: Iterable[tuple[str, Any]]) -> Iterator[Row]:
+    """Rows of state as items."""
+    return (Row(key, stages.encode_row(row)) for key, row in rows)
+
+
+def in_force(header: TrackHeader, state: EnrichState) -> Iterator[Control]:
+    """The controls that have brought the state to what it is."""
+    if header.rules:
+        yield Control(topic="rules", version=header.rules_version, payload=header.rules)
+    if state.aliases.version or state.aliases.names:
+        yield Control(topic="aliases", version=state.aliases.version, payload=state.aliases.to_payload())
+    if state.model_epoch:
+        payload = msgspec.json.encode({"epoch": state.model_epoch}).decode()
+        yield Control(topic="model", version=state.model_epoch, payload=payload)

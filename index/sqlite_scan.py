@@ -1,0 +1,52 @@
+"""Everything of a kind in the SQLite index, for export."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from index.rows import document_of, flip_of, reject_of
+from stream.contract.records import Document, Record, TrendPoint, replace
+
+Kind = Literal["documents", "points", "flips", "rejects"]
+
+_QUERIES: Final[dict[Kind, str]] = {
+    "documents": "SELECT stored_ms, record FROM documents JOIN document_records USING (doc) ORDER BY stored_ms, doc",
+    "points": "SELECT stored_ms, entities.entity, type, bin_ms, width_ms, mentions, authors, weighted, engagement,"
+    " image_only, late, score, window_ms, observed, expected"
+    " FROM trend_points JOIN entities ON entities.id = trend_points.entity ORDER BY trend_points.rowid",
+    "flips": "SELECT stored_ms, record FROM flips ORDER BY rowid",
+    "rejects": "SELECT stored_ms, record FROM rejects ORDER BY id",
+}
+
+
+def scan(connection: sqlite3.Connection, kind: Kind) -> Iterator[tuple[int, Record]]:
+    """(stored_ms, record) of everything, in the order in which it was stored; pictures stand in their posts."""
+    for stored_ms, *columns in connection.execute(_QUERIES[kind]):
+        yield stored_ms, _record(connection, kind, columns)
+
+
+def _record(connection: sqlite3.Connection, kind: Kind, columns: list[Any]) -> Record:
+    if kind == "documents":
+        return _with_pictures(connection, document_of(columns[0]))
+    if kind == "points":
+        return TrendPoint(**dict(zip(_POINT, columns, strict=True)))
+    return flip_of(columns[0]) if kind == "flips" else reject_of(columns[0])
+
+
+def _with_pictures(connection: sqlite3.Connection, document: Document) -> Document:
+    if not document.post.pictures:
+        return document
+    pictures = []
+    for picture in document.post.pictures:
+        found = connection.execute("SELECT jpeg FROM pictures WHERE sha256 = ?", (picture.sha256,)).fetchone()
+        pictures.append(replace(picture, jpeg=found[0]) if found else picture)
+    filled: Document = replace(document, post=replace(document.post, pictures=tuple(pictures)))
+    return filled
+
+
+_POINT: Final = (
+    "entity", "type", "bin_ms", "width_ms", "mentions", "authors", "weighted", "engagement", "image_only", "late",
+    "score", "window_ms", "observed", "expected",
+)  # fmt: skip
