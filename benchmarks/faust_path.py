@@ -36,7 +36,7 @@ from stream.runtime.settings import KafkaSettings
 GOAL = 5_000
 MENTIONS = 5
 NAMES = 3_000
-PER_BIN = 500
+PER_BIN = 5_000
 START_MS = 1_700_006_400_000
 BIN_MS = 300_000
 

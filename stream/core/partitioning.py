@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from stream.contract.records import Control
+from stream.core.bins import rows_with
 from stream.core.enrich import partition_of
 from stream.core.judge import JudgeRow
 from stream.core.rows import (
@@ -25,14 +26,17 @@ from stream.core.rows import (
     OpenRow,
     TrackHeader,
     WaitingReport,
+    bin_of,
     history_key,
 )
+from stream.core.settings import CoreSettings
 from stream.core.track import TrackRow
 from stream.core.trends import TrendState
 from stream.core.volume import StreamRow, copied
 from stream.core.windows import Seen, Watermark
 
 Value = TypeVar("Value")
+ROW_HASHES_MAX = CoreSettings().row_hashes_max
 
 
 class NotAtRest(ValueError):
@@ -66,7 +70,7 @@ class _Shared:
     def __init__(self, partitions: int) -> None:
         self._headers: list[TrackHeader | None] = [None] * partitions
         self._streams: list[StreamRow | None] = [None] * partitions
-        self._bins: dict[str, BinRow] = {}
+        self._bins: dict[int, BinRow] = {}
 
     def take(self, number: int, key: str, row: BinRow | StreamRow | TrackHeader) -> None:
         if isinstance(row, TrackHeader):
@@ -77,11 +81,10 @@ class _Shared:
             self._take_bin(key, row)
 
     def _take_bin(self, key: str, row: BinRow) -> None:
-        before = self._bins.get(key)
-        if before is None:
-            self._bins[key] = row
-        else:
-            self._bins[key] = BinRow(before.posts | row.posts, before.pairs | row.pairs, before.keys | row.keys)
+        whole = self._bins.setdefault(bin_of(key), BinRow())
+        whole.posts |= row.posts
+        whole.pairs |= row.pairs
+        whole.keys |= row.keys
 
     def rows(self, origins: int) -> Iterator[tuple[str, TrackRow]]:
         """The rows of all as those of one. Raises ``NotAtRest``."""
@@ -89,7 +92,8 @@ class _Shared:
         ends = {stream.end_ms if stream else None for stream in self._streams}
         if len(times) > 1 or len(ends) > 1:
             raise NotAtRest("some Track partitions have closed bins that others have not")
-        yield from self._bins.items()
+        for bin_ms, whole in self._bins.items():
+            yield from rows_with(bin_ms, whole.posts, whole.pairs, whole.keys, ROW_HASHES_MAX)
         streams = [stream for stream in self._streams if stream is not None]
         if streams:
             row = copied(streams[0])
@@ -146,7 +150,7 @@ def split(
             yield partition_of(key.removeprefix(history_key("")), partitions), key, row
         elif isinstance(row, BinRow):
             for number in everyone:
-                yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions))
+                yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions), row.sealed)
         elif isinstance(row, StreamRow):
             for number in everyone:
                 part = copied(row)

@@ -33,6 +33,16 @@ def bin_key(bin_ms: int) -> str:
     return f"{_BIN}{bin_ms}"
 
 
+def part_key(bin_ms: int, number: int) -> str:
+    """Key of a sealed part of that."""
+    return f"{_BIN}{bin_ms}/{number}"
+
+
+def bin_of(key: str) -> int:
+    """The start of the bin behind a key of ``bin_key`` or ``part_key``."""
+    return int(key.removeprefix(_BIN).partition("/")[0])
+
+
 def report_key(bin_ms: int, partition: int) -> str:
     """Key of a report that waits for those of the other partitions."""
     return f"{_REPORT}{bin_ms}/{partition}"
@@ -93,14 +103,16 @@ class OpenRow(msgspec.Struct, array_like=True, tag="open", gc=False):
 
 
 class BinRow(msgspec.Struct, array_like=True, tag="bin", gc=False):
-    """What a partition remembers of one bin until the late horizon has passed.
+    """What a partition remembers of one bin until the late horizon has passed, or a part of it; see ``bins``.
 
-    ``posts``: hashes of all posts; ``pairs``: of (entity, post) counted here; ``keys``: entities with sightings.
+    ``posts``: hashes of all posts; ``pairs``: of (entity, post) counted here; ``keys``: entities with sightings;
+    ``sealed``: how many parts there are besides.
     """
 
     posts: set[int] = msgspec.field(default_factory=set)
     pairs: set[int] = msgspec.field(default_factory=set)
     keys: dict[str, bool] = msgspec.field(default_factory=dict)
+    sealed: int = 0
 
 
 class TrackHeader(msgspec.Struct, array_like=True, tag="track"):

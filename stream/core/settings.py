@@ -25,6 +25,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     - ``excerpt_chars``: length of a piece of evidence.
     - ``entities_per_report_max``: reports of a bin name at most this many entities, the best ones.
     - ``mentions_per_post_max``: mentions kept of one post, the first ones.
+    - ``row_hashes_max``: posts and mentions of a bin that are stored again with each batch; what is beyond is sealed.
     """
 
     bin_s: int = 300
@@ -41,6 +42,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     excerpt_chars: int = 80
     entities_per_report_max: int = 500
     mentions_per_post_max: int = 500
+    row_hashes_max: int = 8192
 
     def __post_init__(self) -> None:
         for name in ("late_horizon_s", "lateness_s", "warmup_s"):
@@ -48,7 +50,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"core.{name} must not be negative")
         for name in (
             "bin_s", "half_life_s", "authors_per_bin_max", "evidence_per_bin_max", "evidence_per_alert_max",
-            "excerpt_chars", "entities_per_report_max", "mentions_per_post_max",
+            "excerpt_chars", "entities_per_report_max", "mentions_per_post_max", "row_hashes_max",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"core.{name} must be at least 1")

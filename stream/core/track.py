@@ -26,6 +26,7 @@ from stream.contract.records import (
     TrendPoint,
 )
 from stream.core import reports, trends, volume
+from stream.core.bins import Bin
 from stream.core.dedupe import hash64
 from stream.core.rows import (
     HEADER,
@@ -34,7 +35,6 @@ from stream.core.rows import (
     OpenBin,
     OpenRow,
     TrackHeader,
-    bin_key,
     history_key,
 )
 from stream.core.settings import CoreSettings
@@ -126,7 +126,8 @@ class _Work:
         self._open: dict[str, OpenRow | None] = {}
         self._owned: set[tuple[str, int]] = set()
         self._history: dict[str, TrendState] = {}
-        self._bins: dict[int, BinRow | None] = {}
+        self._bins: dict[int, Bin] = {}
+        self._dropped: dict[str, BinRow | None] = {}
         self._stream: StreamRow | None = None
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
@@ -176,12 +177,9 @@ class _Work:
         bin_ms = bin_start(seen.created_ms, self._bin_ms)
         if self._too_old(bin_ms):
             return
-        row = self._bin(bin_ms)
-        post = _hash(seen.post_id)
-        if post in row.posts:
+        if not self._bin(bin_ms).add_post(_hash(seen.post_id)):
             self._handled["duplicate_posts"] += 1
             return
-        row.posts.add(post)
         if self._is_closed(bin_ms):
             stream = self._stream_row()
             if bin_ms in stream.bins:
@@ -204,34 +202,29 @@ class _Work:
         if sighting.offset <= max(fence, row.fences.get(log, -1)):
             self._handled["fenced"] += 1
             if sighting.offset > fence:
-                self._note(bin_ms, sighting.entity, pair)
+                self._bin(bin_ms).add_pair(pair, sighting.entity)
             return
         row.fences[log] = sighting.offset
-        if pair in self._bin(bin_ms).pairs:
+        if self._bin(bin_ms).has_pair(pair):
             self._handled["duplicates"] += 1
             return
-        self._note(bin_ms, sighting.entity, pair)
+        self._bin(bin_ms).add_pair(pair, sighting.entity)
         self._handled["sightings"] += 1
         trends.observe(self._open_bin(sighting.entity, row, bin_ms), sighting, self._settings)
-
-    def _note(self, bin_ms: int, entity: str, pair: int) -> None:
-        row = self._bin(bin_ms)
-        row.pairs.add(pair)
-        row.keys[entity] = True
 
     def _take_late(self, sighting: Sighting, bin_ms: int, pair: int, log: int, fence: int) -> None:
         """A correction: the closed bin is told anew, and nothing fires."""
         state = self._history_row(sighting.entity, sighting.created_ms)
         if sighting.offset <= max(fence, state.fences.get(log, -1)):
             self._handled["fenced"] += 1
-        elif pair in self._bin(bin_ms).pairs:
+        elif self._bin(bin_ms).has_pair(pair):
             self._handled["duplicates"] += 1
         else:
             state.fences[log] = sighting.offset
             trends.correct(state, bin_ms, sighting, self._settings)
             self._counts["corrected"] += 1
         if sighting.offset > fence:
-            self._note(bin_ms, sighting.entity, pair)
+            self._bin(bin_ms).add_pair(pair, sighting.entity)
             if bin_ms in state.bins:
                 self._late.add((bin_ms, sighting.entity))
 
@@ -269,17 +262,15 @@ class _Work:
             state = self._history[entity] = trends.copied(before) if before else TrendState(created_ms)
         return state
 
-    def _bin(self, bin_ms: int) -> BinRow:
-        row = self._bins.get(bin_ms)
-        if row is None:
-            before = self._states.get(bin_key(bin_ms))
-            row = BinRow(set(before.posts), set(before.pairs), dict(before.keys)) if before else BinRow()
-            self._bins[bin_ms] = row
+    def _bin(self, bin_ms: int) -> Bin:
+        found = self._bins.get(bin_ms)
+        if found is None:
+            found = self._bins[bin_ms] = Bin.of(self._states, bin_ms) or Bin.new(bin_ms)
             listed = self.header.closed if self._is_closed(bin_ms) else self.header.open
             if bin_ms not in listed:
                 listed.append(bin_ms)
                 listed.sort()
-        return row
+        return found
 
     def _stream_row(self) -> StreamRow:
         if self._stream is None:
@@ -301,15 +292,16 @@ class _Work:
 
     def _close(self, bin_ms: int) -> None:
         """Close one bin: test what was active and what is followed, point by point in the order of entity ids."""
-        row, stream = self._bin_being_closed(bin_ms), self._stream_row()
+        counted, stream = self._bin_being_closed(bin_ms), self._stream_row()
         if bin_ms < stream.end_ms:  # stored before a kill, after all entities; the report was delivered before that
             self.header.told.clear()
             return
-        frame = volume.advance(stream, bin_ms, len(row.posts), self._watch.windows_ms, self._settings)
+        frame = volume.advance(stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings)
+        keys = counted.keys
         due = [entity for entity, due_ms in stream.due.items() if due_ms <= frame.end_ms]
         found = [
             report
-            for entity in sorted({*row.keys, *due})
+            for entity in sorted(keys.union(due))
             if (report := self._close_entity(entity, frame, stream)) is not None
         ]
         self._reports.append(
@@ -318,8 +310,8 @@ class _Work:
                 bin_ms=bin_ms,
                 width_ms=self._settings.bin_ms,
                 watermark_ms=frame.end_ms,
-                total_posts=len(row.posts),
-                tests=len(row.keys),
+                total_posts=counted.posts,
+                tests=len(keys),
                 entities=tuple(self._best(found)),
                 controls=tuple(self.header.told),
             )
@@ -327,9 +319,8 @@ class _Work:
         self.header.told.clear()
         self._handled["bins"] += 1
 
-    def _bin_being_closed(self, bin_ms: int) -> BinRow:
-        row = self._bins.get(bin_ms)
-        return row if row is not None else self._states.get(bin_key(bin_ms)) or BinRow()
+    def _bin_being_closed(self, bin_ms: int) -> Bin:
+        return self._bins.get(bin_ms) or Bin.of(self._states, bin_ms) or Bin.new(bin_ms)
 
     def _best(self, found: list[EntityReport]) -> list[EntityReport]:
         """As many as a report may name, in the order of entity ids."""
@@ -370,9 +361,10 @@ class _Work:
 
     def _drop(self, bin_ms: int) -> None:
         """Forget a bin past the late horizon, and the fences of entities that have been silent since."""
-        row = self._bin_being_closed(bin_ms)
-        self._bins[bin_ms] = None
-        for entity in row.keys:
+        gone = self._bin_being_closed(bin_ms)
+        self._bins.pop(bin_ms, None)
+        self._dropped |= gone.drops()
+        for entity in gone.keys:
             opened = self._open.get(entity) if entity in self._open else self._states.get(entity)
             if opened is not None and not opened.bins and self._silent_since(entity, bin_ms):
                 self._open[entity] = None
@@ -395,8 +387,9 @@ class _Work:
                 writes[history_key(entity)] = self._history[entity]
             if entity in self._open:
                 writes[entity] = self._open[entity]
+        writes |= self._dropped
         for bin_ms in sorted(self._bins):
-            writes[bin_key(bin_ms)] = self._bins[bin_ms]
+            writes |= self._bins[bin_ms].writes(self._settings.row_hashes_max)
         if self._stream is not None:
             writes[STREAM] = self._stream
         writes[HEADER] = self.header

@@ -33,7 +33,8 @@ from stream.core.settings import CoreSettings
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_700_006_400_000  # 2023-11-15 00:00 UTC
-QUICK = CoreSettings(warmup_s=6 * 3600)
+QUICK = CoreSettings(warmup_s=6 * 3600, row_hashes_max=3)
+"""Bins are sealed all the time, where they usually are not at all."""
 RULES = RuleSet(
     rules=(
         Rule(

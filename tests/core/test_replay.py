@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from functools import cache
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.contract.records import End, Post, Reach, Record, replace
-from tests.core.harness import MINUTE, Outcome, Runtime, log_of, news, run
+from stream.core.settings import CoreSettings
+from tests.core.harness import MINUTE, QUICK, Outcome, Runtime, log_of, news, run
 
 LOG = log_of(news(300))
 
@@ -53,6 +55,18 @@ def test_the_day_has_alerts_worth_comparing() -> None:
     assert ("many", "PER/张三", "firing") in told
     assert len(expected().points) > 300
     assert len(told) < 40
+
+
+def test_how_bins_are_stored_changes_nothing() -> None:
+    plain = CoreSettings(warmup_s=QUICK.warmup_s)
+    records = doubled(shuffled(LOG, 8), 9)
+    assert run(records, settings=plain, batch_max=40, kill_chance=0.02).facts() == expected().facts()
+    sealed = Runtime(records, batch_max=40, settings=msgspec.structs.replace(plain, row_hashes_max=2))
+    assert sealed.run().facts() == expected().facts()
+    parts = [key for key in sealed.track[0] if key.startswith("\x00bin/") and key.count("/") == 2]
+    assert len(parts) > 20
+    bins = {key.rpartition("/")[0] for key in parts}
+    assert bins <= sealed.track[0].keys(), "a part of a bin that is gone"
 
 
 @pytest.mark.parametrize("partitions", [4, 16])
