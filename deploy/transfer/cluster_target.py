@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, cast
@@ -61,7 +62,8 @@ def bring_in(folder: Path, made: Manifest, settings: Settings, *, moved: Moved) 
     kafka.create_topics(settings.kafka, [importing])
     try:
         kafka.create_topics(settings.kafka, wanted_topics(settings))
-        refused = _fill(folder, made, settings, moved)
+        written, refused = _fill(folder, made, settings, moved)
+        _check_alone(settings, written)
         _write_key(folder, made, settings)
     except BaseException:
         with contextlib.suppress(EngineError, StoreAway):  # else the topic stays, and the next import clears
@@ -105,6 +107,17 @@ def _check_empty(settings: Settings) -> None:
         )
 
 
+def _check_alone(settings: Settings, written: Mapping[str, int]) -> None:
+    """Whoever looked for an import just before this one began does not know of it."""
+    there = kafka.ends(settings.kafka, [topic.name for topic in wanted_topics(settings)])
+    others = sorted(name for name, count in there.items() if count != written.get(name, 0))
+    if others or kafka.members(settings.kafka):
+        raise Failure(
+            f"others worked on the cluster meanwhile ({', '.join(others) or 'workers'}). Nothing was imported. Stop "
+            "ingesters, workers and other imports, then import again."
+        )
+
+
 def _clear(settings: Settings) -> None:
     """Remove topics and indices that hold nothing but the beginning of an import."""
     kafka.delete_topics(settings.kafka, [topic.name for topic in wanted_topics(settings)])
@@ -123,7 +136,8 @@ def _write_key(folder: Path, made: Manifest, settings: Settings) -> None:
         raise Failure(f"{path} cannot be written: {error.strerror}. Nothing was imported.") from error
 
 
-def _fill(folder: Path, made: Manifest, settings: Settings, moved: Moved) -> int:
+def _fill(folder: Path, made: Manifest, settings: Settings, moved: Moved) -> tuple[Mapping[str, int], int]:
+    """(topic → records written, records that the index refused)."""
     refused: list[Reject] = []
     clock = StoredAt(now_ms())
     index = ElasticIndex(settings.elastic, now_ms=clock, refused=refused.extend)
@@ -134,10 +148,11 @@ def _fill(folder: Path, made: Manifest, settings: Settings, moved: Moved) -> int
             # People see when a dead letter was stored.
             add_facts(index, clock, name, facts, 1 if name == "rejects" else GRAIN_MS)
         clock.show(0)
-        _Log(folder, made, settings, moved).fill(index)
+        log = _Log(folder, made, settings, moved)
+        log.fill(index)
     finally:
         index.close()
-    return len(refused)
+    return log.written, len(refused)
 
 
 class _Log:
@@ -152,6 +167,7 @@ class _Log:
         [log] = kafka.describe_topics(settings.kafka, [Topic(names.posts, 0, 0, {})])
         self._partitions = log.partitions
         self._controls: dict[str, Control] = {}
+        self.written: Counter[str] = Counter()
 
     def fill(self, index: ElasticIndex) -> None:
         """All data sets but the facts."""
@@ -174,7 +190,7 @@ class _Log:
         return items_of(self._folder, self._made, name, self._moved)
 
     def _write(self, topic: str, rows: Iterable[Keyed]) -> None:
-        kafka.write_keyed(self._kafka, topic, rows)
+        self.written[topic] += kafka.write_keyed(self._kafka, topic, rows)
 
     def _rows(self, name: Name) -> Iterator[tuple[str, Any]]:
         return ((row.key, stages.decode_row(row.row)) for row in cast(Iterator[Row], self._items(name)))
