@@ -70,10 +70,7 @@ async def run(options: Options, settings: Settings) -> Summary:
     """Run until drained, Ctrl-C or SIGTERM. Raises ``SourceError`` or ``StoreError`` for what the user must mend."""
     set_up_logging(settings.log)
     wiring.check_sources(options.sources)
-    sys.setswitchinterval(SWITCH_S)
-    # What is loaded stays; a look through all of it for garbage, again and again, costs a twentieth of the time.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    tune_interpreter()
     store = await asyncio.to_thread(Store, options.directory)
     try:
         return await _run_on(store, options, settings)
@@ -81,6 +78,14 @@ async def run(options: Options, settings: Settings) -> Summary:
         raise translated(error, store.path) from error
     finally:
         await asyncio.to_thread(store.close)
+
+
+def tune_interpreter() -> None:
+    """Let threads take turns quickly, and look for garbage less often."""
+    sys.setswitchinterval(SWITCH_S)
+    # What is loaded stays; a look through all of it for garbage, again and again, costs a twentieth of the time.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _run_on(store: Store, options: Options, settings: Settings) -> Summary:

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import os
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from deploy import wiring
-from deploy.application import SWITCH_S, Summary, stop_on_signals, summary_of
+from deploy.application import Summary, stop_on_signals, summary_of, tune_interpreter
 from deploy.cluster import shown
 from deploy.errors import Failure
 from deploy.settings import RetentionSettings, Settings
@@ -49,7 +48,7 @@ async def work(options: WorkerOptions, settings: Settings) -> Summary:
     Raises ``ElasticError``, ``KafkaProblem`` and ``Failure`` for what the user must mend.
     """
     set_up_logging(settings.log)
-    sys.setswitchinterval(SWITCH_S)
+    tune_interpreter()
     telemetry = Telemetry()
     stop, stopping = stop_on_signals(), threading.Event()
     refused: deque[Reject] = deque()

@@ -18,7 +18,7 @@ MARK: Final = 0xB1
 """First byte of a bundle; no version of ``codec`` may use it."""
 PLACE_BITS: Final = 12
 BUNDLE_READ_MAX: Final = 4 * RECORD_BYTES_MAX
-BUNDLE_RECORDS_MAX: Final = 512
+BUNDLE_RECORDS_MAX: Final = 128
 BUNDLE_BYTES_MAX: Final = 256_000
 """A bundle is closed before it grows beyond this; a larger record travels alone."""
 

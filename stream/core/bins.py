@@ -49,8 +49,11 @@ class Bin:
 
     def add_post(self, post: int) -> bool:
         """Remember a post; False when it is known."""
-        if post in self._posts or any(post in part.posts for part in self._sealed):
+        if post in self._posts:
             return False
+        for part in self._sealed:
+            if post in part.posts:
+                return False
         self._posts.add(post)
         return True
 
@@ -58,11 +61,16 @@ class Bin:
         """Whether this (entity, post) was counted."""
         return pair in self._pairs or any(pair in part.pairs for part in self._sealed)
 
-    def add_pair(self, pair: int, entity: str) -> None:
-        """Remember that (entity, post) was counted."""
-        if not self.has_pair(pair):
-            self._pairs.add(pair)
+    def add_pair(self, pair: int, entity: str) -> bool:
+        """Remember that (entity, post) was counted; False when it is known."""
+        if pair in self._pairs:
+            return False
+        for part in self._sealed:
+            if pair in part.pairs:
+                return False
+        self._pairs.add(pair)
         self._keys[entity] = True
+        return True
 
     def writes(self, hashes_max: int) -> dict[str, BinRow | None]:
         """Rows to write, in this order: a part is stored before the row that speaks of it.

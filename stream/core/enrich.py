@@ -32,7 +32,7 @@ from stream.contract.records import (
     Sighting,
     Span,
 )
-from stream.core.dedupe import hash64, simhash
+from stream.core.dedupe import hash64, simhashes
 from stream.core.entities import AliasError, Aliases, raw_key, split_id
 from stream.core.rows import EnrichState
 from stream.core.rules import RuleError, RuleSet
@@ -116,11 +116,11 @@ def finish(
     gathered = _Gathered(partitions)
     limits = planned.settings
     naming = _Naming(planned.state, model_version, _keys(t2s), limits.excerpt_chars, limits.mentions_per_post_max)
-    tagged = iter(spans)
+    tagged, prints = iter(spans), iter(simhashes(planned.texts))
     for envelope in planned.envelopes:
         offset, record = envelope.position.offset, envelope.record
         if isinstance(record, Post):
-            _take_post(gathered, naming, record, offset, next(tagged))
+            _take_post(gathered, naming, record, offset, next(tagged), next(prints))
         elif isinstance(record, Control):
             naming = naming._replace(state=_take_control(gathered, naming.state, record, offset))
         elif isinstance(record, Reach):
@@ -248,12 +248,13 @@ def _epoch(payload: str) -> int:
 # --- posts -------------------------------------------------------------------------------------------------------
 
 
-def _take_post(gathered: _Gathered, naming: _Naming, post: Post, offset: int, spans: list[Span] | None) -> None:
+def _take_post(
+    gathered: _Gathered, naming: _Naming, post: Post, offset: int, spans: list[Span] | None, print64: int
+) -> None:
     gathered.posts.append(Seen(offset, post.created_ms, post.source, post.id))
     if spans is None:
         gathered.rejects.append(_failed(post))
         return
-    print64 = simhash(post.text)
     gathered.cut += len(spans) > naming.mentions_max
     mentions = tuple(_mention(naming, post, print64, span) for span in spans[: naming.mentions_max])
     gathered.documents.append(

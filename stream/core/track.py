@@ -148,11 +148,33 @@ class _Work:
         self.header.fences[log] = max(fence, batch.last)
 
     def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
+        """What stands before ``offset``. No bin closes meanwhile, so each is looked up once."""
+        bins: dict[int, Bin | None] = {}
+        width_ms = self._bin_ms
         for seen in posts.before(offset):
             if seen.offset > fence:
-                self._take_post(seen)
+                bin_ms = bin_start(seen.created_ms, width_ms)
+                if bin_ms not in bins:
+                    bins[bin_ms] = None if self._too_old(bin_ms) else self._bin(bin_ms)
+                counted = bins[bin_ms]
+                if counted is not None:
+                    self._take_post(counted, bin_ms, seen)
+        least = self._watch.rules.min_confidence
         for sighting in sightings.before(offset):
-            self._take_sighting(sighting, log, fence)
+            if sighting.confidence < least:
+                self._handled["unsure"] += 1
+                continue
+            if sighting.offset <= fence:
+                self._handled["fenced"] += 1
+                continue
+            bin_ms = bin_start(sighting.created_ms, width_ms)
+            if bin_ms not in bins:
+                bins[bin_ms] = None if self._too_old(bin_ms) else self._bin(bin_ms)
+            counted = bins[bin_ms]
+            if counted is not None:
+                self._take_sighting(counted, bin_ms, sighting, log)
+            else:
+                self._counts["dropped"] += 1
 
     def _take_mark(self, origin: int, mark: Reach | Control) -> None:
         if isinstance(mark, Control):
@@ -173,60 +195,46 @@ class _Work:
             header.rules_version, header.rules,
         )  # fmt: skip
 
-    def _take_post(self, seen: Seen) -> None:
-        bin_ms = bin_start(seen.created_ms, self._bin_ms)
-        if self._too_old(bin_ms):
-            return
-        if not self._bin(bin_ms).add_post(_hash(seen.post_id)):
+    def _take_post(self, counted: Bin, bin_ms: int, seen: Seen) -> None:
+        if not counted.add_post(_hash(seen.post_id)):
             self._handled["duplicate_posts"] += 1
-            return
-        if self._is_closed(bin_ms):
+        elif self._is_closed(bin_ms):
             stream = self._stream_row()
             if bin_ms in stream.bins:
                 stream.bins[bin_ms] += 1
 
-    def _take_sighting(self, sighting: Sighting, log: int, fence: int) -> None:
-        if sighting.confidence < self._watch.rules.min_confidence:
-            self._handled["unsure"] += 1
-            return
-        bin_ms = bin_start(sighting.created_ms, self._bin_ms)
-        if self._too_old(bin_ms):
-            if sighting.offset > fence:
-                self._counts["dropped"] += 1
-            return
-        pair = hash64(sighting.entity, sighting.post_id)
+    def _take_sighting(self, counted: Bin, bin_ms: int, sighting: Sighting, log: int) -> None:
+        entity, offset = sighting.entity, sighting.offset
+        pair = hash64(entity, sighting.post_id)
         if self._is_closed(bin_ms):
-            self._take_late(sighting, bin_ms, pair, log, fence)
+            self._take_late(counted, sighting, bin_ms, pair, log)
             return
-        row = self._open_row(sighting.entity)
-        if sighting.offset <= max(fence, row.fences.get(log, -1)):
+        row = self._open_row(entity)
+        if offset <= row.fences.get(log, -1):
             self._handled["fenced"] += 1
-            if sighting.offset > fence:
-                self._bin(bin_ms).add_pair(pair, sighting.entity)
+            counted.add_pair(pair, entity)
             return
-        row.fences[log] = sighting.offset
-        if self._bin(bin_ms).has_pair(pair):
+        row.fences[log] = offset
+        if not counted.add_pair(pair, entity):
             self._handled["duplicates"] += 1
             return
-        self._bin(bin_ms).add_pair(pair, sighting.entity)
         self._handled["sightings"] += 1
-        trends.observe(self._open_bin(sighting.entity, row, bin_ms), sighting, self._settings)
+        trends.observe(self._open_bin(entity, row, bin_ms), sighting, self._settings)
 
-    def _take_late(self, sighting: Sighting, bin_ms: int, pair: int, log: int, fence: int) -> None:
+    def _take_late(self, counted: Bin, sighting: Sighting, bin_ms: int, pair: int, log: int) -> None:
         """A correction: the closed bin is told anew, and nothing fires."""
         state = self._history_row(sighting.entity, sighting.created_ms)
-        if sighting.offset <= max(fence, state.fences.get(log, -1)):
+        if sighting.offset <= state.fences.get(log, -1):
             self._handled["fenced"] += 1
-        elif self._bin(bin_ms).has_pair(pair):
+        elif counted.has_pair(pair):
             self._handled["duplicates"] += 1
         else:
             state.fences[log] = sighting.offset
             trends.correct(state, bin_ms, sighting, self._settings)
             self._counts["corrected"] += 1
-        if sighting.offset > fence:
-            self._bin(bin_ms).add_pair(pair, sighting.entity)
-            if bin_ms in state.bins:
-                self._late.add((bin_ms, sighting.entity))
+        counted.add_pair(pair, sighting.entity)
+        if bin_ms in state.bins:
+            self._late.add((bin_ms, sighting.entity))
 
     # --- rows --------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -105,18 +106,23 @@ class Scored(NamedTuple):
 
 def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
     """Count ``sighting`` into ``bin_``, which is changed. The order of sightings does not matter."""
-    bin_.first_ms = min(bin_.first_ms, sighting.created_ms) if bin_.mentions else sighting.created_ms
+    if not bin_.mentions or sighting.created_ms < bin_.first_ms:
+        bin_.first_ms = sighting.created_ms
     bin_.mentions += 1
     bin_.weight += sighting.weight
     bin_.engagement += sighting.engagement
     bin_.image_only += sighting.image_only
     bin_.reposts += sighting.via_repost
     bin_.unknown += not sighting.author_known
-    author = hash64(sighting.author)
+    author = _author(sighting.author)
     bin_.authors[author] = bin_.authors.get(author, 0) + 1
     clues, count_max = bin_.clues, settings.evidence_per_bin_max
     if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
         bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
+
+
+_author = lru_cache(maxsize=16_384)(hash64)
+"""A post mentions several entities, and each counts its author."""
 
 
 def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:

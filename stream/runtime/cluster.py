@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 LOOK_S: Final = 5.0
 LOOK_ONCE_S: Final = 0.5
 """How often the lag is asked for: always, and by a worker that ends when there is none."""
-TAKEN_RECORDS_MAX: Final = 64
+TAKEN_RECORDS_MAX: Final = 32
 LAST_DELIVERY_S: Final = 5.0
 DAY_MS: Final = 86_400_000
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream.contract import codec
 from stream.contract.records import Control, Counts, Document, Envelope, Position, Post
 from stream.core import stages
-from stream.core.dedupe import hamming, hash64, near_duplicates, simhash
+from stream.core.dedupe import hamming, hash64, near_duplicates, simhash, simhashes
 from stream.core.enrich import excerpt, popularity_weight
 from stream.core.entities import AliasError, Aliases, merged, raw_key
 from stream.core.settings import CoreSettings
@@ -131,6 +131,14 @@ def test_hashes_are_fixed() -> None:
     assert hash64("PER/张三") == HASH_OF_ZHANGSAN
     assert hash64("a", "b") != hash64("ab")
     assert simhash("") == simhash("！？ …") == 0
+    assert simhashes(["上海", "", "周杰伦今天在上海开演唱会！", "ＡＢＣ，㈱①…＜\u0338", "上海" * 700]) == [
+        -7776850088067675493, 0, -6914854724030048128, 6736319152017077830, -3293256913351868152,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.text(max_size=40) | st.sampled_from(["上海" * 300, "", "＝\u0338"]), max_size=300))
+def test_texts_hashed_together_do_not_touch_each_other(texts: list[str]) -> None:
+    assert simhashes(texts) == [simhash(text) for text in texts]
 
 
 @given(st.text(alphabet=string.printable + "中文微博热搜", max_size=300))
