@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import pipeline, search, tagger
+from benchmarks import cluster, faust_path, pipeline, search, tagger
 
-for part in (pipeline, tagger, search):
+for part in (pipeline, tagger, search, faust_path, cluster):
     print(f"\n== {part.__name__.removeprefix('benchmarks.')}", flush=True)
     part.main()
