@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from deploy import __version__
-from deploy.commands import admin, cluster, query, run, services, tagger, transfer
+from deploy.commands import admin, cluster, kibana, query, run, services, tagger, transfer
 
 app = typer.Typer(
     name="weibowatch",
@@ -36,6 +36,7 @@ tagger.register(app)
 admin.register(app)
 cluster.register(app)
 services.register(app)
+kibana.register(app)
 transfer.register(app)
 
 

@@ -1,0 +1,1 @@
+"""Kibana on the indices of the cluster mode: data views, saved searches and a dashboard."""
