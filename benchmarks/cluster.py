@@ -79,7 +79,7 @@ def embedded(posts: Path, store: Path) -> float:
 def clustered(brokers: KafkaCluster, node: ElasticNode, posts: Path, count: int, store: Path) -> float:
     """Posts per second of the cluster mode."""
     settings = KafkaSettings(bootstrap=brokers.bootstrap, prefix=f"b{uuid.uuid4().hex[:8]}")
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "WEIBOWATCH_KAFKA__BOOTSTRAP": brokers.bootstrap,
@@ -95,14 +95,14 @@ def clustered(brokers: KafkaCluster, node: ElasticNode, posts: Path, count: int,
     subprocess.run(command("topics", "create"), cwd=ROOT, env=environment, check=True, stdout=quiet)
     worker = subprocess.Popen(command("worker", "--json"), cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
     try:
-        _wait(lambda: _posts(port) == 0)
+        wait(lambda: posts_of(port) == 0)
         time.sleep(5)  # until it has its partitions
         ingest = command("ingest", "--source", f"jsonl:{posts}", "--json")
         with subprocess.Popen(ingest, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet) as ingester:
-            _wait(lambda: _posts(port) > 0)
-            started_s, before = time.monotonic(), _posts(port)
-            _wait(lambda: _posts(port) >= count)
-            _wait(lambda: sum(kafka.lag(settings).values()) == 0)
+            wait(lambda: posts_of(port) > 0)
+            started_s, before = time.monotonic(), posts_of(port)
+            wait(lambda: posts_of(port) >= count)
+            wait(lambda: sum(kafka.lag(settings).values()) == 0)
             took_s = time.monotonic() - started_s
             assert ingester.wait(60) == 0
     finally:
@@ -111,7 +111,7 @@ def clustered(brokers: KafkaCluster, node: ElasticNode, posts: Path, count: int,
     return (count - before) / took_s
 
 
-def _posts(port: int) -> int:
+def posts_of(port: int) -> int:
     """Posts that the worker has indexed; −1 before it answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -123,7 +123,7 @@ def _posts(port: int) -> int:
         connection.close()
 
 
-def _wait(met: Callable[[], bool]) -> None:
+def wait(met: Callable[[], bool]) -> None:
     until = time.monotonic() + WAIT_S
     while not met():
         if time.monotonic() > until:
@@ -131,7 +131,7 @@ def _wait(met: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
