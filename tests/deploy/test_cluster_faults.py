@@ -1,7 +1,7 @@
-"""Engines that die, hang and fill up under the cluster mode: nothing acknowledged is lost, nothing is told twice.
+"""Engines that hang and die under the cluster mode: nothing acknowledged is lost, nothing is told twice.
 
-Each test prints a line: the fault, posts lost, documents doubled, and how long after the end of the fault everything was
-worked off, the rest of the paced feed included.
+Each test prints a line: the fault, posts lost, documents doubled, and how long after the end of the fault everything
+was worked off, the rest of the paced feed included.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Faults:
         found = [codec.decode(data) for data in self.cluster.everything("documents")]
         documents = [one.post.id for one in found if isinstance(one, Document)]
         lost, doubled = len(set(ids) - set(documents)), len(documents) - len(set(documents))
-        print(f"\n{fault}: lost {lost}, doubled {doubled}, worked off {took_s:.1f} s after it, {self.starts} worker starts")
+        figures = f"lost {lost}, doubled {doubled}, worked off {took_s:.1f} s after it, {self.starts} worker starts"
+        print(f"\n{fault}: {figures}")
         assert (lost, doubled) == (0, 0)
         assert self.cluster.answer("rejects", "list", "--cluster")["rejects"] == []
 
