@@ -58,8 +58,9 @@ def test_one_worker_tells_what_the_core_tells(expected: Facts) -> None:
     assert len(expected.flips) > 3
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.soak)])
 def test_three_workers_shuffled_doubled_and_killed_tell_the_same(
-    kafka: Broker, prefix: str, tmp_path: Path, expected: Facts
+    kafka: Broker, prefix: str, tmp_path: Path, expected: Facts, kills: int
 ) -> None:
     draw = random.Random(7)
     records = doubled(shuffled(LOG, 3), 4)
@@ -68,7 +69,7 @@ def test_three_workers_shuffled_doubled_and_killed_tell_the_same(
         for slot in "012":
             cluster.start(slot)
         cluster.wait_until(lambda: any(tmp_path.glob("*.facts")))
-        for number in range(6):
+        for number in range(kills):
             time.sleep(draw.uniform(0.2, 2.5))
             slot = draw.choice("012")
             cluster.kill(slot)
