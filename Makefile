@@ -67,7 +67,7 @@ train: setup-test ## train the tagger that ships, from ../shared/data/cmner, int
 bench: setup-test ## measure: the pipeline against the bare tagger, the tagger, search
 	@$(BIN)/python -m benchmarks
 
-soak: setup-test ## the long runs: kill -9 fifty times, and more
+soak: setup-test ## the long runs: kill -9 fifty times embedded, twenty times in the cluster
 	@$(BIN)/python -m pytest -m soak
 
 clean: ## remove what make made here, but no data
