@@ -20,7 +20,7 @@ from index.sqlite_scan import scan
 from stream.contract import codec
 from stream.contract.bundle import unpack
 from stream.contract.records import Document, Post
-from stream.runtime.kafka import read_all, write_keyed
+from stream.runtime.kafka import lag, read_all, write_keyed
 from stream.runtime.sqlite import DATABASE
 from stream.runtime.topics import Names
 from tests.corpus import write_many
@@ -230,15 +230,17 @@ def test_dead_letters_are_listed_shown_and_tried_again(cluster: Commands, tmp_pa
     assert cluster.answer("rejects", "list", "--cluster")["by_reason"] == {"bad_json": 1}
 
 
-def test_a_worker_that_can_read_nothing_stops_and_takes_nothing(cluster: Commands) -> None:
+def test_a_worker_that_can_read_nothing_stops_instead_of_emptying_the_log(cluster: Commands) -> None:
+    names = Names(cluster.kafka.prefix)
     rows: list[Any] = [(number % 6, None, b"\x02 of a later version") for number in range(150)]
-    write_keyed(cluster.kafka, Names(cluster.kafka.prefix).posts, rows)
+    write_keyed(cluster.kafka, names.posts, rows)
     cluster.run("worker", code=1)
     assert "of the last" in cluster.said("worker") and "dead_letters_share_max" in cluster.said("worker")
-    assert cluster.lag() == 150
-    assert cluster.answer("rejects", "list", "--cluster")["rejects"] == []
+    passed = 150 - lag(cluster.kafka)[names.posts]
+    assert passed <= 50, "half of a tenth of the window may pass before anything is known"
+    assert len(cluster.answer("rejects", "list", "--cluster", "--limit", "1000")["rejects"]) <= 50
     cluster.environment["WEIBOWATCH_WORKER__DEAD_LETTERS_SHARE_MAX"] = "1"
-    assert cluster.answer("worker", "--once")["rejects"] == 150
+    assert cluster.answer("worker", "--once")["rejects"] >= 100
     assert cluster.answer("rejects", "list", "--cluster")["by_reason"] == {"unknown_version": 150}
 
 
