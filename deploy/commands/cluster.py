@@ -146,7 +146,8 @@ def worker(
 ) -> None:
     """Cluster mode: find entities, follow trends, raise alerts, fill Elasticsearch; until Ctrl-C or SIGTERM.
 
-    Ends with exit code 70 when it wants to be started again: run it under a supervisor.
+    Ends with exit code 70 when it wants to be started again: run it under a supervisor. Ends with 3 when most of what
+    it reads would become dead letters: look before you start it again.
     """
     with cluster_libraries():
         from deploy import worker as process

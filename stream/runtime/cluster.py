@@ -18,7 +18,7 @@ from stream.core.settings import CoreSettings
 from stream.runtime import kafka
 from stream.runtime.faust_app import EXIT_AGAIN, Agent, FaustTable, FaustWorker, Sender, leave, make_app
 from stream.runtime.ingest import log_topic
-from stream.runtime.letters import LetterLimit, TooManyLetters
+from stream.runtime.letters import LetterLimit
 from stream.runtime.outbox import Outbox, take_flip
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 from stream.runtime.stations import (
@@ -154,7 +154,7 @@ class ClusterWorker:
             ],
             forget=forget,
             own=own,
-            hopeless=(TooManyLetters, *parts.hopeless),
+            hopeless=parts.hopeless,
         )
         async with worker.running():
             deliverer = parts.deliverer(outbox)

@@ -29,6 +29,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from stream.runtime.letters import TooManyLetters
 from stream.runtime.publisher import Message
 from stream.runtime.rows import RowsLost
 from stream.runtime.settings import KafkaSettings
@@ -40,6 +41,8 @@ EXIT_AGAIN: Final = 70
 """Exit code that asks the supervisor for a new start (EX_SOFTWARE of sysexits)."""
 EXIT_FAILED: Final = 1
 """Exit code for what a person must mend first."""
+EXIT_LETTERS: Final = 3
+"""Exit code for too many dead letters: not to be started again by itself, or the log goes into them bit by bit."""
 CHANGELOG_BATCH_BYTES: Final = 512_000
 TAKE_S: Final = 0.05
 SEND_S_MAX: Final = 60.0
@@ -299,6 +302,8 @@ class FaustWorker:
                 await before
         except asyncio.CancelledError:
             raise
+        except TooManyLetters as error:
+            leave(EXIT_LETTERS, str(error))
         except self._hopeless as error:
             leave(EXIT_FAILED, str(error))
         except (TableTrouble, RowsLost) as error:
@@ -344,6 +349,7 @@ def leave(code: int, message: str = "") -> None:
 __all__ = [
     "EXIT_AGAIN",
     "EXIT_FAILED",
+    "EXIT_LETTERS",
     "Agent",
     "FaustTable",
     "FaustWorker",

@@ -234,7 +234,7 @@ def test_a_worker_that_can_read_nothing_stops_instead_of_emptying_the_log(cluste
     names = Names(cluster.kafka.prefix)
     rows: list[Any] = [(number % 6, None, b"\x02 of a later version") for number in range(150)]
     write_keyed(cluster.kafka, names.posts, rows)
-    cluster.run("worker", code=1)
+    cluster.run("worker", code=3)
     assert "of the last" in cluster.said("worker") and "dead_letters_share_max" in cluster.said("worker")
     passed = 150 - lag(cluster.kafka)[names.posts]
     assert passed <= 50, "half of a tenth of the window may pass before anything is known"
