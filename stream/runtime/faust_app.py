@@ -43,6 +43,8 @@ EXIT_FAILED: Final = 1
 """Exit code for what a person must mend first."""
 EXIT_LETTERS: Final = 3
 """Exit code for too many dead letters: not to be started again by itself, or the log goes into them bit by bit."""
+DRAIN_S_MAX: Final = 30.0
+"""How long a worker that was told to end may take for what is under way."""
 CHANGELOG_BATCH_BYTES: Final = 512_000
 TAKE_S: Final = 0.05
 SEND_S_MAX: Final = 60.0
@@ -326,7 +328,7 @@ class FaustWorker:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works inside of the block; drains what is under way at its end."""
+        """Works inside of the block; drains what is under way at its end, for ``DRAIN_S_MAX`` at most."""
         await self._sender.start()
         self.app.finalize()
         self.app.in_worker = True
@@ -334,7 +336,11 @@ class FaustWorker:
             await self.app.start()
             yield
         finally:
-            await self.app.stop()
+            try:
+                await asyncio.wait_for(self.app.stop(), DRAIN_S_MAX)
+            except asyncio.TimeoutError:
+                # Faust may wait for ever when it is stopped in the middle of a rebalance.
+                leave(EXIT_AGAIN, f"not drained within {DRAIN_S_MAX:g} s; what was not acknowledged is read again")
             await self._sender.stop()
 
 

@@ -76,15 +76,6 @@ class Commands:
         """The last line of standard output, as JSON."""
         return json.loads(self.run(*words, "--json").splitlines()[-1])
 
-    def wait(self, processes: list[subprocess.Popen[bytes]]) -> list[Any]:
-        """The last lines of processes that end by themselves."""
-        found = []
-        for process in processes:
-            code, out, _ = ended(process, 150)
-            assert code == 0, self.said("worker")[-3000:]
-            found.append(json.loads(out.splitlines()[-1]))
-        return found
-
     def lag(self) -> int:
         """Records that the workers have not acknowledged."""
         return sum(runtime_kafka.lag(self.kafka).values())
