@@ -12,10 +12,11 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,16 @@ def answer(url: str, ca_file: str, password: str = "") -> int:
             return error.code
 
 
+def soon(met: Callable[[], bool]) -> bool:
+    """Whether ``met`` within a few seconds: a signal takes effect a little later than it is sent."""
+    until = time.monotonic() + 10
+    while not met():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 @services
 def test_up_status_logs_down_and_what_stays(folder: Path) -> None:
     data = folder / "services"
@@ -114,7 +125,7 @@ def test_up_status_logs_down_and_what_stays(folder: Path) -> None:
     broker.start()
     assert [record.value for record in read_all(settings, "kept")] == [b"v"]
     broker.suspend()
-    assert not broker.ready(), "a process that hangs serves nobody"
+    assert soon(lambda: not broker.ready()), "a process that hangs serves nobody"
     broker.resume()
 
     launcher = node.daemon.pid()
