@@ -89,6 +89,7 @@ def drained(cluster: Commands) -> None:
     raise AssertionError(cluster.said("worker")[-3000:])
 
 
+@pytest.mark.soak
 def test_three_workers_of_which_one_comes_later_and_one_leaves(cluster: Commands, demo_store: Path) -> None:
     cluster.environment["WEIBOWATCH_WORKER__STUCK_S"] = "15"
     with cluster.started("worker", "--json") as first, cluster.started("worker", "--json") as second:
