@@ -338,11 +338,12 @@ KNOWN = {
     "Unit": "Description Documentation After Wants PartOf StartLimitIntervalSec StartLimitBurst",
     "Install": "WantedBy",
     "Service": "Type EnvironmentFile Environment ExecStart WorkingDirectory StateDirectory StateDirectoryMode Restart "
-    "RestartForceExitStatus RestartSec RemainAfterExit TimeoutStartSec TimeoutStopSec LimitNOFILE MemoryHigh MemoryMax "
-    "OOMPolicy User Group UMask NoNewPrivileges CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome "
-    "PrivateTmp PrivateDevices ProtectProc ProcSubset ProtectClock ProtectHostname ProtectKernelLogs "
-    "ProtectKernelModules ProtectKernelTunables ProtectControlGroups RestrictAddressFamilies RestrictNamespaces "
-    "RestrictRealtime RestrictSUIDSGID LockPersonality MemoryDenyWriteExecute RemoveIPC KeyringMode "
+    "RestartForceExitStatus RestartPreventExitStatus RestartSec RemainAfterExit TimeoutStartSec TimeoutStopSec "
+    "LimitNOFILE MemoryHigh MemoryMax OOMPolicy User Group UMask NoNewPrivileges CapabilityBoundingSet "
+    "AmbientCapabilities ProtectSystem ProtectHome PrivateTmp PrivateDevices ProtectProc ProcSubset ProtectClock "
+    "ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectControlGroups "
+    "RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID LockPersonality "
+    "MemoryDenyWriteExecute RemoveIPC KeyringMode "
     "SystemCallArchitectures SystemCallFilter SystemCallErrorNumber",
 }
 """Directives by section, as systemd 252 documents them: for machines without systemd."""
