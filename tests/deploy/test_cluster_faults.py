@@ -34,11 +34,10 @@ RECOVERY_S_MAX: Final = 120.0
 class Faults:
     """An ingester that replays as time goes by, a worker that is started again when it asks for it."""
 
-    def __init__(self, cluster: Commands, posts: int = POSTS) -> None:
+    def __init__(self, cluster: Commands) -> None:
         self.cluster = cluster
-        self.posts = posts
         self.starts = 0
-        self._file = write_many(cluster.folder / "posts.jsonl", posts)
+        self._file = write_many(cluster.folder / "posts.jsonl", POSTS)
         self._stack = contextlib.ExitStack()
         self._worker: subprocess.Popen[bytes] | None = None
         self._ingester: subprocess.Popen[bytes] | None = None
@@ -111,8 +110,15 @@ def calm(
     made.close()
 
 
+@pytest.mark.parametrize(("hangs_s", "dead_s"), [(8, 4), pytest.param(20, 20, marks=pytest.mark.soak)])
 def test_a_broker_that_hangs_and_then_dies(
-    own_kafka: Callable[..., KafkaCluster], elastic: ElasticNode, prefix: str, tmp_path: Path, calm: Commands
+    own_kafka: Callable[..., KafkaCluster],
+    elastic: ElasticNode,
+    prefix: str,
+    tmp_path: Path,
+    calm: Commands,
+    hangs_s: int,
+    dead_s: int,
 ) -> None:
     brokers = own_kafka()
     cluster = Commands(brokers, elastic, prefix, tmp_path)
@@ -120,13 +126,13 @@ def test_a_broker_that_hangs_and_then_dies(
     with Faults(cluster) as faults:
         faults.wait_for_documents(50)
         brokers.suspend()
-        time.sleep(8)
+        time.sleep(hangs_s)
         brokers.resume()
         faults.wait_for_documents(200)
         brokers.kill()
-        time.sleep(4)
+        time.sleep(dead_s)
         brokers.start()
-        faults.recovered("broker suspended for 8 s, killed for 4 s")
+        faults.recovered(f"broker suspended for {hangs_s} s, killed for {dead_s} s")
         same_points(cluster, calm)
     cluster.close()
 
@@ -145,8 +151,15 @@ def test_one_of_three_brokers_dies(
     cluster.close()
 
 
+@pytest.mark.parametrize(("hangs_s", "dead_s"), [(6, 4), pytest.param(20, 30, marks=pytest.mark.soak)])
 def test_elasticsearch_hangs_and_then_dies(
-    kafka: KafkaCluster, own_elastic: Callable[..., ElasticNode], prefix: str, tmp_path: Path, calm: Commands
+    kafka: KafkaCluster,
+    own_elastic: Callable[..., ElasticNode],
+    prefix: str,
+    tmp_path: Path,
+    calm: Commands,
+    hangs_s: int,
+    dead_s: int,
 ) -> None:
     node = own_elastic()
     cluster = Commands(kafka, node, prefix, tmp_path, WEIBOWATCH_ELASTIC__REQUEST_TIMEOUT_S="3")
@@ -154,24 +167,24 @@ def test_elasticsearch_hangs_and_then_dies(
     with Faults(cluster) as faults:
         faults.wait_for_documents(50)
         node.suspend()
-        time.sleep(6)
+        time.sleep(hangs_s)
         node.resume()
         faults.wait_for_documents(200)
         node.kill()
-        time.sleep(4)
+        time.sleep(dead_s)
         node.start()
-        faults.recovered("Elasticsearch suspended for 6 s, killed until it starts again")
+        faults.recovered(f"Elasticsearch suspended for {hangs_s} s, killed for {dead_s} s and until it has started")
         same_points(cluster, calm)
         assert "index_waits" in cluster.said("worker")
 
 
 def test_sigterm_while_elasticsearch_is_away_ends_the_worker(
-    kafka: KafkaCluster, own_elastic: Callable[..., ElasticNode], prefix: str, tmp_path: Path
+    kafka: KafkaCluster, own_elastic: Callable[..., ElasticNode], prefix: str, tmp_path: Path, calm: Commands
 ) -> None:
     node = own_elastic()
     cluster = Commands(kafka, node, prefix, tmp_path, WEIBOWATCH_ELASTIC__REQUEST_TIMEOUT_S="3")
     cluster.create_topics()
-    with Faults(cluster, posts=200) as faults:
+    with Faults(cluster) as faults:
         faults.wait_for_documents(20)
         node.kill()
         time.sleep(2)
@@ -182,5 +195,7 @@ def test_sigterm_while_elasticsearch_is_away_ends_the_worker(
         node.start()
         faults._worker = None
         faults.recovered("SIGTERM while Elasticsearch is away")
+        same_points(cluster, calm)
+    cluster.close()
 
 
