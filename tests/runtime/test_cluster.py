@@ -1,4 +1,8 @@
-"""The worker of the cluster mode on a real Kafka: the same output as embedded, whatever is killed."""
+"""The worker of the cluster mode on a real Kafka: the same output as embedded, whatever is killed.
+
+Each fault prints a line: posts lost, told again (the same document of the same id), and how long after the end of the
+fault everything was worked off.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,20 @@ def same(one: Facts, other: Facts) -> None:
     assert one.flips == other.flips
 
 
+def recovered(cluster: Cluster, expected: Facts, fault: str) -> Facts:
+    """Wait until all is worked off, print what the fault cost, compare all facts."""
+    began_s = time.monotonic()
+    cluster.wait_drained()
+    took_s = time.monotonic() - began_s
+    facts = cluster.facts()
+    lost = len(expected.documents.keys() - facts.documents.keys())
+    again = sum(facts.told.values()) - sum(expected.told.values())
+    figures = f"lost {lost}, told again {again} of {len(facts.documents)}, worked off {took_s:.1f} s after it"
+    print(f"\n{fault}: {figures}, {cluster.restarts} restarts of its own")
+    same(facts, expected)
+    return facts
+
+
 @pytest.fixture(scope="module")
 def expected(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """One undisturbed worker."""
@@ -65,21 +83,20 @@ def test_three_workers_shuffled_doubled_and_killed_tell_the_same(
     draw = random.Random(7)
     records = doubled(shuffled(LOG, 3), 4)
     with clustered(Cluster(kafka.bootstrap, prefix, tmp_path, tagger="marks")) as cluster:
-        cluster.publish(chunks_of(records[: len(records) // 2]))
         for slot in "012":
             cluster.start(slot)
-        cluster.wait_until(lambda: any(tmp_path.glob("*.facts")))
+        size = -(-len(records) // kills)
         for number in range(kills):
-            time.sleep(draw.uniform(0.2, 2.5))
+            if number % 2 == 0:  # else some of the workers are not back yet
+                cluster.wait_drained()
+            cluster.publish(chunks_of(records[number * size :][:size], 10))
+            time.sleep(draw.uniform(0, 0.4))  # it takes the workers about as long to work them off
             slot = draw.choice("012")
             cluster.kill(slot)
             if number % 2:
                 shutil.rmtree(tmp_path / f"worker-{slot}", ignore_errors=True)
             cluster.start(slot)
-            if number == 2:
-                cluster.publish(chunks_of(records[len(records) // 2 :]))
-        cluster.wait_drained()
-        same(cluster.facts(), expected)
+        recovered(cluster, expected, f"three workers, {kills} times SIGKILL")
 
 
 def test_malformed_records_are_dead_letters_and_the_rest_flows(
@@ -92,9 +109,7 @@ def test_malformed_records_are_dead_letters_and_the_rest_flows(
             if number < len(bad):
                 cluster.publish_raw([(number % 6, bad[number])])
         cluster.start()
-        cluster.wait_drained()
-        facts = cluster.facts()
-        same(facts, expected)
+        facts = recovered(cluster, expected, f"{len(bad)} malformed records")
         letters: list[Any] = [codec.decode(data) for data in facts.rejects]
         assert sorted(letter.raw for letter in letters) == sorted(bad)
         assert all(letter.place.startswith(f"{prefix}.posts/") for letter in letters)
@@ -112,8 +127,7 @@ def test_a_paused_worker_loses_its_partitions_and_comes_back(
         cluster.publish(chunks_of(LOG[len(LOG) // 3 :]))
         time.sleep(9)
         first.send_signal(signal.SIGCONT)
-        cluster.wait_drained()
-        same(cluster.facts(), expected)
+        recovered(cluster, expected, "SIGSTOP beyond the session")
 
 
 def test_sigterm_finishes_what_is_under_way(kafka: Broker, prefix: str, tmp_path: Path, expected: Facts) -> None:
@@ -125,8 +139,6 @@ def test_sigterm_finishes_what_is_under_way(kafka: Broker, prefix: str, tmp_path
         assert process.wait(40) == 0
         told = cluster.facts().told
         cluster.start()
-        cluster.wait_drained()
-        facts = cluster.facts()
-        same(facts, expected)
+        facts = recovered(cluster, expected, "SIGTERM in the middle of a batch")
         assert all(facts.told[name] == count for name, count in told.items()), "a drained batch was read again"
 
