@@ -214,7 +214,7 @@ class ElasticIndex:
         letters = [_letter(row) for row in settled if row.problem and row.action.record is not None]
         if not letters:
             return
-        _log.error("index_refused", records=len(letters), first=letters[0].detail, place=letters[0].place)
+        _log.error("index_refused", records=len(letters), first=letters[0].detail, place=letters[0].place[:200])
         if self._metrics is not None:
             self._metrics.count("weibowatch_rejects_total", len(letters), reason="index_refused")
         self.rejects(letters)

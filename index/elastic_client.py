@@ -15,6 +15,7 @@ from elastic_transport import ConnectionTimeout, TlsError, TransportError
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
 from index.elastic_settings import ElasticSettings
+from index.elastic_tls import cut_short, distrust, hidden_tls, unusable_authority
 from stream.contract.ports import EngineError, Metrics
 
 _VENDOR: Final = "application/vnd.elasticsearch+"
@@ -67,6 +68,8 @@ class Cluster:
         elif settings.username:
             options["basic_auth"] = (settings.username, settings.password)
         if settings.ca_file:
+            if problem := unusable_authority(settings.ca_file):
+                raise ElasticError(problem)
             options["ca_certs"] = settings.ca_file
         try:
             self._client = Elasticsearch(
@@ -77,9 +80,7 @@ class Cluster:
                 **options,
             )
         except (ValueError, OSError) as error:
-            raise ElasticError(
-                f"elastic.url {settings.url} or elastic.ca_file {settings.ca_file!r} cannot be used: {error}"
-            ) from error
+            raise ElasticError(f"elastic.url {settings.url} cannot be used: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,18 +99,19 @@ class Cluster:
             body = body if isinstance(body, bytes) else msgspec.json.encode(body)
         try:
             response = self._client.perform_request(method, path, params=params, headers=headers, body=body)
+        except UnsupportedProductError as error:
+            raise ElasticError(f"{self.url} answers, but is no Elasticsearch. Check elastic.url.") from error
         except ApiError as error:
             raise self._sorted(error) from error
         except TlsError as error:
-            raise ElasticError(
-                f"{self.url} has a certificate that is not trusted: {error.message}. Check elastic.ca_file and the "
-                "name in elastic.url."
-            ) from error
-        except UnsupportedProductError as error:
-            raise ElasticError(f"{self.url} answers, but is no Elasticsearch. Check elastic.url.") from error
+            if cut_short(str(error.message)):
+                raise Unavailable("connection", str(error.message)) from error
+            raise ElasticError(distrust(self.url, str(error.message))) from error
         except ConnectionTimeout as error:
             raise Unavailable("timeout", str(error.message)) from error
         except TransportError as error:
+            if problem := hidden_tls(self.url):
+                raise ElasticError(problem) from error
             raise Unavailable("connection", str(error.message)) from error
         found: object = response.body
         return found if isinstance(found, dict) else {}
