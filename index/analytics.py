@@ -131,7 +131,7 @@ def co_mentions(connection: sqlite3.Connection, docs: tuple[int, int, int]) -> l
     ).fetchall()
     if not newest:
         return []
-    low, high = first_doc(created_ms_of(newest[-1][0])), newest[0][0] + 1
+    low, high = first_doc(created_ms_of(newest[-1][0])), first_doc(created_ms_of(newest[0][0]) + 1)
     posts = connection.execute("SELECT count(*) FROM documents WHERE doc >= ? AND doc < ?", (low, high)).fetchone()[0]
     rows = connection.execute(
         "SELECT entities.id, entities.entity, entities.type, count(*) AS both FROM mentions AS this"

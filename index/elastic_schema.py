@@ -60,16 +60,14 @@ def month_end_ms(index: str) -> int:
     return round(following.timestamp() * 1000)
 
 
-def template(settings: ElasticSettings, kind: Kind, analyzer: str, policy: str | None = None) -> dict[str, Any]:
-    """The index template of ``kind``; ``policy`` names an ILM policy."""
+def template(settings: ElasticSettings, kind: Kind, analyzer: str) -> dict[str, Any]:
+    """The index template of ``kind``."""
     name = alias(settings.prefix, kind)
     index: dict[str, Any] = {
         "number_of_shards": settings.shards,
         "number_of_replicas": settings.replicas,
         "refresh_interval": f"{round(settings.refresh_s * 1000)}ms",
     }
-    if policy is not None:
-        index["lifecycle"] = {"name": policy}
     return {
         "index_patterns": [f"{name}-*"],
         "priority": 500,
