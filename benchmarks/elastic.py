@@ -1,23 +1,28 @@
 """Our writer's bulk against the bare client's, with the same documents on the same node, in turn.
 
-Bare: ready-made bodies through ``Elasticsearch.bulk``, as many documents a request as ours, one connection.
-``python -m benchmarks.elastic [--documents 20000] [--pairs 5]``
+Bare: the client's own ``helpers.bulk`` with ready-made bodies as dictionaries, as many a request as ours, as little of
+the answer asked for. Below it: ready-made bytes, which is what the node takes from one connection when the client has
+nothing to do; ours also makes the bodies out of records, and looks for older versions in other months.
+``python -m benchmarks.elastic [--documents 20000] [--rounds 5]``
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from elasticsearch import Elasticsearch
+from elasticsearch import Elasticsearch, helpers
 
 from deploy.services.elastic import ElasticNode
 from index.elastic import ElasticIndex, ElasticSettings
+from index.elastic_bulk import ANSWER
 from index.elastic_records import document_action
 from stream.contract.records import Document, Mention, Post
 from tests.corpus import demo_posts
@@ -29,22 +34,33 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     found = documents(chosen.documents)
     with tempfile.TemporaryDirectory(prefix="weibowatch-") as name:
         Path(name).chmod(0o755)  # the node runs as another user
-        node = ElasticNode(Path(name) / "elastic", "8.19")
+        node = ElasticNode(Path(name) / "elastic", "9")  # what ``helpers.bulk`` of our client talks to
         try:
             node.start()
-            ours(node, found[:2_000])  # the node warms up
-            pairs = [(ours(node, found), bare(node, found)) for _ in range(chosen.pairs)]
+            for contender in CONTENDERS.values():  # the node warms up
+                contender(node, found[:2_000])
+            rounds = [measured(node, found, turn) for turn in range(chosen.rounds)]
         finally:
             node.stop()
-    ratios = [one / other for one, other in pairs]
-    print(f"our writer   {statistics.median(one for one, _ in pairs):8.0f} documents/s (median of {len(pairs)})")
-    print(f"bare client  {statistics.median(one for _, one in pairs):8.0f} documents/s")
-    print(f"ratio        {statistics.median(ratios):8.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}; goal {GOAL})")
+    for name in CONTENDERS:
+        print(f"{name:13}{statistics.median(one[name] for one in rounds):8.0f} documents/s (median of {len(rounds)})")
+    for name in ("bare client", "ready bytes"):
+        ratios = [one["our writer"] / one[name] for one in rounds]
+        goal = f"; goal {GOAL}" if name == "bare client" else ""
+        spread = f"min {min(ratios):.3f}, max {max(ratios):.3f}{goal}"
+        print(f"our writer ÷ {name}  {statistics.median(ratios):.3f} ({spread})")
+
+
+def measured(node: ElasticNode, found: Sequence[Document], turn: int) -> dict[str, float]:
+    """Documents a second of each; who begins changes from turn to turn."""
+    names = [*CONTENDERS]
+    first = turn % len(names)
+    return {name: CONTENDERS[name](node, found) for name in names[first:] + names[:first]}
 
 
 def documents(count: int) -> list[Document]:
@@ -86,24 +102,49 @@ def ours(node: ElasticNode, found: Sequence[Document]) -> float:
 
 
 def bare(node: ElasticNode, found: Sequence[Document]) -> float:
-    """Documents a second of the client alone; the bodies are made before, templates are the same."""
-    settings = ElasticSettings(url=node.url, prefix=f"b{uuid.uuid4().hex[:8]}")
-    index = ElasticIndex(settings)
-    index.ensure()
-    index.close()
-    lines = [document_action(settings.prefix, one, 0).lines for one in found]
+    """Documents a second of ``helpers.bulk``; templates and bodies are the same."""
+    settings = _ready(node)
     size = settings.bulk_documents_max
+    actions = []
+    for one in found:
+        head, body = (json.loads(line) for line in document_action(settings.prefix, one, 0).lines.splitlines())
+        actions.append({**head["index"], "_source": body})
+    client = Elasticsearch(node.url, request_timeout=60)
+    started = time.perf_counter()
+    done, _ = helpers.bulk(client, actions, chunk_size=size, filter_path=ANSWER)
+    took_s = time.perf_counter() - started
+    client.close()
+    assert done == len(found)
+    return len(found) / took_s
+
+
+def ready(node: ElasticNode, found: Sequence[Document]) -> float:
+    """Documents a second when the bytes of all requests are made before."""
+    settings = _ready(node)
+    size = settings.bulk_documents_max
+    lines = [document_action(settings.prefix, one, 0).lines for one in found]
     bodies = [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
     client = Elasticsearch(node.url, request_timeout=60)
     started = time.perf_counter()
     for body in bodies:
-        answer = client.perform_request(
-            "POST", "/_bulk", body=body, headers={"content-type": "application/x-ndjson", "accept": "application/json"}
-        )
-        assert not answer.body["errors"]
+        answer = client.perform_request("POST", "/_bulk", params={"filter_path": ANSWER}, body=body, headers=_HEADERS)
+        assert all(item["index"]["status"] == 201 for item in answer.body["items"])
     took_s = time.perf_counter() - started
     client.close()
     return len(found) / took_s
+
+
+def _ready(node: ElasticNode) -> ElasticSettings:
+    settings = ElasticSettings(url=node.url, prefix=f"b{uuid.uuid4().hex[:8]}")
+    index = ElasticIndex(settings)
+    index.ensure()
+    index.close()
+    return settings
+
+
+_VENDOR: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
+_HEADERS: Final = {"content-type": _VENDOR.format("x-ndjson"), "accept": _VENDOR.format("json")}
+CONTENDERS: Final = {"our writer": ours, "bare client": bare, "ready bytes": ready}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from index.elastic_client import Cluster, ElasticError, Patience, Refused, Unava
 from index.elastic_records import Action
 from index.elastic_settings import ElasticSettings
 
-_ANSWER: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+ANSWER: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 _DONE: Final = (200, 201)
 _KNOWN: Final = 409
 _MISSING: Final = 404
@@ -91,7 +91,7 @@ class Bulk:
     def _once(self, part: Sequence[Action], left: list[int], found: list[Settled | None]) -> list[int]:
         """One request for the places ``left``. Returns the places that have to be tried again."""
         body = b"".join([part[place].lines for place in left])
-        answer = self._cluster.call("POST", "/_bulk", body, params={"filter_path": _ANSWER})
+        answer = self._cluster.call("POST", "/_bulk", body, params={"filter_path": ANSWER})
         items = answer.get("items", ())
         if len(items) != len(left):
             raise Unavailable("server_error", f"{len(items)} answers to {len(left)} items of a bulk")
