@@ -126,7 +126,8 @@ class KafkaCluster:
         folder = self.daemons[number].folder
         name = self.folder / "cluster.id"
         if not name.exists():
-            name.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22])
+            drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()
+            name.write_text("w" + drawn[1:22])  # a dash in front would be taken for an option
         done = subprocess.run(
             [
                 *self._java("256m"), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t",
