@@ -68,7 +68,7 @@ class Cluster:
         elif settings.username:
             options["basic_auth"] = (settings.username, settings.password)
         if settings.ca_file:
-            if problem := unusable_authority(settings.ca_file):
+            if problem := unusable_authority(settings.ca_file, self.url):
                 raise ElasticError(problem)
             options["ca_certs"] = settings.ca_file
         try:

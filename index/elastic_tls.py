@@ -16,8 +16,10 @@ _CUT: Final = ("EOF_OCCURRED", "UNEXPECTED_EOF", "RESET_BY_PEER")
 """Its words when it went away meanwhile."""
 
 
-def unusable_authority(ca_file: str) -> str:
-    """Why ``ca_file`` can prove nothing; empty when it can."""
+def unusable_authority(ca_file: str, url: str) -> str:
+    """Why ``ca_file`` can prove nothing about ``url``; empty when it can."""
+    if url.startswith("http://"):
+        return f"elastic.ca_file is set and elastic.url {url} begins with http://. Let it begin with https://."
     try:
         ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # that of ssl, too
