@@ -22,7 +22,7 @@ from stream.contract import codec
 from stream.contract.records import Record
 from stream.runtime import kafka as runtime_kafka
 from stream.runtime.settings import KafkaSettings
-from tests.deploy.processes import ended, started
+from tests.deploy.processes import PROGRAM, ended, started
 
 BYTES_MAX = 8_000_000
 
@@ -32,6 +32,7 @@ class Commands:
 
     def __init__(self, kafka: KafkaCluster, elastic: ElasticNode, prefix: str, folder: Path, **more: str) -> None:
         self.folder = folder
+        self.program = PROGRAM
         self.kafka = KafkaSettings(bootstrap=kafka.bootstrap, prefix=prefix)
         access: dict[str, Any] = {"username": "elastic", "password": elastic.password, "ca_file": str(elastic.ca_file)}
         self.elastic = ElasticSettings(url=elastic.url, prefix=prefix, **(access if elastic.secure else {}))
@@ -58,7 +59,9 @@ class Commands:
     def started(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         """The command under way; its standard error goes to a file, see ``said``."""
         with (self.folder / f"{words[0]}.log").open("ab") as log:
-            with started(*words, stderr=log.fileno(), environment=self.environment) as process:
+            with started(
+                *words, stderr=log.fileno(), environment=self.environment, program=self.program
+            ) as process:
                 yield process
 
     def said(self, command: str) -> str:

@@ -23,8 +23,11 @@ WAIT_S = 90.0
 ENVIRONMENT = {**os.environ, "WEIBOWATCH_PRIVACY__AUTHOR_KEY": "the same pseudonyms in every store"}
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "deploy.cli", *words]
+PROGRAM = "deploy.cli"
+
+
+def command(*words: str, program: str = PROGRAM) -> list[str]:
+    return [sys.executable, "-m", program, *words]
 
 
 @contextlib.contextmanager
@@ -33,11 +36,12 @@ def started(
     stdin: int = subprocess.DEVNULL,
     stderr: int = subprocess.PIPE,
     environment: Mapping[str, str] | None = None,
+    program: str = PROGRAM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command under way; whatever happens it is over after the block. ``environment``: more of it."""
     everything = {**ENVIRONMENT, **(environment or {})}
     with subprocess.Popen(
-        command(*words), cwd=ROOT, env=everything, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr
+        command(*words, program=program), cwd=ROOT, env=everything, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr
     ) as process:
         try:
             yield process
