@@ -107,7 +107,7 @@ class KafkaCluster:
             part.rename(self._jars)
         folder = make_folder(daemon.folder)
         (folder / "server.properties").write_text(self._properties(number))
-        if not (folder / "data" / "meta.properties").exists():
+        if not (self._data(number) / "meta.properties").exists():
             self._format(number)
         heap = "512m" if self.brokers == 1 else "256m"
         daemon.start([*self._java(heap), *_LOGGED, "kafka.Kafka", str(folder / "server.properties")], {})
@@ -137,6 +137,10 @@ class KafkaCluster:
         )  # fmt: skip
         if done.returncode:
             raise Failure(f"Kafka's storage in {folder} cannot be prepared: {done.stdout[-500:]}{done.stderr[-500:]}")
+        give_to_nobody(self._data(number))
+
+    def _data(self, number: int) -> Path:
+        return Path(self._extra.get("log.dirs", self.daemons[number].folder / "data"))
 
     def _properties(self, number: int) -> str:
         port, controllers = self._ports[number], self._ports[self.brokers :]
@@ -149,7 +153,7 @@ class KafkaCluster:
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controllers[number]}",
-            "log.dirs": str(self.daemons[number].folder / "data"),
+            "log.dirs": str(self._data(number)),
             "auto.create.topics.enable": "false",
             "default.replication.factor": copies,
             "offsets.topic.replication.factor": copies,

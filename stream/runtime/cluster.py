@@ -187,8 +187,7 @@ class ClusterWorker:
         while True:
             await asyncio.sleep(LOOK_S if drained is None else LOOK_ONCE_S)
             if worker.app.should_stop or worker.app.crashed:
-                _log.error("consumer_crashed", reason=repr(worker.app.crash_reason))
-                leave(EXIT_AGAIN)
+                leave(EXIT_AGAIN, _why(worker.app.crash_reason))
             try:
                 behind = await asyncio.to_thread(kafka.behind, self._parts.kafka)
             except kafka.KafkaProblem as error:
@@ -231,6 +230,14 @@ class ClusterWorker:
             counts=facts.counts,
             watermark_ms=facts.watermark_ms,
         )
+
+
+def _why(reason: BaseException | None) -> str:
+    """What to say about a consumer that failed, in one line."""
+    text = " ".join(str(reason or "unknown").split())
+    if "No space left" in text:
+        return f"no room for the tables of this worker: {text}. Free some space; it goes on when it is started again."
+    return f"the consumer failed: {text[:500]}. It goes on when it is started again, which a supervisor does."
 
 
 async def _deliver_the_rest(deliverer: Deliverer) -> None:

@@ -28,6 +28,8 @@ from stream.runtime.wire import encoded
 _log = structlog.get_logger(__name__)
 RETRY_S: Final = 0.5
 RETRY_S_MAX: Final = 30.0
+SLOW_S: Final = 5.0
+"""After so long without an acknowledgement people are told."""
 
 InForce = Mapping[str, Control]
 """Topic of a control (``rules``, ``aliases``, …) → the newest one that was put in force."""
@@ -109,6 +111,7 @@ class Ingester:
         """Until the broker has acknowledged all of ``batch``, however often it takes."""
         pause_s = RETRY_S
         while True:
+            patience = asyncio.get_running_loop().call_later(SLOW_S, self._slow)
             try:
                 await self._publisher.publish(batch)
             except KafkaError as error:
@@ -120,6 +123,16 @@ class Ingester:
             else:
                 self.totals.problem = ""
                 return
+            finally:
+                patience.cancel()
+
+    def _slow(self) -> None:
+        """The client waits for two minutes before it says anything."""
+        self.totals.problem = (
+            f"Kafka at {self._settings.bootstrap} has acknowledged nothing for {SLOW_S:g} s. Look at its log and its "
+            "disk; what it has not acknowledged waits here"
+        )
+        _log.warning("kafka_waits", problem=self.totals.problem)
 
 
 # --- records to messages -----------------------------------------------------------------------------------------

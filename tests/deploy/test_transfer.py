@@ -5,105 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from deploy.services.elastic import ElasticNode
 from deploy.services.kafka import KafkaCluster
 from deploy.transfer import files, manifest
-from deploy.transfer.files import Form
-from deploy.transfer.items import KINDS, NAMES, Delivery, Fact, Item, Letter, Name, Row, encoded
+from deploy.transfer.cluster_target import GRAIN_MS
+from deploy.transfer.items import KINDS, NAMES, Fact, Name, encoded
 from stream.contract import codec
 from stream.contract.records import Control, Document, Post, Reject, replace
 from stream.core import stages
 from stream.core.entities import Aliases
 from stream.runtime import kafka as runtime_kafka
+from stream.runtime.ingest import partitions_of
 from stream.runtime.sqlite import DATABASE, Store, drop_in_inbox
 from stream.runtime.topics import Names
-from tests.corpus import demo_posts, write_jsonl
 from tests.deploy.clusters import Commands
-from tests.deploy.processes import ROOT, ended, rows, started, wait_for
+from tests.deploy.processes import rows, started, wait_for
+from tests.deploy.transfers import KEY, Content, Watch, content, kept, letters, same, write_posts
 
 pytestmark = pytest.mark.xdist_group("transfer")
-KEY = "5ec7e7" * 8
-"""Behind the pseudonyms of authors; it lies in the store and moves with it."""
 FIRST, SECOND, THIRD = 270, 600, 700
 """Posts before the first move, before the second one, and in all."""
-
-
-class Watch:
-    """A store that is fed from one growing file. Alerts wait: their channel is a file in a folder that is not there."""
-
-    def __init__(self, folder: Path, name: str, source: Path) -> None:
-        self.store = folder / name
-        self.source = f"jsonl:{source}"
-        self.words = ("--source", self.source, "--store", str(self.store))
-        self.environment = {
-            "WEIBOWATCH_PRIVACY__AUTHOR_KEY": "",
-            "WEIBOWATCH_RULES__FILE": str(ROOT / "deploy" / "demo_rules.yaml"),
-            "WEIBOWATCH_NOTIFY__FILE": str(folder / "away" / "alerts.jsonl"),
-            "WEIBOWATCH_WORKER__LAG_RECORDS_MAX": "50",
-            "WEIBOWATCH_WORKER__BATCH_POSTS_MAX": "32",
-        }
-
-    def run(self) -> Any:
-        """Until the file is drained."""
-        return json.loads(self.said("run", *self.words, "--once", "--json"))
-
-    def said(self, *words: str, code: int = 0) -> str:
-        """Standard output, or standard error where it fails."""
-        with started(*words, environment=self.environment) as process:
-            found, out, error = ended(process)
-        assert found == code, error
-        return error if code else out
-
-    def exported(self, folder: Path, *more: str) -> Content:
-        """What an export of the store holds."""
-        self.said("export", str(folder), "--store", str(self.store), *more)
-        return content(folder)
-
-
-Content = dict[Name, Any]
-
-
-def content(folder: Path) -> Content:
-    """All items of an export in an order of their own and without wall clock times; rows of state by their keys."""
-    made = manifest.load(folder)
-    assert len(list(manifest.verified(folder, made))) >= len(NAMES)
-    return {name: _held(list(files.read(folder / made.files[name].name, KINDS[name]))) for name in NAMES}
-
-
-def _held(items: list[Any]) -> Any:
-    if items and isinstance(items[0], Row):
-        return {item.key: stages.decode_row(item.row) for item in items}
-    return sorted(map(_timeless, items))
-
-
-def _timeless(item: Any) -> tuple[Any, ...]:
-    if isinstance(item, Fact):
-        return (item.record,)
-    if isinstance(item, Delivery):
-        return item.flip_id, item.channel, item.record
-    return tuple(getattr(item, name) or b"" for name in item.__struct_fields__)
-
-
-def write_posts(path: Path, count: int) -> Path:
-    """The first of the posts, with authors and pictures, and a broken line now and then."""
-    posts = demo_posts()[:count]
-    write_jsonl(path, [{**post, "author": f"author{number % 40}"} for number, post in enumerate(posts)])
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(line + "{broken\n" * (number % 60 == 40) for number, line in enumerate(lines)))
-    return path
-
-
-def kept(folder: Path, store: str, source: Path) -> Watch:
-    made = Watch(folder, store, source)
-    made.store.mkdir()
-    (made.store / "author.key").write_text(KEY)
-    return made
 
 
 class Undisturbed:
@@ -182,27 +110,6 @@ def elsewhere(killed: Killed, folder: Path) -> Watch:
     return after
 
 
-def same(found: Content, expected: Content) -> None:
-    """Equal but for what the wall clock says: when files and dead letters were seen, and channels were tried."""
-    for name in NAMES:
-        if name not in ("outbox", "rejects", "sources"):
-            assert found[name] == expected[name], name
-    assert [row[0] for row in found["outbox"]] == [row[0] for row in expected["outbox"]]
-    assert letters(found) == letters(expected)
-    assert places(found) == places(expected)
-
-
-def letters(found: Content) -> list[tuple[str, str, bytes]]:
-    """Dead letters by place, reason and bytes."""
-    decoded = [codec.decode(record) for (record,) in found["rejects"]]
-    return sorted((one.place, one.reason, one.raw) for one in decoded if isinstance(one, Reject))
-
-
-def places(found: Content) -> dict[str, int]:
-    """Where each source goes on."""
-    return {source: json.loads(cursor)["resume_at"] for source, cursor in found["sources"]}
-
-
 # --- to a cluster and back ---------------------------------------------------------------------------------------
 
 ALIASES = Aliases(version=3, names={"PER/nobody": "PER/nobody else"})
@@ -252,43 +159,101 @@ def _unaliased(document: Document) -> Document:
     return plain
 
 
+class Moved(NamedTuple):
+    """A cluster that took the killed store on and worked to ``SECOND``, its export, and what that holds."""
+
+    cluster: Commands
+    export: Path
+    holds: Content
+
+
+@pytest.fixture(scope="module")
+def moved(
+    kafka: KafkaCluster,
+    elastic: ElasticNode,
+    tmp_path_factory: pytest.TempPathFactory,
+    killed: Killed,
+    ordered: Path,
+    undisturbed: Undisturbed,
+) -> Iterator[Moved]:
+    folder = tmp_path_factory.mktemp("moved")
+    write_posts(undisturbed.source, SECOND)
+    cluster = Commands(kafka, elastic, f"moved{time.time_ns()}", folder, **killed.watch.environment)
+    assert_nothing_stays_of_an_import_that_failed(cluster, ordered)
+    assert_nobody_works_where_an_import_was_killed(cluster, ordered)
+    done = cluster.answer("import", str(ordered), "--cluster")
+    assert done["rows"]["documents"] == len(killed.holds["documents"])
+    assert (folder / "store" / "author.key").read_text() == KEY
+    cluster.run("import", str(ordered), "--cluster", code=1)
+    assert "is not empty" in cluster.said("import")
+    cluster.run("export", str(folder / "back"), "--cluster", code=1)
+    assert "is not at rest" in cluster.said("export")
+    cluster.answer("ingest", "--source", killed.watch.source)
+    cluster.answer("worker", "--once")
+    cluster.run("export", str(folder / "back"), "--cluster")
+    holds = content(folder / "back")
+    assert [name for name in NAMES if not holds[name]] == ["log", "inbox"], "at rest nothing waits"
+    yield Moved(cluster, folder / "back", holds)
+    cluster.close()
+
+
 def test_a_store_goes_on_in_a_cluster_and_a_cluster_in_a_store(
+    moved: Moved, killed: Killed, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    same(without_orders(moved.holds, undisturbed.second), undisturbed.second)
+    back = elsewhere(killed, tmp_path)
+    back.said("import", str(moved.export), "--store", str(back.store))
+    write_posts(undisturbed.source, THIRD)
+    back.run()
+    same(without_orders(back.exported(tmp_path / "after"), undisturbed.third), undisturbed.third)
+
+
+def test_a_cluster_goes_on_in_a_fresh_one_of_another_width(
     kafka: KafkaCluster,
     elastic: ElasticNode,
     prefix: str,
     tmp_path: Path,
+    moved: Moved,
     killed: Killed,
-    ordered: Path,
     undisturbed: Undisturbed,
 ) -> None:
-    write_posts(undisturbed.source, SECOND)
-    cluster = Commands(kafka, elastic, prefix, tmp_path, **killed.watch.environment)
-    assert_nothing_stays_of_an_import_that_failed(cluster, ordered)
-    with cluster.started("import", str(ordered), "--cluster") as process:
-        wait_for(process, lambda: bool(runtime_kafka.ends(cluster.kafka, [Names(prefix).posts])))
+    narrow = {**killed.watch.environment, "WEIBOWATCH_KAFKA__PARTITIONS": "4"}
+    fresh = Commands(kafka, elastic, prefix, tmp_path, **narrow)
+    fresh.answer("import", str(moved.export), "--cluster")
+    assert partitions_of(fresh.kafka) == 4 and partitions_of(moved.cluster.kafka) == 6
+    assert (tmp_path / "store" / "author.key").read_text() == KEY
+    fresh.run("export", str(tmp_path / "again"), "--cluster")
+    assert content(tmp_path / "again") == moved.holds
+    assert hours(tmp_path / "again") == hours(moved.export)
+
+    write_posts(undisturbed.source, THIRD)
+    assert fresh.answer("ingest", "--source", killed.watch.source)["posts"] == THIRD - SECOND
+    assert fresh.answer("worker", "--once")["documents"] == THIRD - SECOND
+    fresh.run("export", str(tmp_path / "after"), "--cluster")
+    same(without_orders(content(tmp_path / "after"), undisturbed.third), undisturbed.third)
+    fresh.close()
+
+
+def hours(export: Path) -> dict[Name, list[tuple[bytes, int]]]:
+    """In which hour each fact was stored; retention counts from then."""
+    made = manifest.load(export)
+    names: tuple[Name, ...] = ("documents", "points", "flips", "rejects")
+    return {
+        name: sorted(
+            (fact.record, fact.stored_ms // GRAIN_MS)
+            for fact in files.read(export / made.files[name].name, KINDS[name])
+            if isinstance(fact, Fact)
+        )
+        for name in names
+    }
+
+
+def assert_nobody_works_where_an_import_was_killed(cluster: Commands, export: Path) -> None:
+    with cluster.started("import", str(export), "--cluster") as process:
+        wait_for(process, lambda: bool(runtime_kafka.ends(cluster.kafka, [Names(cluster.kafka.prefix).posts])))
         process.kill()
     cluster.run("worker", "--once", code=1)
     assert "an import" in cluster.said("worker") and "was cut off" in cluster.said("worker")
-
-    done = cluster.answer("import", str(ordered), "--cluster")
-    assert done["rows"]["documents"] == len(killed.holds["documents"])
-    assert (tmp_path / "store" / "author.key").read_text() == KEY
-    cluster.run("import", str(ordered), "--cluster", code=1)
-    assert "is not empty" in cluster.said("import")
-    cluster.run("export", str(tmp_path / "back"), "--cluster", code=1)
-    assert "is not at rest" in cluster.said("export")
-
-    cluster.answer("ingest", "--source", killed.watch.source)
-    cluster.answer("worker", "--once")
-    cluster.run("export", str(tmp_path / "back"), "--cluster")
-    same(without_orders(content(tmp_path / "back"), undisturbed.second), undisturbed.second)
-    cluster.close()
-
-    back = elsewhere(killed, tmp_path)
-    back.said("import", str(tmp_path / "back"), "--store", str(back.store))
-    write_posts(undisturbed.source, THIRD)
-    back.run()
-    same(without_orders(back.exported(tmp_path / "after"), undisturbed.third), undisturbed.third)
 
 
 def assert_nothing_stays_of_an_import_that_failed(cluster: Commands, export: Path) -> None:
@@ -372,37 +337,6 @@ def test_an_author_key_is_never_replaced(killed: Killed, tmp_path: Path) -> None
     error = after.said("import", str(killed.export), "--store", str(after.store), code=1)
     assert "another key" in error
     assert (after.store / "author.key").read_text() == "another" * 5
-
-
-# --- files -------------------------------------------------------------------------------------------------------
-
-ITEMS: dict[Name, list[Item]] = {
-    "documents": [],
-    "rejects": [
-        Fact(1, encoded(Reject(source="源", reason="bad_json", detail="", raw=bytes(range(256)), place="line 1")))
-    ],
-    "track": [Row("\x00bin/1", b"\x00\xff"), Row("PER/张三\n", b"")],
-    "outbox": [Delivery("f", "file:a", "due", 3, (1 << 62), "no\nroom", b"\x01")],
-    "inbox": [Letter(b"a", None), Letter(b"", b"b")],
-}
-
-
-@pytest.mark.parametrize("form", ["parquet", "jsonl"])
-@pytest.mark.parametrize("name", ITEMS)
-def test_a_file_gives_what_it_was_given(tmp_path: Path, form: Form, name: Name) -> None:
-    path = tmp_path / f"{name}{files.SUFFIXES[form]}"
-    assert sum(files.write(path, KINDS[name], iter(ITEMS[name]))) == len(ITEMS[name])
-    first = path.read_bytes()
-    assert list(files.read(path, KINDS[name])) == ITEMS[name]
-    assert list(files.write(path, KINDS[name], iter(ITEMS[name]))) is not None
-    assert path.read_bytes() == first, "the same items make the same bytes"
-
-
-def test_many_items_are_held_a_part_at_a_time() -> None:
-    items = [Row(str(number), bytes(10_000)) for number in range(7_000)]
-    parts = list(files.groups(items))
-    assert [item for part in parts for item in part] == items
-    assert max(len(part) for part in parts) * 10_000 <= files.GROUP_BYTES + 20_000
 
 
 def test_without_pyarrow_the_message_says_what_to_install(killed: Killed, tmp_path: Path) -> None:
