@@ -1,8 +1,9 @@
-"""Our writer's bulk against the bare client's, with the same documents on the same node, in turn.
+"""Our writer's bulk against the bare client's, with the same documents on the same node.
 
-Bare: the client's own ``helpers.bulk`` with ready-made bodies as dictionaries, as many a request as ours, as little of
-the answer asked for. Below it: ready-made bytes, which is what the node takes from one connection when the client has
-nothing to do; ours also makes the bodies out of records, and looks for older versions in other months.
+They take turns with every request, so that whatever else the machine does slows both alike. Bare: the client's own
+``helpers.bulk`` with ready-made bodies as dictionaries, as many a request as ours, as little of the answer asked for.
+Below it: ready-made bytes, which is what the node takes from one connection when the client has nothing to do; ours
+also makes the bodies out of records, and looks for older versions in other months.
 ``python -m benchmarks.elastic [--documents 20000] [--rounds 5]``
 """
 
@@ -14,9 +15,10 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from elasticsearch import Elasticsearch, helpers
 
@@ -27,7 +29,9 @@ from index.elastic_records import document_action
 from stream.contract.records import Document, Mention, Post
 from tests.corpus import demo_posts
 
-GOAL = 0.8
+GOAL: Final = 0.8
+WARM_DOCUMENTS: Final = 4_000
+DOCUMENTS_AT_ONCE: Final = ElasticSettings().bulk_documents_max
 
 
 def main() -> None:
@@ -42,25 +46,33 @@ def main() -> None:
         node = ElasticNode(Path(name) / "elastic", "9")  # what ``helpers.bulk`` of our client talks to
         try:
             node.start()
-            for contender in CONTENDERS.values():  # the node warms up
-                contender(node, found[:2_000])
+            measured(node, found[:WARM_DOCUMENTS], 0)
             rounds = [measured(node, found, turn) for turn in range(chosen.rounds)]
         finally:
             node.stop()
     for name in CONTENDERS:
-        print(f"{name:13}{statistics.median(one[name] for one in rounds):8.0f} documents/s (median of {len(rounds)})")
+        rates = [len(found) / one[name] for one in rounds]
+        print(f"{name:13}{statistics.median(rates):8.0f} documents/s (median of {len(rounds)})")
     for name in ("bare client", "ready bytes"):
-        ratios = [one["our writer"] / one[name] for one in rounds]
+        ratios = [one[name] / one["our writer"] for one in rounds]
         goal = f"; goal {GOAL}" if name == "bare client" else ""
         spread = f"min {min(ratios):.3f}, max {max(ratios):.3f}{goal}"
         print(f"our writer ÷ {name}  {statistics.median(ratios):.3f} ({spread})")
 
 
 def measured(node: ElasticNode, found: Sequence[Document], turn: int) -> dict[str, float]:
-    """Documents a second of each; who begins changes from turn to turn."""
-    names = [*CONTENDERS]
-    first = turn % len(names)
-    return {name: CONTENDERS[name](node, found) for name in names[first:] + names[:first]}
+    """Seconds of each for all of ``found``; who begins changes from request to request."""
+    parts = [found[start : start + DOCUMENTS_AT_ONCE] for start in range(0, len(found), DOCUMENTS_AT_ONCE)]
+    took_s = dict.fromkeys(CONTENDERS, 0.0)
+    with ExitStack() as stack:
+        sends = [(name, stack.enter_context(make(node, parts))) for name, make in CONTENDERS.items()]
+        for number in range(len(parts)):
+            first = (turn + number) % len(sends)
+            for name, send in sends[first:] + sends[:first]:
+                started = time.perf_counter()
+                send(number)
+                took_s[name] += time.perf_counter() - started
+    return took_s
 
 
 def documents(count: int) -> list[Document]:
@@ -88,58 +100,67 @@ def _document(number: int, text: str) -> Document:
     return Document(post=post, mentions=mentions, model_version="m")
 
 
-def ours(node: ElasticNode, found: Sequence[Document]) -> float:
-    """Documents a second of ``ElasticIndex.documents``, in batches as a worker has them."""
+Parts = Sequence[Sequence[Document]]
+Send = Callable[[int], None]
+"""Sends the part of this number and waits until it is taken."""
+
+
+@contextmanager
+def ours(node: ElasticNode, parts: Parts) -> Iterator[Send]:
+    """``ElasticIndex.documents``, in batches as a worker has them."""
     index = ElasticIndex(ElasticSettings(url=node.url, prefix=f"o{uuid.uuid4().hex[:8]}"))
     index.ensure()
-    size = ElasticSettings().bulk_documents_max
-    started = time.perf_counter()
-    for start in range(0, len(found), size):
-        index.documents(found[start : start + size])
-    took_s = time.perf_counter() - started
+
+    def send(number: int) -> None:
+        assert index.documents(parts[number]) == len(parts[number])
+
+    yield send
     index.close()
-    return len(found) / took_s
 
 
-def bare(node: ElasticNode, found: Sequence[Document]) -> float:
-    """Documents a second of ``helpers.bulk``; templates and bodies are the same."""
-    settings = _ready(node)
-    size = settings.bulk_documents_max
-    actions = []
-    for one in found:
-        head, body = (json.loads(line) for line in document_action(settings.prefix, one, 0).lines.splitlines())
-        actions.append({**head["index"], "_source": body})
+@contextmanager
+def bare(node: ElasticNode, parts: Parts) -> Iterator[Send]:
+    """``helpers.bulk``; templates and bodies are the same."""
+    prefix = _ready(node)
+    actions = [[_action(prefix, one) for one in part] for part in parts]
     client = Elasticsearch(node.url, request_timeout=60)
-    started = time.perf_counter()
-    done, _ = helpers.bulk(client, actions, chunk_size=size, filter_path=ANSWER)
-    took_s = time.perf_counter() - started
+
+    def send(number: int) -> None:
+        done, _ = helpers.bulk(client, actions[number], chunk_size=DOCUMENTS_AT_ONCE, filter_path=ANSWER)
+        assert done == len(actions[number])
+
+    yield send
     client.close()
-    assert done == len(found)
-    return len(found) / took_s
 
 
-def ready(node: ElasticNode, found: Sequence[Document]) -> float:
-    """Documents a second when the bytes of all requests are made before."""
-    settings = _ready(node)
-    size = settings.bulk_documents_max
-    lines = [document_action(settings.prefix, one, 0).lines for one in found]
-    bodies = [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+def _action(prefix: str, document: Document) -> dict[str, Any]:
+    head, body = (json.loads(line) for line in document_action(prefix, document, 0).lines.splitlines())
+    return {**head["index"], "_source": body}
+
+
+@contextmanager
+def ready(node: ElasticNode, parts: Parts) -> Iterator[Send]:
+    """The bytes of all requests are made before."""
+    prefix = _ready(node)
+    bodies = [b"".join(document_action(prefix, one, 0).lines for one in part) for part in parts]
     client = Elasticsearch(node.url, request_timeout=60)
-    started = time.perf_counter()
-    for body in bodies:
-        answer = client.perform_request("POST", "/_bulk", params={"filter_path": ANSWER}, body=body, headers=_HEADERS)
+    params = {"filter_path": ANSWER}
+
+    def send(number: int) -> None:
+        answer = client.perform_request("POST", "/_bulk", params=params, body=bodies[number], headers=_HEADERS)
         assert all(item["index"]["status"] == 201 for item in answer.body["items"])
-    took_s = time.perf_counter() - started
+
+    yield send
     client.close()
-    return len(found) / took_s
 
 
-def _ready(node: ElasticNode) -> ElasticSettings:
+def _ready(node: ElasticNode) -> str:
+    """A new prefix with its templates."""
     settings = ElasticSettings(url=node.url, prefix=f"b{uuid.uuid4().hex[:8]}")
     index = ElasticIndex(settings)
     index.ensure()
     index.close()
-    return settings
+    return settings.prefix
 
 
 _VENDOR: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
