@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deploy.settings import Settings
 from index.elastic import ElasticIndex
 from stream.contract import codec
-from stream.contract.records import Control, Record, Reject
+from stream.contract.records import Control, Reach, Record, Reject
 from stream.runtime.ingest import controls_in_force, messages, partitions_of
 from stream.runtime.kafka import write_keyed
 from stream.runtime.topics import Names
@@ -29,6 +29,18 @@ def hand_over(settings: Settings, usable: Sequence[tuple[Record, Reject]]) -> No
         index.forget_rejects([letter for _, letter in usable])
     finally:
         index.close()
+
+
+def leave(settings: Settings, sources: Sequence[str], now_ms: int) -> None:
+    """Tell every partition that ``sources`` are fed no more, as an ingester does that is stopped. Blocking.
+
+    For one that was killed and never comes back: its last mark would hold the watermark for ever. Raises
+    ``KafkaProblem``.
+    """
+    names = Names(settings.kafka.prefix)
+    marks = [Reach(source=source, through_ms=0, state="left", session=now_ms) for source in sources]
+    sent = messages(names.posts, partitions_of(settings.kafka), marks)
+    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
 
 
 def in_force(settings: Settings, topic: str) -> Control | None:

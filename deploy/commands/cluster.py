@@ -105,9 +105,15 @@ def topics_check(config: ConfigOption = None, json: JsonOption = False) -> None:
 @reports_failures
 def ingest(
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--source", help="demo, jsonl:FILE (.gz too; - is standard input), cmner:FILE, conll:FILE."),
-    ],
+    ] = None,
+    left: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--left", help="This source is fed no more: its ingester was killed for good. Trends wait for it no longer."
+        ),
+    ] = None,
     speed: Annotated[
         str | None,
         typer.Option("--speed", help="Replay in event time: 1 (as it was), 60, max.", show_default="max"),
@@ -123,9 +129,20 @@ def ingest(
 ) -> None:
     """Cluster mode: collect from sources into Kafka. Goes on where it stopped; ends when the sources are drained."""
     with cluster_libraries():
-        from deploy import cluster
+        from deploy import cluster, orders
+    from deploy import wiring
     from deploy.application import sentence
 
+    if not source and not left:
+        raise typer.BadParameter("give a --source to feed, or one that has --left", param_hint="--source")
+    if left:
+        orders.leave(settings_for(config), left, wiring.now_ms())
+    if not source:
+        if json:
+            print_json({"left": left})
+        else:
+            typer.echo(f"no longer waited for: {', '.join(left or ())}", err=True)
+        return
     options = cluster.IngestOptions(sources=tuple(source), speed=speed_of(speed), rules=rules, quiet=json)
     summary = asyncio.run(cluster.ingest(options, settings_for(config)))
     if json:

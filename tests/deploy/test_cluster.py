@@ -19,7 +19,7 @@ from index.footprint import without_pictures
 from index.sqlite_scan import scan
 from stream.contract import codec
 from stream.contract.bundle import unpack
-from stream.contract.records import Document, Post
+from stream.contract.records import Document, Post, Reach
 from stream.runtime.kafka import lag, read_all, write_keyed
 from stream.runtime.sqlite import DATABASE
 from stream.runtime.topics import Names
@@ -174,6 +174,21 @@ def test_a_killed_ingester_goes_on_where_it_was(cluster: Commands, tmp_path: Pat
     assert set(found) == {f"p{number}" for number in range(6000)}
     assert cluster.answer("ingest", "--source", source)["posts"] == 0
     assert in_log(cluster) == found
+
+
+def test_a_source_whose_ingester_never_comes_back_is_waited_for_until_it_is_said_to_have_left(
+    cluster: Commands, tmp_path: Path
+) -> None:
+    names = Names(cluster.kafka.prefix)
+    mark = codec.encode(Reach(source="dead", through_ms=0, state="live", session=1))
+    write_keyed(cluster.kafka, names.posts, [(partition, None, mark) for partition in range(6)])
+    write_many(tmp_path / "posts.jsonl", 60)
+    cluster.answer("ingest", "--source", f"jsonl:{tmp_path}/posts.jsonl")
+    assert cluster.answer("worker", "--once")["documents"] == 60
+    assert cluster.everything("points") == []
+    cluster.run("ingest", "--left", "dead")
+    cluster.answer("worker", "--once")
+    assert len(cluster.everything("points")) > 60
 
 
 # --- alerts to people --------------------------------------------------------------------------------------------
