@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from deploy.services.elastic import ElasticNode
 from index.elastic import ElasticError, ElasticIndex, Stopped
@@ -96,13 +97,13 @@ def test_a_node_that_says_nothing_is_given_up_and_asked_again(elastic: ElasticNo
     metrics = Counting()
     store = ElasticStore(elastic)
     impatient = ElasticStore(
-        elastic, {"metrics": metrics}, url=gate.url, prefix=store.settings.prefix, request_timeout_s=1.0
+        elastic, {"metrics": metrics}, url=gate.url, prefix=store.settings.prefix, request_timeout_s=2.0
     )
     store.writer.documents([document("first", "月")])  # the month exists: the next request is quick
     gate.troubles.append("silent")
     started = time.monotonic()
     assert impatient.writer.documents([document("second", "月")]) == 1
-    assert 1.0 <= time.monotonic() - started < 5
+    assert 2.0 <= time.monotonic() - started < 10
     assert metrics.retries() == {"timeout": 1}
     store.close()
     for part in (impatient.writer, impatient.reader, impatient.cluster):
@@ -113,15 +114,16 @@ def test_a_node_that_says_nothing_is_given_up_and_asked_again(elastic: ElasticNo
 def test_pauses_grow_to_their_limit_and_are_short_again_after_a_success(elastic: ElasticNode) -> None:
     gate = Gate(elastic.url)
     store = ElasticStore(elastic, url=gate.url, retry_s_max=0.5)
-    gate.troubles.extend(["503"] * 4)
-    store.writer.documents(posts(1))
-    gate.troubles.extend(["503"])
-    store.writer.documents(posts(1, edit_version=1))
+    with capture_logs() as log:
+        gate.troubles.extend(["503"] * 4)
+        store.writer.documents(posts(1))
+        gate.troubles.append("503")
+        store.writer.documents(posts(1, edit_version=1))
+    pauses = [entry["pause_s"] for entry in log if entry["event"] == "index_waits"]
+    assert pauses == [0.2, 0.4, 0.5, 0.5, 0.2]
     times = [bulk.at_s for bulk in gate.bulks()]
-    pauses = [second - first for first, second in pairwise(times)]
-    for pause, least in zip(pauses[:4], (0.2, 0.4, 0.5, 0.5), strict=True):
-        assert least <= pause < least + 0.3, pauses
-    assert 0.2 <= pauses[-1] < 0.5, pauses
+    waited = [second - first for first, second in pairwise(times)]
+    assert all(real >= told for real, told in zip([*waited[:4], waited[-1]], pauses, strict=True)), waited
     store.close()
     gate.close()
 
