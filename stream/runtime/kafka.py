@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -15,9 +16,11 @@ from kafka.errors import (
     GroupIdNotFoundError,
     KafkaConnectionError,
     KafkaTimeoutError,
+    NotCoordinatorError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
+    for_code,
 )
 from kafka.errors import KafkaError as KafkaError
 
@@ -211,7 +214,7 @@ def _committed(client: KafkaAdminClient, group: str) -> Mapping[TopicPartition, 
 def _coordinated(ask: Callable[[], Answer]) -> Answer:
     """The answer of a group's coordinator. The first question to a new cluster makes it create its offsets topic."""
     for pause_s in COORDINATOR_PAUSES_S:
-        with contextlib.suppress(CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+        with contextlib.suppress(CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
             return ask()
         time.sleep(pause_s)
     return ask()
@@ -229,9 +232,17 @@ def members(settings: KafkaSettings) -> int:
     group = Names(settings.prefix).group
     with admin(settings) as client:
         try:
-            return _coordinated(lambda: len(client.describe_groups([group]).get(group, {}).get("members") or ()))
+            return _coordinated(lambda: counted(client.describe_groups([group])[group]))
         except GroupIdNotFoundError:
             return 0
+
+
+def counted(group: Mapping[str, Any]) -> int:
+    """Members of a described group. Raises the ``KafkaError`` in it, with which the client gives no members at all."""
+    if told := group["error"]:
+        code = re.match(r"\[Error (-?\d+)\]", told)
+        raise (for_code(int(code[1])) if code else KafkaError)(told)
+    return len(group["members"])
 
 
 def delete_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
@@ -361,6 +372,7 @@ __all__ = [
     "admin",
     "behind",
     "connection",
+    "counted",
     "create_topics",
     "delete_topics",
     "describe_topics",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kafka.errors import GroupIdNotFoundError, NotCoordinatorError
 
 from deploy.services.elastic import ElasticNode
 from deploy.services.kafka import KafkaCluster
@@ -23,6 +24,7 @@ from stream.core import stages
 from stream.core.entities import Aliases
 from stream.runtime import kafka as runtime_kafka
 from stream.runtime.ingest import partitions_of
+from stream.runtime.settings import KafkaSettings
 from stream.runtime.sqlite import DATABASE, Store, drop_in_inbox
 from stream.runtime.topics import Names
 from tests.deploy.clusters import Commands
@@ -268,6 +270,25 @@ def assert_nothing_stays_of_an_import_that_failed(cluster: Commands, export: Pat
     names = Names(cluster.kafka.prefix)
     assert runtime_kafka.ends(cluster.kafka, [names.importing, names.posts, names.changelog("track")]) == {}
     assert cluster.everything("documents") == []
+
+
+def test_a_broker_that_knows_nothing_of_a_group_does_not_tell_that_nobody_works(
+    own_kafka: Callable[..., KafkaCluster],
+) -> None:
+    """It has just started; its own answer, which the client gives without an error."""
+    brokers = own_kafka()
+    settings = KafkaSettings(bootstrap=brokers.bootstrap, prefix="w")
+    group = Names(settings.prefix).group
+    with runtime_kafka.admin(settings) as client:
+        told = client.describe_groups([group], group_coordinator_id=1)[group]
+    assert told["members"] == []
+    with pytest.raises(NotCoordinatorError):
+        runtime_kafka.counted(told)
+    assert runtime_kafka.members(settings) == 0
+    with runtime_kafka.admin(settings) as client:
+        told = client.describe_groups([group])[group]
+    with pytest.raises(GroupIdNotFoundError):
+        runtime_kafka.counted(told)
 
 
 # --- all or nothing ----------------------------------------------------------------------------------------------
