@@ -47,10 +47,15 @@ def corpus(draw: random.Random) -> list[Document]:
     return made
 
 
-@pytest.fixture(scope="module")
-def both(elastic: ElasticNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reader, Reader]]:
+SEEDS: Final = [7, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(100, 106))]
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def both(
+    request: pytest.FixtureRequest, elastic: ElasticNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Reader, Reader]]:
     """(SQLite, Elasticsearch) with the same records, written in different orders and batches."""
-    draw = random.Random(7)
+    draw = random.Random(request.param)
     posts = corpus(draw)
     points = [point(name, at) for name in ENTITIES for at in TIMES]
     flips = [flip(f"i{number}", 0, "firing", at_ms=at) for number, at in enumerate(TIMES)]
@@ -73,7 +78,14 @@ VALUES: Final = (
     "1646092800000", '"周杰伦 上海"', '"13 iPhone"', "“上海 海上”",
 )  # fmt: skip
 SIGNS: Final = ("", "", "", "-")
-TERM: Final = st.builds("{}{}{}".format, st.sampled_from(SIGNS), st.sampled_from(FIELDS), st.sampled_from(VALUES))
+USUAL: Final = (
+    "上海", "北京", "演唱会", "周杰伦", "13", "iphone", "cafe\u0301", "台湾", "“你好”", "entity:上海",
+    "entity:LOC/北京", "entity:周杰伦", "type:LOC", "type:per", "source:demo", "has:image", "since:2022-03-01",
+    "until:2022-03-01T08:00",
+)  # fmt: skip
+ODD: Final = st.builds("{}{}".format, st.sampled_from(FIELDS), st.sampled_from(VALUES))
+"""Of fields and values that mostly do not belong together."""
+TERM: Final = st.builds("{}{}".format, st.sampled_from(SIGNS), st.sampled_from(USUAL) | st.sampled_from(USUAL) | ODD)
 QUERIES: Final = st.one_of(
     st.lists(TERM, max_size=4).map(" ".join),
     st.lists(TERM, min_size=2, max_size=3).map(" OR ".join),
