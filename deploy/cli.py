@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from deploy import __version__
-from deploy.commands import admin, cluster, kibana, query, run, services, tagger, transfer
+from deploy.commands import admin, cluster, kibana, query, run, services, tagger, transfer, weibo
 
 app = typer.Typer(
     name="weibowatch",
@@ -38,6 +38,7 @@ cluster.register(app)
 services.register(app)
 kibana.register(app)
 transfer.register(app)
+weibo.register(app)
 
 
 def main() -> None:

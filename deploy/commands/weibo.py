@@ -1,0 +1,101 @@
+"""Commands about Weibo itself: ``weibo parse``."""
+
+from __future__ import annotations
+
+import json as stdlib_json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deploy.commands.common import ConfigOption, JsonOption, reports_failures, settings_for
+from deploy.errors import Failure
+from index.present import iso
+from ingest.clean import Edge, Refusal, clean
+from ingest.weibo.payload import ReplyError, Shown, Unread, statuses
+
+weibo_app = typer.Typer(help="Weibo: its replies, sessions and limits.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    weibo_app.command("parse", epilog="Example: weibowatch weibo parse reply.json --json")(parse)
+    app.add_typer(weibo_app, name="weibo")
+
+
+@reports_failures
+def parse(
+    file: Annotated[Path, typer.Argument(help="A saved reply of m.weibo.cn or weibo.com; - is standard input.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the posts in a saved reply, one a line, and what in it makes no post.
+
+    Times such as 3分钟前 count from when the file was last written. Exit code 1 when the reply holds an error of Weibo
+    instead of posts.
+    """
+    body, as_of_ms = _read(file)
+    edge = Edge(
+        source="weibo",
+        settings=settings_for(config).edge,
+        pseudonym=lambda author: author,
+        draw=lambda pictures: (),
+        as_of_ms=round(time.time() * 1000),
+    )
+    try:
+        for row in _rows(body, as_of_ms, edge):
+            typer.echo(stdlib_json.dumps(row, ensure_ascii=False) if json else _line(row))
+    except ReplyError as error:
+        raise Failure(f"{file} holds no posts: {error.outcome}: {error}") from error
+
+
+def _read(file: Path) -> tuple[bytes, int]:
+    """(the reply, when it was saved). Raises ``Failure``."""
+    if str(file) == "-":
+        return sys.stdin.buffer.read(), round(time.time() * 1000)
+    try:
+        return file.read_bytes(), round(file.stat().st_mtime * 1000)
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _rows(reply: bytes, as_of_ms: int, edge: Edge) -> Iterator[dict[str, Any]]:
+    for found in statuses(reply, as_of_ms):
+        try:
+            if isinstance(found, Unread):
+                raise found.refusal
+            yield _post(found, edge)
+        except Refusal as refusal:
+            body = found.body.decode("utf-8", "backslashreplace")
+            yield {"reject": refusal.reason, "detail": str(refusal), "raw": body}
+
+
+def _post(shown: Shown, edge: Edge) -> dict[str, Any]:
+    post = clean(shown.raw, edge)
+    counts = post.counts
+    return {
+        "mid": post.mid,
+        "bid": post.bid,
+        "created_at": iso(post.created_ms),
+        "text": post.text,
+        "pictures": [
+            {"url": one.url, "width": one.width or 0, "height": one.height or 0} for one in shown.raw.pictures
+        ],
+        "counts": None
+        if counts is None
+        else {"reposts": counts.reposts, "comments": counts.comments, "likes": counts.likes},
+        "repost_of": post.repost_of or None,
+        "pinned": shown.pinned,
+        "edit_count": post.edit_version,
+        "author": post.author if post.author_known else None,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "reject" in row:
+        return f"✗ {row['reject']}: {row['detail']}"
+    marks = ("置顶 " if row["pinned"] else "") + (f"↻ {row['repost_of']} " if row["repost_of"] else "")
+    return f"{row['created_at']}  {row['mid']}  {marks}{row['text']}".replace("\n", " ")

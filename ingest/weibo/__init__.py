@@ -1,0 +1,1 @@
+"""Weibo: what its servers send, read into posts."""
