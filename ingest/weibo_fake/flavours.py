@@ -19,6 +19,7 @@ LONG_CHARS: Final = 140
 LIST_PICTURES_MAX: Final = 9
 """More are told only where one post is shown."""
 SHOWN_MAX: Final = 1_000_000
+PADDING: Final = " \u200b\u200b\u200b"
 _PIECE: Final = re.compile(r"#([^#\s]+)#|@([\w-]+)|\[(\w+)\]|(https?://t\.cn/\w+)|(\n)")
 _WEEKDAYS: Final = "Mon Tue Wed Thu Fri Sat Sun".split()
 _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -64,7 +65,7 @@ def desktop(world: World, post: FakePost, now_ms: int, *, whole: bool = False) -
     """A status of weibo.com; ``whole`` as where one post is shown."""
     odd, text = _Odd(post.shape), post.text(now_ms)
     long = len(text) > LONG_CHARS
-    plain = f"{text[:LONG_CHARS]} \u200b\u200b\u200b..." if long and not whole else text + odd.choice("", " \u200b\u200b\u200b")
+    plain = f"{text[:LONG_CHARS]}{PADDING}..." if long and not whole else text + odd.choice("", PADDING)
     values: dict[str, Any] = {
         "id": int(post.mid),
         "idstr": post.mid,
@@ -196,7 +197,7 @@ def _html(text: str, odd: _Odd) -> str:
     for match in _PIECE.finditer(text):
         parts += [escape(text[place : match.start()], quote=False), marked(match)]
         place = match.end()
-    return "".join([*parts, escape(text[place:], quote=False), odd.choice("", "\u200b", " \u200b\u200b\u200b")])
+    return "".join([*parts, escape(text[place:], quote=False), odd.choice("", "\u200b", PADDING)])
 
 
 def _cut_html(post: FakePost, text: str) -> str:
