@@ -1,7 +1,8 @@
-"""Commands about Weibo itself: ``weibo parse``."""
+"""Commands about Weibo itself: ``weibo parse`` and ``fake-weibo``."""
 
 from __future__ import annotations
 
+import asyncio
 import json as stdlib_json
 import sys
 import time
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     weibo_app.command("parse", epilog="Example: weibowatch weibo parse reply.json --json")(parse)
     app.add_typer(weibo_app, name="weibo")
+    app.command("fake-weibo", epilog="Example: weibowatch fake-weibo --port 8780 --speed 60")(fake_weibo)
 
 
 @reports_failures
@@ -99,3 +101,32 @@ def _line(row: dict[str, Any]) -> str:
         return f"✗ {row['reject']}: {row['detail']}"
     marks = ("置顶 " if row["pinned"] else "") + (f"↻ {row['repost_of']} " if row["repost_of"] else "")
     return f"{row['created_at']}  {row['mid']}  {marks}{row['text']}".replace("\n", " ")
+
+
+@reports_failures
+def fake_weibo(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8780,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same world.")] = 7,
+    users: Annotated[int, typer.Option("--users", min=1, help="Accounts.")] = 20,
+    hours: Annotated[float, typer.Option("--hours", min=0.1, help="How long things go on happening.")] = 24.0,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Seconds of the world in one of ours.")] = 1.0,
+    per_minute: Annotated[float, typer.Option("--per-minute", min=0.1, help="Requests that a session may make.")] = 30,
+) -> None:
+    """Play Weibo on loopback, to try sources without asking Weibo: invented posts that come, change and go.
+
+    The cookie is SUB=fake; one world is told at /_fake/truth, what was asked at /_fake/metrics. Ctrl-C ends it.
+    """
+    from ingest.weibo_fake.server import FakeOptions, serve
+    from ingest.weibo_fake.world import World, WorldSettings
+
+    world = World(WorldSettings(seed=seed, users=users, hours=hours))
+    options = FakeOptions(per_minute=per_minute, burst=10)
+
+    def started(url: str) -> None:
+        uids = ", ".join(str(user.uid) for user in world.users[:3])
+        typer.echo(f"{url} · {len(world.posts)} posts of {users} accounts ({uids}, …) · Ctrl-C ends it", err=True)
+
+    try:
+        asyncio.run(serve(world, options, port, speed, started))
+    except OSError as error:
+        raise Failure(f"port {port} cannot be used: {error.strerror}. Choose another --port, or 0") from error

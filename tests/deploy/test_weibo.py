@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.processes import ROOT, command
+from tests.deploy.clusters import get
+from tests.deploy.processes import ROOT, command, ended, started
 from tests.ingest.test_weibo_parse import MID, NOW, PID, in_cards, mblog, status
 
 
@@ -65,3 +67,25 @@ def test_an_error_of_weibo_is_one_line() -> None:
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     _, error = parsed(tmp_path / "nothing", code=1)
     assert "cannot be read" in error and "Traceback" not in error
+
+
+def test_the_fake_weibo_serves_until_it_is_told_to_end() -> None:
+    with started("fake-weibo", "--port", "0", "--speed", "3600", "--users", "3") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        url = line.split(" ")[0]
+        assert url.startswith("http://127.0.0.1:") and "3 accounts" in line
+        status, body = get(url, "/pc/ajax/side/hotSearch")
+        assert status == 200 and json.loads(body)["ok"] == 1
+        assert json.loads(get(url, "/_fake/metrics")[1])["requests"][0]["endpoint"] == "hot"
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with started("fake-weibo", "--port", str(taken.getsockname()[1])) as process:
+            code, _, error = ended(process)
+    assert code == 1 and error.count("\n") == 1 and "Choose another --port" in error
