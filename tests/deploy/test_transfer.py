@@ -15,9 +15,10 @@ from kafka.errors import GroupIdNotFoundError, NotCoordinatorError
 
 from deploy.services.elastic import ElasticNode
 from deploy.services.kafka import KafkaCluster
-from deploy.transfer import files, manifest
+from deploy.settings import Settings
+from deploy.transfer import cluster_origin
 from deploy.transfer.cluster_target import GRAIN_MS
-from deploy.transfer.items import KINDS, NAMES, Fact, Name, encoded
+from deploy.transfer.items import NAMES, Fact, Name, encoded
 from stream.contract import codec
 from stream.contract.records import Control, Document, Post, Reject, replace
 from stream.core import stages
@@ -29,7 +30,19 @@ from stream.runtime.sqlite import DATABASE, Store, drop_in_inbox
 from stream.runtime.topics import Names
 from tests.deploy.clusters import Commands
 from tests.deploy.processes import rows, started, wait_for
-from tests.deploy.transfers import KEY, Content, Watch, content, kept, letters, same, write_posts
+from tests.deploy.transfers import (
+    KEY,
+    Content,
+    Items,
+    Watch,
+    content,
+    held,
+    kept,
+    letters,
+    reader,
+    same,
+    write_posts,
+)
 
 pytestmark = pytest.mark.xdist_group("transfer")
 FIRST, SECOND, THIRD = 270, 600, 700
@@ -224,28 +237,24 @@ def test_a_cluster_goes_on_in_a_fresh_one_of_another_width(
     fresh.answer("import", str(moved.export), "--cluster")
     assert partitions_of(fresh.kafka) == 4 and partitions_of(moved.cluster.kafka) == 6
     assert (tmp_path / "store" / "author.key").read_text() == KEY
-    fresh.run("export", str(tmp_path / "again"), "--cluster")
-    assert content(tmp_path / "again") == moved.holds
-    assert hours(tmp_path / "again") == hours(moved.export)
+    settings = Settings(kafka=fresh.kafka, elastic=fresh.elastic)
+    with cluster_origin.opened(settings, lambda *_: None) as origin:
+        assert held(origin.items) == moved.holds
+        assert hours(origin.items) == hours(reader(moved.export))
 
     write_posts(undisturbed.source, THIRD)
     assert fresh.answer("ingest", "--source", killed.watch.source)["posts"] == THIRD - SECOND
     assert fresh.answer("worker", "--once")["documents"] == THIRD - SECOND
-    fresh.run("export", str(tmp_path / "after"), "--cluster")
+    fresh.run("export", str(tmp_path / "after"), "--cluster", "--format", "jsonl")
     same(without_orders(content(tmp_path / "after"), undisturbed.third), undisturbed.third)
     fresh.close()
 
 
-def hours(export: Path) -> dict[Name, list[tuple[bytes, int]]]:
+def hours(items: Items) -> dict[Name, list[tuple[bytes, int]]]:
     """In which hour each fact was stored; retention counts from then."""
-    made = manifest.load(export)
     names: tuple[Name, ...] = ("documents", "points", "flips", "rejects")
     return {
-        name: sorted(
-            (fact.record, fact.stored_ms // GRAIN_MS)
-            for fact in files.read(export / made.files[name].name, KINDS[name])
-            if isinstance(fact, Fact)
-        )
+        name: sorted((one.record, one.stored_ms // GRAIN_MS) for one in items(name) if isinstance(one, Fact))
         for name in names
     }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from deploy.transfer import files, manifest
-from deploy.transfer.items import KINDS, NAMES, Delivery, Fact, Name, Row
+from deploy.transfer.items import KINDS, NAMES, Delivery, Fact, Item, Name, Row
 from stream.contract import codec
 from stream.contract.records import Reject
 from stream.core import stages
@@ -51,13 +52,24 @@ class Watch:
 
 
 Content = dict[Name, Any]
+Items = Callable[[Name], Iterable[Item]]
 
 
 def content(folder: Path) -> Content:
-    """All items of an export in an order of their own and without wall clock times; rows of state by their keys."""
+    """What an export holds, see ``held``."""
+    return held(reader(folder))
+
+
+def reader(folder: Path) -> Items:
+    """The items of an export, whose files are as they were written."""
     made = manifest.load(folder)
     assert len(list(manifest.verified(folder, made))) >= len(NAMES)
-    return {name: _held(list(files.read(folder / made.files[name].name, KINDS[name]))) for name in NAMES}
+    return lambda name: files.read(folder / made.files[name].name, KINDS[name])
+
+
+def held(items: Items) -> Content:
+    """All items in an order of their own and without wall clock times; rows of state by their keys."""
+    return {name: _held(list(items(name))) for name in NAMES}
 
 
 def _held(items: list[Any]) -> Any:
