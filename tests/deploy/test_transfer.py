@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,9 +140,12 @@ TAKEN = ("line 42", "bad_json", b"{broken")
 
 @pytest.fixture(scope="module")
 def ordered(tmp_path_factory: pytest.TempPathFactory, killed: Killed) -> Path:
-    """An export of the killed store with orders in its inbox: aliases, and a dead letter that can be used now."""
+    """An export of the killed store, two hours later, with orders: aliases, a dead letter that can be used now."""
     folder = tmp_path_factory.mktemp("ordered")
     shutil.copytree(killed.watch.store, folder / "store")
+    with contextlib.closing(sqlite3.connect(folder / "store" / DATABASE)) as connection, connection:
+        for table in ("documents", "trend_points", "flips", "rejects"):
+            connection.execute(f"UPDATE {table} SET stored_ms = stored_ms - ?", (2 * GRAIN_MS,))
     rejects = [codec.decode(record) for (record,) in killed.holds["rejects"]]
     [letter] = [one for one in rejects if isinstance(one, Reject) and one.place == TAKEN[0]]
     control = Control(topic="aliases", version=3, payload=ALIASES.to_payload())
@@ -213,9 +217,11 @@ def moved(
 
 
 def test_a_store_goes_on_in_a_cluster_and_a_cluster_in_a_store(
-    moved: Moved, killed: Killed, undisturbed: Undisturbed, tmp_path: Path
+    moved: Moved, killed: Killed, ordered: Path, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     same(without_orders(moved.holds, undisturbed.second), undisturbed.second)
+    before, now = hours(reader(ordered)), hours(reader(moved.export))
+    assert set(before["documents"]) < set(now["documents"]) and set(before["flips"]) <= set(now["flips"])
     back = elsewhere(killed, tmp_path)
     back.said("import", str(moved.export), "--store", str(back.store))
     write_posts(undisturbed.source, THIRD)
