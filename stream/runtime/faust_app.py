@@ -50,6 +50,7 @@ CHANGELOG_BATCH_BYTES: Final = 512_000
 TAKE_S: Final = 0.05
 SEND_S_MAX: Final = 60.0
 BUFFER_RECORDS: Final = 256
+LOOK_AGAIN_S: Final = 0.05
 
 
 def _servers(settings: KafkaSettings) -> list[str]:
@@ -150,6 +151,14 @@ class OrderedConsumer(Consumer):
         """Paused from the first moment on: the flow goes on meanwhile in a worker that had no partition before."""
         self._paused_partitions.update(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Faust sleeps for a second when nothing flows, and waits for one when what is fetched does not flow yet."""
+        for _ in range(round(timeout / LOOK_AGAIN_S)):
+            if self._active_partitions or not self.flow_active or self.should_stop:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return await super()._wait_next_records(LOOK_AGAIN_S if self.app.rebalancing else timeout)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         return await super()._getmany(cast("set[TP]", _Flowing(self)), timeout)
