@@ -21,9 +21,7 @@ def hand_over(settings: Settings, usable: Sequence[tuple[Record, Reject]]) -> No
     """
     if not usable:
         return
-    names = Names(settings.kafka.prefix)
-    sent = messages(names.posts, partitions_of(settings.kafka), [record for record, _ in usable])
-    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
+    _write(settings, [record for record, _ in usable])
     index = ElasticIndex(settings.elastic)
     try:
         index.forget_rejects([letter for _, letter in usable])
@@ -37,10 +35,7 @@ def leave(settings: Settings, sources: Sequence[str], now_ms: int) -> None:
     For one that was killed and never comes back: its last mark would hold the watermark for ever. Raises
     ``KafkaProblem``.
     """
-    names = Names(settings.kafka.prefix)
-    marks = [Reach(source=source, through_ms=0, state="left", session=now_ms) for source in sources]
-    sent = messages(names.posts, partitions_of(settings.kafka), marks)
-    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
+    _write(settings, [Reach(source=source, through_ms=0, state="left", session=now_ms) for source in sources])
 
 
 def in_force(settings: Settings, topic: str) -> Control | None:
@@ -53,7 +48,13 @@ def put_in_force(settings: Settings, control: Control) -> None:
 
     Killed in between, the same is written again: a control that repeats changes nothing. Raises ``KafkaProblem``.
     """
-    names = Names(settings.kafka.prefix)
-    sent = messages(names.posts, partitions_of(settings.kafka), [control])
-    write_keyed(settings.kafka, names.posts, [(one.partition or 0, None, one.value) for one in sent])
-    write_keyed(settings.kafka, names.controls, [(0, control.topic.encode(), codec.encode(control))])
+    _write(settings, [control])
+    controls = Names(settings.kafka.prefix).controls
+    write_keyed(settings.kafka, controls, [(0, control.topic.encode(), codec.encode(control))])
+
+
+def _write(settings: Settings, records: Sequence[Record]) -> None:
+    """``records`` into the log; returns when the brokers have them."""
+    posts = Names(settings.kafka.prefix).posts
+    sent = messages(posts, partitions_of(settings.kafka), records)
+    write_keyed(settings.kafka, posts, [(one.partition or 0, None, one.value) for one in sent])

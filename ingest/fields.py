@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -107,3 +107,8 @@ def _bounded(count: int) -> int:
     if not 0 <= count <= COUNT_MAX:
         raise ValueError(f"{count if abs(count) < 10**20 else 'a number of many digits'} is out of range for a count")
     return count
+
+
+def is_scalar(value: Any) -> TypeGuard[str | int | float]:
+    """Whether ``value`` of a JSON document is text or a number, as times and counts are."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)

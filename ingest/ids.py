@@ -10,6 +10,7 @@ _GROUP_CHARS: Final = 4
 _GROUP_DIGITS: Final = 7
 _GROUP_BASE: Final = 10**_GROUP_DIGITS
 _TIME_SHIFT: Final = 22
+MID_LOW_MAX: Final = 1 << _TIME_SHIFT
 _TIME_EPOCH_S: Final = 515_483_463
 _MID_MAX: Final = (1 << 63) - 1
 
@@ -45,6 +46,11 @@ def mid_from_bid(bid: str) -> str:
 def created_ms_from_mid(mid: int | str) -> int:
     """When the post was written, Unix milliseconds to the second; holds for mids of 2011 and later."""
     return ((int(mid) >> _TIME_SHIFT) + _TIME_EPOCH_S) * 1000
+
+
+def mid_of_time(created_ms: int, low: int) -> str:
+    """A mid that ``created_ms_from_mid`` reads as this time; ``low`` is any number below ``MID_LOW_MAX``."""
+    return str(((created_ms // 1000 - _TIME_EPOCH_S) << _TIME_SHIFT) | low)
 
 
 def _base62(number: int) -> str:

@@ -29,7 +29,7 @@ FENCED = {
     "torch": {"nlp/train.py", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/"},
     "transformers": {"nlp/models/", "nlp/backbones.py"},
     "torchvision": {"nlp/models/", "nlp/backbones.py"},
-    "faust": {"stream/runtime/faust_app.py"},
+    "faust": {"stream/runtime/faust_app.py", "stream/runtime/faust_consumer.py"},
     "aiokafka": {"stream/runtime/faust_app.py"},
     "kafka": {"stream/runtime/kafka.py", "stream/runtime/publisher.py"},
     "elasticsearch": {"index/elastic_client.py"},

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json as stdlib_json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deploy.commands.common import ConfigOption, JsonOption, reports_failures, settings_for
+from deploy import wiring
+from deploy.commands.common import ConfigOption, JsonOption, print_json, reports_failures, settings_for
 from deploy.errors import Failure
 from index.present import iso
 from ingest.clean import Edge, Refusal, clean
@@ -45,11 +44,14 @@ def parse(
         settings=settings_for(config).edge,
         pseudonym=lambda author: author,
         draw=lambda pictures: (),
-        as_of_ms=round(time.time() * 1000),
+        as_of_ms=wiring.now_ms(),
     )
     try:
         for row in _rows(body, as_of_ms, edge):
-            typer.echo(stdlib_json.dumps(row, ensure_ascii=False) if json else _line(row))
+            if json:
+                print_json(row)
+            else:
+                typer.echo(_line(row))
     except ReplyError as error:
         raise Failure(f"{file} holds no posts: {error.outcome}: {error}") from error
 
@@ -57,7 +59,7 @@ def parse(
 def _read(file: Path) -> tuple[bytes, int]:
     """(the reply, when it was saved). Raises ``Failure``."""
     if str(file) == "-":
-        return sys.stdin.buffer.read(), round(time.time() * 1000)
+        return sys.stdin.buffer.read(), wiring.now_ms()
     try:
         return file.read_bytes(), round(file.stat().st_mtime * 1000)
     except OSError as error:
@@ -114,7 +116,7 @@ def fake_weibo(
 ) -> None:
     """Play Weibo on loopback, to try sources without asking Weibo: invented posts that come, change and go.
 
-    The cookie is SUB=fake; one world is told at /_fake/truth, what was asked at /_fake/metrics. Ctrl-C ends it.
+    The cookie is SUB=fake. What there is to see is told at /_fake/truth, what was asked at /_fake/metrics.
     """
     from ingest.weibo_fake.server import FakeOptions, serve
     from ingest.weibo_fake.world import World, WorldSettings

@@ -12,16 +12,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ingest.clean import RawPicture, RawPost, Refusal
+from ingest.clean import RawPost, Refusal
+from ingest.fields import is_scalar
 from ingest.ids import bid_from_mid
 from ingest.weibo.html import plain_text, tidy
+from ingest.weibo.pictures import pictures
 from ingest.weibo.times import shown_time_ms
 
 REPLY_BYTES_MAX: Final = 32_000_000
-PICTURES_MAX: Final = 200
-_PICTURE_URL: Final = "https://wx1.sinaimg.cn/large/{}.jpg"
-_PICTURE_ID: Final = re.compile(r"[0-9A-Za-z]{16,40}", re.ASCII)
-_SIZES: Final = ("largest", "large", "mw2000", "original", "bmiddle", "thumbnail")
 _RENDERED: Final = re.compile(rb"\$render_data\s*=\s*(\[.*?\])\[0\]\s*\|\|", re.DOTALL)
 _SCHEME_BIDS: Final = (re.compile(r"[?&]mblogid=([0-9A-Za-z]+)"), re.compile(r"/(?:status|detail)/([0-9A-Za-z]+)"))
 _PINNED_TYPE: Final = 2
@@ -256,7 +254,7 @@ def _decoded(raw: bytes) -> _Status:
 def _shown(status: _Status, mid: str, found: _Found, as_of_ms: int, root: str) -> Shown:
     text, whole = _text(status)
     try:
-        created_ms = shown_time_ms(status.created_at, as_of_ms) if _scalar(status.created_at) else None
+        created_ms = shown_time_ms(status.created_at, as_of_ms) if is_scalar(status.created_at) else None
     except ValueError as error:
         raise Refusal("bad_field", f"created_at: {error}") from None
     raw = RawPost(
@@ -270,9 +268,9 @@ def _shown(status: _Status, mid: str, found: _Found, as_of_ms: int, root: str) -
         comments=_count(status.comments_count),
         likes=_count(status.attitudes_count),
         has_counts=any(
-            _scalar(one) for one in (status.reposts_count, status.comments_count, status.attitudes_count)
+            is_scalar(one) for one in (status.reposts_count, status.comments_count, status.attitudes_count)
         ),
-        pictures=tuple(_pictures(status)),
+        pictures=tuple(pictures(status)),
         repost_of=root or None,
         edit_version=_edits(status.edit_count),
         region=status.region_name if isinstance(status.region_name, str) else None,
@@ -280,13 +278,9 @@ def _shown(status: _Status, mid: str, found: _Found, as_of_ms: int, root: str) -
     return Shown(found.raw, raw, found.pinned or _is_pinned(status), whole)
 
 
-def _scalar(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
 def _mid(status: _Status) -> str:
     for value in (status.mid, status.idstr, status.id):
-        text = str(value).strip() if _scalar(value) else ""
+        text = str(value).strip() if is_scalar(value) else ""
         if text.isascii() and text.isdigit() and text.strip("0"):
             return text
     raise Refusal("bad_field", "no mid: a status needs mid, idstr or id with a decimal number")
@@ -315,7 +309,7 @@ def _author(status: _Status) -> str | None:
     except msgspec.DecodeError:
         return None
     for value in (user.idstr, user.id):
-        if _scalar(value) and str(value).strip() not in ("", "0"):
+        if is_scalar(value) and str(value).strip() not in ("", "0"):
             return str(value).strip()
     return None
 
@@ -333,11 +327,11 @@ def _text(status: _Status) -> tuple[str | None, bool]:
 
 
 def _count(value: Any) -> str | int | float | None:
-    return value if _scalar(value) else None
+    return value if is_scalar(value) else None
 
 
 def _edits(value: Any) -> int | None:
-    if _scalar(value) and str(value).strip().isdigit():
+    if is_scalar(value) and str(value).strip().isdigit():
         return int(value)
     return None
 
@@ -347,83 +341,3 @@ def _is_pinned(status: _Status) -> bool:
     return (
         str(status.mblogtype) == str(_PINNED_TYPE) or status.isTop in (1, True, "1") or title == _PINNED_TITLE
     )
-
-
-# --- pictures ----------------------------------------------------------------------------------------------------
-
-
-def _pictures(status: _Status) -> Iterator[RawPicture]:
-    """In the order of the post, each once; of the three shapes the one that tells the most."""
-    mixed = status.mix_media_info.get("items") if isinstance(status.mix_media_info, dict) else None
-    chosen: list[RawPicture] = []
-    if isinstance(mixed, list) and mixed:
-        chosen = [found for one in mixed if (found := _mixed(one))]
-    elif isinstance(status.pic_infos, dict) and status.pic_infos:
-        ids = status.pic_ids if isinstance(status.pic_ids, list) else []
-        order = [one for one in ids if isinstance(one, str) and one in status.pic_infos] or [*status.pic_infos]
-        chosen = [found for one in order if (found := _sized(one, status.pic_infos[one]))]
-    elif isinstance(status.pics, dict | list) and status.pics:
-        rows = status.pics.values() if isinstance(status.pics, dict) else status.pics
-        chosen = [found for one in rows if (found := _card_picture(one))]
-    if not chosen and isinstance(status.pic_ids, list):
-        chosen = [found for one in status.pic_ids if (found := _named(one))]
-    once = {picture.id: picture for picture in reversed(chosen)}
-    return iter([*reversed(once.values())][:PICTURES_MAX])
-
-
-def _mixed(item: Any) -> RawPicture | None:
-    if not isinstance(item, dict) or item.get("type") not in ("pic", "gif", "livephoto"):
-        return None
-    data = item.get("data")
-    name = data.get("pic_id") if isinstance(data, dict) else None
-    return _sized(name or item.get("id"), data)
-
-
-def _sized(name: Any, info: Any) -> RawPicture | None:
-    """A picture of weibo.com: a map from size to address and measure."""
-    if not isinstance(info, dict):
-        return _named(name)
-    for size in _SIZES:
-        one = info.get(size)
-        if isinstance(one, dict) and (address := _address(one.get("url"))):
-            return _picture(name, address, one.get("width"), one.get("height"))
-    return _named(name)
-
-
-def _card_picture(row: Any) -> RawPicture | None:
-    """A picture of m.weibo.cn; an element may be a bare address."""
-    if isinstance(row, str):
-        return _picture(None, _address(row), None, None) if _address(row) else _named(row)
-    if not isinstance(row, dict) or row.get("type") == "video":
-        return None
-    large = row.get("large")
-    best = large if isinstance(large, dict) and _address(large.get("url")) else row
-    address = _address(best.get("url"))
-    if not address:
-        return _named(row.get("pid"))
-    geo = best.get("geo")
-    shape = geo if isinstance(geo, dict) else {}
-    return _picture(row.get("pid"), address, shape.get("width"), shape.get("height"))
-
-
-def _named(name: Any) -> RawPicture | None:
-    if not isinstance(name, str) or not _PICTURE_ID.fullmatch(name):
-        return None
-    return RawPicture(id=name, url=_PICTURE_URL.format(name))
-
-
-def _picture(name: Any, address: str, width: Any, height: Any) -> RawPicture:
-    id = name if isinstance(name, str) and name else address.rpartition("/")[2].partition(".")[0]
-    return RawPicture(id=id, url=address, width=_side(width), height=_side(height))
-
-
-def _side(value: Any) -> int:
-    text = str(value) if _scalar(value) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
-
-
-def _address(value: Any) -> str:
-    """An address of the web; one without a scheme is Weibo's way to write https."""
-    text = value.strip() if isinstance(value, str) else ""
-    text = f"https:{text}" if text.startswith("//") else text
-    return text if text.startswith(("https://", "http://")) else ""

@@ -6,7 +6,7 @@ Which shape a post's fields have is drawn with the post (``FakePost.shape``), so
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime
 from html import escape
 from typing import Any, Final
 from urllib.parse import quote
@@ -143,9 +143,12 @@ def _created(at_ms: int, now_ms: int, odd: _Odd) -> str:
         if moment.date() == now.date():
             return f"今天 {moment:%H:%M}"
         return f"{moment:%Y年%m月%d日 %H:%M}"
-    return (
-        f"{_WEEKDAYS[moment.weekday()]} {_MONTHS[moment.month - 1]} {moment:%d %H:%M:%S} +0800 {moment.year}"
-    )
+    return _in_full(moment)
+
+
+def _in_full(moment: datetime) -> str:
+    """Not by ``strftime``, whose names of days follow the locale."""
+    return f"{_WEEKDAYS[moment.weekday()]} {_MONTHS[moment.month - 1]} {moment:%d %H:%M:%S} +0800 {moment.year}"
 
 
 def _counts(post: FakePost, now_ms: int, odd: _Odd) -> dict[str, Any]:
@@ -165,8 +168,8 @@ def _edits(post: FakePost, now_ms: int) -> dict[str, Any]:
     edits = post.edits(now_ms)
     if not edits:
         return {}
-    at = datetime.fromtimestamp(post.versions[edits][0] / 1000, timezone.utc).astimezone(CHINA)
-    return {"edit_count": edits, "edit_at": f"{at:%a %b %d %H:%M:%S} +0800 {at.year}", "edit_config": {"edited": True}}
+    at = datetime.fromtimestamp(post.versions[edits][0] / 1000, CHINA)
+    return {"edit_count": edits, "edit_at": _in_full(at), "edit_config": {"edited": True}}
 
 
 # --- text --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ What it does is counted at ``/_fake/metrics`` and known at ``/_fake/truth``; ``/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import random
 import re
@@ -20,6 +21,7 @@ import msgspec
 from aiohttp import web
 from PIL import Image
 
+from ingest.ids import mid_from_bid
 from ingest.weibo_fake.faults import BLOCKS, Fault, Faults, Kind, Limit
 from ingest.weibo_fake.flavours import card, desktop, mobile
 from ingest.weibo_fake.world import FakePost, World
@@ -208,9 +210,10 @@ class FakeWeibo:
 
     def _post(self, request: web.Request, now_ms: int) -> FakePost | None:
         wanted = request.query.get("id", "")
-        found = self._world.posts.get(wanted) or next(
-            (post for post in self._world.posts.values() if post.bid == wanted), None
-        )
+        if wanted not in self._world.posts:
+            with contextlib.suppress(ValueError):
+                wanted = mid_from_bid(wanted)
+        found = self._world.posts.get(wanted)
         return found if found is not None and found.exists(now_ms) else None
 
     async def _show_mobile(self, request: web.Request, now_ms: int) -> web.StreamResponse:

@@ -9,14 +9,13 @@ import bisect
 import math
 import random
 from collections import defaultdict
+from collections.abc import Container
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ingest.ids import bid_from_mid
+from ingest.ids import MID_LOW_MAX, bid_from_mid, mid_of_time
 
-_EPOCH_S: Final = 515_483_463
-_SHIFT: Final = 22
 HOUR_MS: Final = 3_600_000
 PICTURE_CHARS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VANISHED: Final = "抱歉，此微博已被作者删除。查看帮助：http://t.cn/RfdU9ns"
@@ -107,7 +106,7 @@ class FakePost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FakeUser(NamedTuple):
-    """An account. ``pinned`` posts are older than the world."""
+    """An account."""
 
     uid: int
     name: str
@@ -121,11 +120,12 @@ class World:
         self.settings = settings
         draw = random.Random(settings.seed)
         self.users = [_user(draw, number) for number in range(settings.users)]
+        self._users = {user.uid: user for user in self.users}
         self.posts: dict[str, FakePost] = {}
         self._by_user: dict[int, list[FakePost]] = defaultdict(list)
         originals: list[FakePost] = []
         for user, at_ms, pinned in self._moments(draw):
-            post = _post(draw, user, at_ms, pinned, originals, set(self.posts))
+            post = _post(draw, user, at_ms, pinned, originals, self.posts)
             self.posts[post.mid] = post
             if not post.repost_of and not pinned:
                 originals.append(post)
@@ -149,7 +149,7 @@ class World:
 
     def user(self, uid: int) -> FakeUser | None:
         """The account of this number."""
-        return next((user for user in self.users if user.uid == uid), None)
+        return self._users.get(uid)
 
     def timeline(self, uid: int, now_ms: int) -> list[FakePost]:
         """What an account shows: pins first, then the newest first."""
@@ -186,7 +186,7 @@ def _user(draw: random.Random, number: int) -> FakeUser:
 
 
 def _post(
-    draw: random.Random, user: FakeUser, at_ms: int, pinned: bool, originals: list[FakePost], taken: set[str]
+    draw: random.Random, user: FakeUser, at_ms: int, pinned: bool, originals: list[FakePost], taken: Container[str]
 ) -> FakePost:
     mid = _mid(draw, at_ms, taken)
     source = draw.choice(originals[-200:]) if originals and not pinned and draw.random() < 0.2 else None
@@ -216,10 +216,10 @@ def _post(
     )
 
 
-def _mid(draw: random.Random, at_ms: int, taken: set[str]) -> str:
+def _mid(draw: random.Random, at_ms: int, taken: Container[str]) -> str:
     """A number that holds its time, as Weibo's do."""
     while True:
-        mid = str(((at_ms // 1000 - _EPOCH_S) << _SHIFT) | draw.randrange(1 << _SHIFT))
+        mid = mid_of_time(at_ms, draw.randrange(MID_LOW_MAX))
         if mid not in taken:
             return mid
 

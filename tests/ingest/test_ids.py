@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.ids import bid_from_mid, created_ms_from_mid, mid_from_bid
+from ingest.ids import MID_LOW_MAX, bid_from_mid, created_ms_from_mid, mid_from_bid, mid_of_time
 
 VECTORS = {
     "Kjc77D1jz": "4645748019299849",
@@ -50,3 +50,8 @@ def test_numbers_that_are_no_mid_are_refused(mid: int | str) -> None:
 def test_a_mid_tells_when_the_post_was_written() -> None:
     mid = 4645748019299849
     assert created_ms_from_mid(mid) == created_ms_from_mid(str(mid)) == ((mid >> 22) + 515_483_463) * 1000
+
+
+@given(at_s=st.integers(1_300_000_000, 2_000_000_000), low=st.integers(0, MID_LOW_MAX - 1))
+def test_a_mid_that_is_made_of_a_time_holds_it(at_s: int, low: int) -> None:
+    assert created_ms_from_mid(mid_of_time(at_s * 1000, low)) == at_s * 1000

@@ -12,6 +12,7 @@ import pytest
 from deploy.services.kafka import KafkaCluster
 from stream.runtime import faust_app, kafka, topics
 from stream.runtime.faust_app import Agent, FaustTable, FaustWorker, Sender, make_app
+from stream.runtime.faust_consumer import OrderedConsumer
 from stream.runtime.kafka import write_keyed
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.stations import Incoming
@@ -55,7 +56,7 @@ async def worked(settings: KafkaSettings, folder: Path, seconds: float) -> Recor
 def test_records_that_come_while_partitions_are_sought_are_not_lost(
     settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Slow(faust_app.OrderedConsumer):
+    class Slow(OrderedConsumer):
         """Brokers that take their time to tell what was committed."""
 
         async def perform_seek(self) -> None:
