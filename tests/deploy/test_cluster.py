@@ -78,7 +78,7 @@ def test_one_worker_tells_what_embedded_tells(demo: Commands, demo_store: Path) 
         assert demo.everything(kind) == expected[kind], kind
 
 
-def test_three_workers_of_which_one_comes_later_and_one_leaves(cluster: Commands, demo_store: Path) -> None:
+def test_three_workers_that_come_later_leave_and_are_killed(cluster: Commands, demo_store: Path) -> None:
     with cluster.started("worker", "--json") as first, cluster.started("worker", "--json") as second:
         assert cluster.answer("ingest", "--source", "demo")["posts"] == 1006
         with cluster.started("worker", "--json") as third:
@@ -86,7 +86,9 @@ def test_three_workers_of_which_one_comes_later_and_one_leaves(cluster: Commands
             second.send_signal(signal.SIGTERM)
             # Told to end in the middle of a rebalance it may have to leave undrained, which loses nothing.
             assert second.wait(60) in (0, 70), cluster.said("worker")
-            wait_for(third, lambda: cluster.lag() == 0 and first.poll() is None)
+            third.kill()
+        with cluster.started("worker", "--json") as fourth:
+            wait_for(fourth, lambda: cluster.lag() == 0 and first.poll() is None)
             cluster.answer("worker", "--once")
     expected = embedded(demo_store)
     for kind in KINDS:

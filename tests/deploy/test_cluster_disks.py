@@ -34,15 +34,16 @@ def disk() -> Iterator[Disk]:
             yield made
 
 
-def posts(cluster: Commands, count: int = POSTS) -> tuple[str, set[str]]:
-    """(a source of so many posts, their ids)."""
+def posts(cluster: Commands, count: int = POSTS) -> tuple[str, list[tuple[str, str]]]:
+    """(a source of so many posts, (id, text) of each)."""
     path = write_many(cluster.folder / "posts.jsonl", count)
-    return f"jsonl:{path}", {json.loads(line)["id"] for line in path.read_text().splitlines()}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return f"jsonl:{path}", sorted((row["id"], row["text"]) for row in rows)
 
 
-def indexed(cluster: Commands) -> list[str]:
+def indexed(cluster: Commands) -> list[tuple[str, str]]:
     found = [codec.decode(data) for data in cluster.everything("documents")]
-    return sorted(one.post.id for one in found if isinstance(one, Document))
+    return sorted((one.post.id, one.post.text) for one in found if isinstance(one, Document))
 
 
 def told(cluster: Commands, command: str) -> str:
@@ -57,7 +58,7 @@ def test_no_room_for_the_tables_of_a_worker(
 ) -> None:
     cluster = Commands(kafka, elastic, prefix, tmp_path, WEIBOWATCH_STORE__DIRECTORY=str(disk.path / "store"))
     cluster.create_topics()
-    source, ids = posts(cluster)
+    source, expected = posts(cluster)
     write_many(tmp_path / "few.jsonl", 20)
     with cluster.started("worker") as worker:
         cluster.answer("ingest", "--source", f"jsonl:{tmp_path / 'few.jsonl'}")
@@ -70,7 +71,7 @@ def test_no_room_for_the_tables_of_a_worker(
     assert "no room for the tables" in told(cluster, "worker") and "Free some space" in told(cluster, "worker")
     disk.make_room()
     cluster.answer("worker", "--once")
-    assert indexed(cluster) == sorted(ids)
+    assert indexed(cluster) == expected
     cluster.close()
 
 
@@ -80,7 +81,7 @@ def test_no_room_for_elasticsearch(
     node = own_elastic(extra={"path.data": str(disk.path / "data")})
     cluster = Commands(kafka, node, prefix, tmp_path)
     cluster.create_topics()
-    source, ids = posts(cluster)
+    source, expected = posts(cluster)
     with cluster.started("worker") as worker:
         cluster.answer("ingest", "--source", source)
         wait_for(worker, lambda: cluster.documents() > 50)
@@ -90,7 +91,7 @@ def test_no_room_for_elasticsearch(
         assert worker.poll() is None, cluster.said("worker")
         disk.make_room()
         wait_for(worker, lambda: cluster.lag() == 0)
-    assert indexed(cluster) == sorted(ids)
+    assert indexed(cluster) == expected
     cluster.close()
 
 
@@ -100,7 +101,7 @@ def test_no_room_for_kafka(
     brokers = own_kafka(extra={"log.dirs": str(disk.path / "logs")})
     cluster = Commands(brokers, elastic, prefix, tmp_path)
     cluster.create_topics()
-    source, ids = posts(cluster, 3_000)
+    source, expected = posts(cluster, 3_000)
     disk.leave(200_000)
     with cluster.started("ingest", "--source", source) as ingester:
         wait_for(ingester, lambda: "kafka_waits" in cluster.said("ingest"))
@@ -112,5 +113,5 @@ def test_no_room_for_kafka(
         assert code == 0, cluster.said("ingest")
     assert cluster.answer("ingest", "--source", source)["posts"] == 0, "all of it was acknowledged"
     cluster.answer("worker", "--once")
-    assert indexed(cluster) == sorted(ids)
+    assert indexed(cluster) == expected
     cluster.close()

@@ -21,7 +21,8 @@ from stream.runtime.settings import KafkaSettings
 from tests.runtime.facts import Facts, read_facts
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 150.0
+WAIT_S = 120.0
+"""No process may be alive but stuck for longer."""
 
 
 class Cluster:
