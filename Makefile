@@ -26,7 +26,8 @@ $(VENV)/.run: pyproject.toml
 $(VENV)/.test: pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing weibowatch with everything that tests need into $(VENV) (a few minutes) ..."
-	@$(PIP) install --no-compile -e '.[train,cluster,transfer,dev]'
+	@# The pip of Python 3.10 builds seqeval in an old way that fails; --use-pep517 is the new one.
+	@$(PIP) install --use-pep517 --no-compile -e '.[train,cluster,transfer,dev]'
 	@touch $@ $(VENV)/.run $(VENV)/.cluster
 
 setup: $(VENV)/.run ## make .venv and install weibowatch into it
