@@ -143,7 +143,7 @@ class Encoder:
 
     def _hash(self, padded: NDArray[np.uint64], size: int, number: int) -> NDArray[np.uint64]:
         """32-bit hash of one n-gram window around each place; the window's number is part of it."""
-        mixed = np.full((len(padded), size), (number + 1) * 0x9E3779B1, dtype=np.uint64)
+        mixed: NDArray[np.uint64] = np.full((len(padded), size), (number + 1) * 0x9E3779B1, dtype=np.uint64)
         for factor, offset in zip(_MULTIPLIERS, _WINDOWS[number], strict=False):
             mixed += padded[:, 2 + offset : 2 + offset + size] * factor
         mixed ^= mixed >> np.uint64(15)

@@ -97,7 +97,7 @@ def _mark(
 def _hash(codes: Codes, length: int) -> Codes:
     """Hash of every run of ``length`` codes in each row: (B, T) → (B, T − length + 1)."""
     runs = codes.shape[1] - length + 1
-    hashed = np.zeros((codes.shape[0], runs), dtype=np.uint64)
+    hashed: Codes = np.zeros((codes.shape[0], runs), dtype=np.uint64)
     for place in range(length):
         hashed = (hashed + codes[:, place : place + runs] + np.uint64(1)) * _FACTOR
         hashed ^= hashed >> np.uint64(29)

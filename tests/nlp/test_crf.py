@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nlp.crf import FORBIDDEN, Crf
 from nlp.crf_torch import CrfLoss
@@ -17,14 +18,14 @@ from nlp.labels import bio_labels, chunks, may_follow
 LABELS = bio_labels(["B-PER", "I-PER", "O", "B-LOC"])
 
 
-def random_crf(seed: int, steps: int) -> tuple[Crf, np.ndarray]:
+def random_crf(seed: int, steps: int) -> tuple[Crf, NDArray[np.float32]]:
     chance = np.random.default_rng(seed)
     size = len(LABELS)
     crf = Crf(LABELS, *(chance.normal(size=shape).astype(np.float32) for shape in (size, (size, size), size)))
     return crf, chance.normal(size=(1, steps, size)).astype(np.float32) * 2
 
 
-def path_score(crf: Crf, emissions: np.ndarray, path: tuple[int, ...]) -> float:
+def path_score(crf: Crf, emissions: NDArray[np.float32], path: tuple[int, ...]) -> float:
     score = float(crf.start[path[0]] + crf.end[path[-1]]) + sum(float(emissions[0, t, k]) for t, k in enumerate(path))
     return score + sum(float(crf.transitions[a, b]) for a, b in itertools.pairwise(path))
 
