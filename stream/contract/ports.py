@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stream.contract.records import Document, Flip, Record, Reject, Span, TrendPoint
+from stream.contract.records import Document, Flip, Note, Record, Reject, Span, TrendPoint
 from stream.contract.signals import Name
 
 
@@ -83,6 +83,9 @@ class IndexWriter(Protocol):
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters."""
+
+    def notes(self, notes: Sequence[Note]) -> None:
+        """Store observations, hot lists and lines of the coverage ledger, by ``note_id``."""
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         """Remove dead letters that became usable. Returns how many were there."""

@@ -7,7 +7,7 @@ own place in the log: that is the ``Position`` of the ``Envelope`` around it.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -188,10 +188,10 @@ class Sighting(Value, frozen=True, array_like=True):
 
 
 class Heard(Value, frozen=True, array_like=True):
-    """A reach or a control record with its place, so that Track takes all things in the order of the log."""
+    """A reach, a control or a line of the ledger with its place: Track takes all things in the order of the log."""
 
     offset: int
-    record: Reach | Control
+    record: Reach | Control | Coverage
 
 
 class Batch(Record, frozen=True, kw_only=True, tag="batch"):
@@ -407,7 +407,92 @@ REASONS: Final = (
     "index_refused",  # the index cannot take it as it is
 )
 
-AnyRecord = Post | Mention | Document | Batch | TrendPoint | BinReport | Flip | Reach | End | Control | Reject
+# --- what a source tells besides posts ---------------------------------------------------------------------------
+
+
+class Observation(Record, frozen=True, kw_only=True, tag="observation"):
+    """A post as a source saw it at ``observed_ms``; append-only, so that "as of time T" has an answer.
+
+    ``text`` stands in the first observation of each ``edit_version`` only. ``gone``: the post can no longer be seen,
+    which was confirmed by a second look; it says nothing of the counts.
+    """
+
+    source: str
+    post_id: str
+    observed_ms: int
+    counts: Counts | None = None
+    edit_version: int = 0
+    text: str = ""
+    gone: bool = False
+
+
+class HotItem(Value, frozen=True, array_like=True):
+    """A line of a hot list: ``rank`` from 1, ``heat`` as the site tells it, ``label`` such as 新 or 爆."""
+
+    rank: int
+    word: str
+    heat: int
+    label: str = ""
+
+
+class HotList(Record, frozen=True, kw_only=True, tag="hot_list"):
+    """A site's list of what is hot, as it stood at ``observed_ms``."""
+
+    source: str
+    observed_ms: int
+    items: tuple[HotItem, ...]
+
+
+Outcome = Literal[
+    "ok",  # posts, some or all of them known
+    "empty",  # an answer without posts
+    "throttled",  # asked to slow down
+    "login_required",
+    "captcha",
+    "blocked",  # HTTP 432
+    "capped",  # there is more than the site shows
+    "parse_error",
+    "network",
+]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+
+
+class Coverage(Record, frozen=True, kw_only=True, tag="coverage"):
+    """A line of the coverage ledger: what came of one request of a source.
+
+    The answer was to cover posts created in [``from_ms``, ``through_ms``); with an outcome other than ``ok`` and
+    ``empty`` it did not. ``posts`` were shown, ``fresh`` of them new. ``endpoint`` names the request without its
+    parameters.
+    """
+
+    source: str
+    observed_ms: int
+    outcome: Outcome
+    from_ms: int
+    through_ms: int
+    posts: int = 0
+    fresh: int = 0
+    endpoint: str = ""
+    detail: str = ""
+
+
+Note = Observation | HotList | Coverage
+"""What is stored as it comes, beside the posts. ``note_id`` tells one from another."""
+
+
+def note_id(note: Note) -> str:
+    """The same note has the same id wherever and however often it is written."""
+    if isinstance(note, Observation):
+        return f"observation/{note.post_id}/{note.observed_ms}/{note.edit_version}"
+    if isinstance(note, Coverage):
+        return f"coverage/{note.source}/{note.observed_ms}/{note.endpoint}"
+    return f"hot_list/{note.source}/{note.observed_ms}"
+
+
+AnyRecord = (
+    Post | Mention | Document | Batch | TrendPoint | BinReport | Flip | Reach | End | Control | Reject
+    | Observation | HotList | Coverage
+)  # fmt: skip
 """Everything the codec reads and writes."""
 
 

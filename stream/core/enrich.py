@@ -19,11 +19,16 @@ from stream.contract.records import (
     Batch,
     Control,
     Counts,
+    Coverage,
     Document,
     End,
     Envelope,
+    Flip,
     Heard,
+    HotList,
     Mention,
+    Note,
+    Observation,
     Post,
     Reach,
     Record,
@@ -59,7 +64,8 @@ class Plan(NamedTuple):
 class Enriched(NamedTuple):
     """What follows from a micro-batch; ``batches`` holds one per Track partition, in their order.
 
-    ``cut`` posts mention more than ``mentions_per_post_max`` entities; the first ones in the text stand.
+    ``cut`` posts mention more than ``mentions_per_post_max`` entities; the first ones in the text stand. ``notes``
+    and ``flips`` are what sources told besides posts: facts about themselves, and alerts about their own state.
     """
 
     documents: tuple[Document, ...]
@@ -67,6 +73,8 @@ class Enriched(NamedTuple):
     batches: tuple[Batch, ...]
     state: EnrichState
     cut: int
+    notes: tuple[Note, ...] = ()
+    flips: tuple[Flip, ...] = ()
 
 
 class _Naming(NamedTuple):
@@ -88,6 +96,8 @@ class _Gathered:
         self.posts: list[Seen] = []
         self.sightings: list[list[Sighting]] = [[] for _ in range(partitions)]
         self.heard: list[Heard] = []
+        self.notes: list[Note] = []
+        self.flips: list[Flip] = []
         self.cut = 0
 
 
@@ -130,10 +140,20 @@ def finish(
             gathered.heard.append(Heard(offset, left))
         elif isinstance(record, Reject):
             gathered.rejects.append(record)
+        elif isinstance(record, Observation | HotList):
+            gathered.notes.append(record)
+        elif isinstance(record, Coverage):
+            gathered.notes.append(record)
+            gathered.heard.append(Heard(offset, record))
+        elif isinstance(record, Flip):
+            gathered.flips.append(record)
         else:
             gathered.rejects.append(_misplaced(record, offset))
     batches = _batches(planned, gathered, partitions)
-    return Enriched(tuple(gathered.documents), tuple(gathered.rejects), batches, naming.state, gathered.cut)
+    return Enriched(
+        tuple(gathered.documents), tuple(gathered.rejects), batches, naming.state, gathered.cut,
+        tuple(gathered.notes), tuple(gathered.flips),
+    )  # fmt: skip
 
 
 def enrich(

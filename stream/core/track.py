@@ -19,6 +19,7 @@ from stream.contract.records import (
     Batch,
     BinReport,
     Control,
+    Coverage,
     EntityReport,
     Reach,
     Seen,
@@ -176,7 +177,9 @@ class _Work:
             else:
                 self._counts["dropped"] += 1
 
-    def _take_mark(self, origin: int, mark: Reach | Control) -> None:
+    def _take_mark(self, origin: int, mark: Reach | Control | Coverage) -> None:
+        if isinstance(mark, Coverage):
+            return
         if isinstance(mark, Control):
             if mark.topic == "rules" and self._is_news(mark):
                 self.header.rules, self.header.rules_version = mark.payload, mark.version

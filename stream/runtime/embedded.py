@@ -312,10 +312,11 @@ class Embedded:
         )
         indexed = parts.index.documents(enriched.documents)
         parts.index.rejects(enriched.rejects)
+        parts.index.notes(enriched.notes)
         self._track_rows.load(stages.rows_of(enriched.batches[0]))
         tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
         parts.index.points(tracked.points)
-        flips = [flip for report in tracked.reports for flip in self._judge(report)]
+        flips = [*enriched.flips, *(flip for report in tracked.reports for flip in self._judge(report))]
         self._track_rows.write(tracked.writes)
         if enriched.state != state:
             self._enrich_rows.write({stages.HEADER: enriched.state})

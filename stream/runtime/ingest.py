@@ -17,7 +17,19 @@ import structlog
 from stream.contract import codec
 from stream.contract.bundle import pack
 from stream.contract.ports import Chunk, Metrics, Source
-from stream.contract.records import Control, End, Post, Reach, Record, Reject, replace
+from stream.contract.records import (
+    Control,
+    Coverage,
+    End,
+    Flip,
+    HotList,
+    Observation,
+    Post,
+    Reach,
+    Record,
+    Reject,
+    replace,
+)
 from stream.runtime.kafka import KafkaError, KafkaProblem, describe_topics, read_compacted
 from stream.runtime.publisher import Message, Publisher
 from stream.runtime.settings import KafkaSettings
@@ -152,6 +164,13 @@ def messages(topic: str, partitions: int, records: Sequence[Record]) -> list[Mes
             parts[partition_for(record.id, partitions)].append(data)
         elif isinstance(record, Reject):
             parts[partition_for(record.place, partitions)].append(data)
+        elif isinstance(record, Observation):
+            parts[partition_for(record.post_id, partitions)].append(data)
+        elif isinstance(record, HotList | Coverage):
+            # One partition is enough for Track: bins wait for the reach of every one, and it stands behind these.
+            parts[partition_for(record.source, partitions)].append(data)
+        elif isinstance(record, Flip):
+            parts[partition_for(record.id, partitions)].append(data)
         else:
             for part in parts:
                 part.append(data)

@@ -26,6 +26,7 @@ from stream.contract.records import (
     Document,
     Envelope,
     Flip,
+    Note,
     Position,
     Record,
     Reject,
@@ -75,6 +76,7 @@ class Facts(msgspec.Struct, kw_only=True):
     rejects: list[Reject] = msgspec.field(default_factory=list)
     points: list[TrendPoint] = msgspec.field(default_factory=list)
     flips: list[Flip] = msgspec.field(default_factory=list)
+    notes: list[Note] = msgspec.field(default_factory=list)
     messages: list[Message] = msgspec.field(default_factory=list)
     reports: list[bytes] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
@@ -145,6 +147,8 @@ async def deliver(common: Common, threads: Threads, facts: Facts) -> None:
             common.index.flips(facts.flips)
         if facts.rejects:
             common.index.rejects(facts.rejects)
+        if facts.notes:
+            common.index.notes(facts.notes)
         return indexed
 
     reports = [Message(common.names.reports, value, None, 0) for value in pack(facts.reports)]
@@ -282,7 +286,8 @@ class Enrich:
             slim = replace(document, post=replace(document.post, pictures=()))
             messages.append(Message(common.names.live, encoded(slim), told, 0))
             told = b"0"
-        facts.messages += messages
+        facts.messages += [*messages, *(_flip_message(common, flip) for flip in enriched.flips)]
+        facts.notes += enriched.notes
         facts.documents += enriched.documents
         facts.rejects += enriched.rejects
         facts.count({"mentions_per_post_max": enriched.cut})
@@ -402,10 +407,7 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
         return
     try:
         judged = stages.judge(rows, report, partitions=common.partitions, settings=common.core)
-        flips = [
-            Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), flip.incident_id.encode())
-            for flip in judged.flips
-        ]
+        flips = [_flip_message(common, flip) for flip in judged.flips]
     except (RowsLost, MemoryError):
         raise
     except Exception as error:
@@ -414,6 +416,10 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
         return
     facts.messages += flips
     rows.write(judged.writes)
+
+
+def _flip_message(common: Common, flip: Flip) -> Message:
+    return Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), flip.incident_id.encode())
 
 
 def _failed(common: Common, error: Exception, topic: str, incoming: Incoming) -> Reject:

@@ -17,13 +17,17 @@ from stream.contract.records import (
     BinReport,
     Control,
     Counts,
+    Coverage,
     Document,
     End,
     EntityReport,
     Evidence,
     Flip,
     Heard,
+    HotItem,
+    HotList,
     Mention,
+    Observation,
     Picture,
     Post,
     Reach,
@@ -67,6 +71,10 @@ _SIGHTING: Final = Sighting(
 )  # fmt: skip
 _REACH: Final = Reach(source="demo", through_ms=1623116104000, state="idle")
 _CONTROL: Final = Control(topic="rules", version=2, payload="{}")
+_COVERAGE: Final = Coverage(
+    source="weibo:user:1", observed_ms=2, outcome="throttled", from_ms=1, through_ms=2, posts=10, fresh=3,
+    endpoint="container", detail="HTTP 418",
+)  # fmt: skip
 
 RECORDS: Final[dict[str, AnyRecord]] = {
     "post": _POST,
@@ -96,6 +104,12 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "reach_of_a_session": Reach(source="demo", through_ms=1, session=7),
     "end_of_a_session": End(source="demo", through_ms=1, session=7),
     "control": _CONTROL,
+    "observation": Observation(
+        source="weibo:user:1", post_id="1", observed_ms=2, counts=_POST.counts, edit_version=1, text="t", gone=True
+    ),
+    "hot_list": HotList(source="weibo:hot", observed_ms=2, items=(HotItem(1, "华强北", 99, "新"),)),
+    "coverage": _COVERAGE,
+    "batch_with_coverage": Batch(generation="g", origin=1, first=5, last=6, heard=(Heard(5, _COVERAGE),)),
     "reject": Reject(source="demo", reason="bad_json", detail="d", raw=b"\xff\x00", place="line 1", observed_ms=1),
 }  # fmt: skip
 """Records of every kind, each field off its default in one of them; fields that came later in records of their own."""
