@@ -115,7 +115,7 @@ async def home(request: web.Request) -> web.Response:
     """What happens now."""
     reading = request.app[READING]
     stats = await totals(request)
-    last = datetime.fromisoformat(stats["last_post"]).timestamp() if stats["last_post"] else 0
+    last = datetime.fromisoformat(stats["last_post"].replace("Z", "+00:00")).timestamp() if stats["last_post"] else 0
     since_ms = round((last - POPULAR_DAYS * 86_400) * 1000)
     latest, trends, popular, alerts = await asyncio.gather(
         reading.shared("latest", lambda: reading.reader.search("", limit=HOME_POSTS)),
