@@ -18,17 +18,20 @@ from ingest.ids import bid_from_mid
 from ingest.weibo.html import plain_text, tidy
 from ingest.weibo.pictures import pictures
 from ingest.weibo.times import shown_time_ms
+from stream.contract.records import Outcome
 
 REPLY_BYTES_MAX: Final = 32_000_000
 _RENDERED: Final = re.compile(rb"\$render_data\s*=\s*(\[.*?\])\[0\]\s*\|\|", re.DOTALL)
 _SCHEME_BIDS: Final = (re.compile(r"[?&]mblogid=([0-9A-Za-z]+)"), re.compile(r"/(?:status|detail)/([0-9A-Za-z]+)"))
+LIST_PICTURES_MAX: Final = 9
+"""Lists show no more pictures of a post."""
 _PINNED_TYPE: Final = 2
 _PINNED_TITLE: Final = "置顶"
 _PINNED_CARD: Final = "proweibotop"
 
 
 class Shown(NamedTuple):
-    """A post as a reply shows it, with its bytes. ``whole`` is false where they hold but the beginning of its text."""
+    """A post as a reply shows it, with its bytes. ``whole`` is false where some of its text or pictures is left out."""
 
     body: bytes
     raw: RawPost
@@ -46,7 +49,7 @@ class Unread(NamedTuple):
 class ReplyError(Exception):
     """The reply holds no posts because something is wrong. ``outcome`` is a word of the coverage ledger."""
 
-    def __init__(self, outcome: str, detail: str) -> None:
+    def __init__(self, outcome: Outcome, detail: str) -> None:
         super().__init__(detail)
         self.outcome = outcome
 
@@ -173,6 +176,26 @@ def _of_cards(raw: bytes) -> Iterator[_Found]:
             yield from _of_cards(bytes(card.card_group))
 
 
+class _Onward(msgspec.Struct):
+    cardlistInfo: Any = None
+    since_id: Any = None
+
+
+class _OnwardReply(msgspec.Struct):
+    data: _Onward | None = None
+
+
+def since_id_of(reply: bytes) -> str:
+    """What a reply says the next page of its list is to be asked with; empty where pages are counted."""
+    try:
+        data = msgspec.json.decode(reply, type=_OnwardReply).data
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    inner = data.cardlistInfo if data is not None else None
+    value = (inner.get("since_id") if isinstance(inner, dict) else None) or (data.since_id if data else None)
+    return str(value) if is_scalar(value) and value else ""
+
+
 # --- one status --------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +221,7 @@ class _Status(msgspec.Struct):
     edit_count: Any = None
     pics: Any = None
     pic_ids: Any = None
+    pic_num: Any = None
     pic_infos: Any = None
     mix_media_info: Any = None
     reposts_count: Any = None
@@ -257,6 +281,7 @@ def _shown(status: _Status, mid: str, found: _Found, as_of_ms: int, root: str) -
         created_ms = shown_time_ms(status.created_at, as_of_ms) if is_scalar(status.created_at) else None
     except ValueError as error:
         raise Refusal("bad_field", f"created_at: {error}") from None
+    shown = tuple(pictures(status))
     raw = RawPost(
         mid=mid,
         bid=_bid(status, found.scheme, mid),
@@ -270,12 +295,13 @@ def _shown(status: _Status, mid: str, found: _Found, as_of_ms: int, root: str) -
         has_counts=any(
             is_scalar(one) for one in (status.reposts_count, status.comments_count, status.attitudes_count)
         ),
-        pictures=tuple(pictures(status)),
+        pictures=shown,
         repost_of=root or None,
-        edit_version=_edits(status.edit_count),
+        edit_version=_number(status.edit_count),
         region=status.region_name if isinstance(status.region_name, str) else None,
     )
-    return Shown(found.raw, raw, found.pinned or _is_pinned(status), whole)
+    lacking = len(shown) >= LIST_PICTURES_MAX and (_number(status.pic_num) or 0) > len(shown)
+    return Shown(found.raw, raw, found.pinned or _is_pinned(status), whole and not lacking)
 
 
 def _mid(status: _Status) -> str:
@@ -330,7 +356,7 @@ def _count(value: Any) -> str | int | float | None:
     return value if is_scalar(value) else None
 
 
-def _edits(value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     if is_scalar(value) and str(value).strip().isdigit():
         return int(value)
     return None

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-Outcome = Literal["ok", "empty", "throttled", "login_required", "captcha", "blocked", "parse_error", "network"]
-"""What came of a request: the words of the coverage ledger that matter here. ``blocked`` is HTTP 432."""
-STOPS: Final = frozenset(("login_required", "captcha", "blocked"))
+from stream.contract.records import Outcome
+
+STOPS: Final[frozenset[Outcome]] = frozenset(("login_required", "captcha", "blocked"))
 """After these nothing is asked until a person acted or a long time has passed."""
-TROUBLES: Final = frozenset(("throttled", "parse_error", "network"))
+TROUBLES: Final[frozenset[Outcome]] = frozenset(("throttled", "parse_error", "network"))
 """After these the pauses double."""
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
@@ -32,8 +32,8 @@ class PaceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     pause_s_min: float = 8.0
     pause_s_max: float = 15.0
-    per_hour: int = 200
-    per_day: int = 2_000
+    per_hour: int = 80
+    per_day: int = 1_900
     back_off_s: float = 60.0
     back_off_s_max: float = 7_200.0
     cool_down_s: float = 43_200.0

@@ -203,6 +203,11 @@ def _html(text: str, odd: _Odd) -> str:
     return "".join([*parts, escape(text[place:], quote=False), odd.choice("", "\u200b", PADDING)])
 
 
+def post_html(text: str) -> str:
+    """``text`` as pages of HTML show it."""
+    return _html(text, _Odd(1))
+
+
 def _cut_html(post: FakePost, text: str) -> str:
     return _html(text[:LONG_CHARS], _Odd(post.shape)) + f'...<a href="/status/{post.mid}">全文</a>'
 

@@ -1,4 +1,5 @@
-"""The fake Weibo as a server on loopback: ``/m`` plays m.weibo.cn, ``/pc`` weibo.com, ``/img`` the pictures.
+"""The fake Weibo as a server on loopback: ``/m`` plays m.weibo.cn, ``/pc`` weibo.com, ``/s`` s.weibo.com, ``/img``
+the pictures.
 
 What it does is counted at ``/_fake/metrics`` and known at ``/_fake/truth``; ``/_fake/clock``, ``/_fake/faults`` and
 ``/_fake/sessions`` say what happens next.
@@ -13,7 +14,7 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
@@ -24,7 +25,8 @@ from PIL import Image
 from ingest.ids import mid_from_bid
 from ingest.weibo_fake.faults import BLOCKS, Fault, Faults, Kind, Limit
 from ingest.weibo_fake.flavours import card, desktop, mobile
-from ingest.weibo_fake.world import FakePost, World
+from ingest.weibo_fake.search_html import hour_ms, search_page
+from ingest.weibo_fake.world import HOUR_MS, FakePost, World
 
 MOBILE_PAGE: Final = 10
 DESKTOP_PAGE: Final = 20
@@ -33,6 +35,7 @@ SLOW_S: Final = 3.0
 _REFERERS: Final = ("https://weibo.com/", "https://m.weibo.cn/", "https://s.weibo.com/")
 _SEARCH: Final = re.compile(r"100103type=(\d+)&q=(.*)", re.DOTALL)
 _TOPIC: Final = "100808"
+_SCOPE: Final = re.compile(r"custom:(\d{4}-\d\d-\d\d)-(\d{1,2}):(\d{4}-\d\d-\d\d)-(\d{1,2})")
 _SHELL: Final = "<html><head><title>Sina Visitor System</title></head><body>passport.weibo.com</body></html>"
 _SPOILING: Final = frozenset(("truncated", "slow", "empty", "omit"))
 _EMPTY: Final = {"ok": 0, "msg": "这里还没有内容", "data": {"cards": []}}
@@ -65,6 +68,7 @@ class FakeOptions(msgspec.Struct, frozen=True, kw_only=True):
     burst: float = 1e9
     faults: tuple[Fault, ...] = ()
     seed: int = 1
+    slow_s: float = SLOW_S
 
 
 class FakeWeibo:
@@ -83,6 +87,15 @@ class FakeWeibo:
         self._breaches = 0
         self._shown: dict[str, int] = {}
 
+    @property
+    def shown(self) -> dict[str, int]:
+        """mid → when a reply first showed the post, Unix milliseconds."""
+        return self._shown
+
+    def asked(self, *, while_blocked: bool = False) -> int:
+        """How many requests came, or came while their session was blocked; pictures count."""
+        return self._while_blocked if while_blocked else self._requests.total()
+
     def app(self) -> web.Application:
         """With all routes."""
         made = web.Application()
@@ -95,6 +108,8 @@ class FakeWeibo:
             ("/pc/ajax/statuses/show", "ajax_show", self._show_desktop),
             ("/pc/ajax/statuses/longtext", "longtext", self._longtext),
             ("/pc/ajax/side/hotSearch", "hot", self._hot),
+            ("/pc/ajax/feed/friendstimeline", "friendstimeline", self._friends),
+            ("/s/weibo", "search_hours", self._search_hours),
         ):
             made.router.add_get(path, self._guarded(name, handler))
         made.router.add_get("/img/{size}/{name}", self._guarded("picture", self._picture))
@@ -122,6 +137,8 @@ class FakeWeibo:
                 made = await self._spoiled(trouble, await handler(request, now_ms))
             else:
                 made = self._troubled(trouble, request)
+            if trouble in (None, "omit") and isinstance(made, web.Response) and isinstance(made.body, bytes):
+                self._note_shown(request, made.body, now_ms)
             self._requests[name, session, trouble or str(made.status)] += 1
             return made
 
@@ -135,7 +152,7 @@ class FakeWeibo:
             return found
         if found := self._faults.of(name, (now_ms - self._world.settings.start_ms) / 1000):
             return found
-        if name in ("container", "mymblog"):
+        if name in ("container", "mymblog", "friendstimeline", "search_hours"):
             dies_ms = self._sessions.get(session)
             if dies_ms is None:
                 return "432"
@@ -166,9 +183,11 @@ class FakeWeibo:
     async def _spoiled(self, kind: str, whole: web.StreamResponse) -> web.StreamResponse:
         """An answer that is not what it should be."""
         if kind == "slow":
-            await asyncio.sleep(SLOW_S)
+            await asyncio.sleep(self._options.slow_s)
             return whole
         assert isinstance(whole, web.Response) and isinstance(whole.body, bytes)
+        if kind in ("empty", "omit") and whole.content_type == "text/html":
+            return web.Response(text=search_page(self._world, [], 0, 0), content_type="text/html")
         if kind == "truncated":
             return web.Response(body=whole.body[: len(whole.body) // 2], content_type="application/json")
         if kind == "empty":
@@ -179,9 +198,18 @@ class FakeWeibo:
         rows[:] = [row for place, row in enumerate(rows) if place not in lacking]
         return web.json_response(answer)
 
-    def _seen(self, posts: Sequence[FakePost], now_ms: int) -> None:
-        for post in posts:
-            self._shown.setdefault(post.mid, now_ms)
+    def _seen(self, request: web.Request, posts: Sequence[FakePost]) -> None:
+        """These are in the answer, and the originals of reposts with them."""
+        request["shown"] = posts
+
+    def _note_shown(self, request: web.Request, body: bytes, now_ms: int) -> None:
+        """Remember what an answer really shows: some is left out of an answer that is spoiled."""
+        for post in request.get("shown", ()):
+            if f'"mid": "{post.mid}"'.encode() in body or f' mid="{post.mid}"'.encode() in body:
+                self._shown.setdefault(post.mid, now_ms)
+                original = self._world.posts.get(post.repost_of)
+                if original is not None and original.exists(now_ms) and b"retweeted_status" in body:
+                    self._shown.setdefault(original.mid, now_ms)
 
     # --- m.weibo.cn ------------------------------------------------------------------------------------------------
 
@@ -191,11 +219,16 @@ class FakeWeibo:
         posts = self._in_container(container, now_ms)
         if container.startswith("100103") and page > SEARCH_PAGES_MAX:
             posts = []
+        since = request.query.get("since_id", "")
+        if since.isdigit():
+            posts = [post for post in posts if not post.pinned and int(post.mid) < int(since)]
         part = posts[(page - 1) * MOBILE_PAGE : page * MOBILE_PAGE]
         if not part:
             return web.json_response(_EMPTY)
-        self._seen(part, now_ms)
+        self._seen(request, part)
         info = {"containerid": container, "total": len(posts), "page": page + 1}
+        if container.startswith("107603"):
+            info["since_id"] = int(min(part, key=lambda post: (post.pinned, int(post.mid))).mid)
         cards = [card(self._world, post, now_ms, container) for post in part]
         return web.json_response({"ok": 1, "data": {"cardlistInfo": info, "cards": cards}})
 
@@ -220,7 +253,7 @@ class FakeWeibo:
         post = self._post(request, now_ms)
         if post is None:
             return web.json_response({"ok": 0, "msg": "微博不存在或暂无查看权限!"})
-        self._seen([post], now_ms)
+        self._seen(request, [post])
         return web.json_response({"ok": 1, "data": mobile(self._world, post, now_ms, whole=True)})
 
     async def _extend(self, request: web.Request, now_ms: int) -> web.StreamResponse:
@@ -241,7 +274,7 @@ class FakeWeibo:
         page, uid = max(1, int(request.query.get("page") or 1)), request.query.get("uid", "")
         posts = self._world.timeline(int(uid), now_ms) if uid.isdigit() else []
         part = posts[(page - 1) * DESKTOP_PAGE : page * DESKTOP_PAGE]
-        self._seen(part, now_ms)
+        self._seen(request, part)
         rows = [desktop(self._world, post, now_ms) for post in part]
         since = f"{part[-1].mid}kp{page + 1}" if part else ""
         return web.json_response({"ok": 1, "data": {"list": rows, "since_id": since, "total": len(posts)}})
@@ -250,7 +283,7 @@ class FakeWeibo:
         post = self._post(request, now_ms)
         if post is None:
             return web.json_response({"ok": 0, "message": "该微博不存在"}, status=400)
-        self._seen([post], now_ms)
+        self._seen(request, [post])
         return web.json_response({**desktop(self._world, post, now_ms, whole=True), "ok": 1})
 
     async def _longtext(self, request: web.Request, now_ms: int) -> web.StreamResponse:
@@ -265,6 +298,21 @@ class FakeWeibo:
             for rank, (word, heat) in enumerate(self._world.hot(now_ms)[:50])
         ]
         return web.json_response({"ok": 1, "data": {"realtime": rows}})
+
+    async def _friends(self, request: web.Request, now_ms: int) -> web.StreamResponse:
+        return web.json_response({"ok": 1, "statuses": [], "total_number": 0})
+
+    async def _search_hours(self, request: web.Request, now_ms: int) -> web.StreamResponse:
+        """The search of s.weibo.com: HTML, by hours of which the last one counts in, ten a page, fifty pages."""
+        page = max(1, int(request.query.get("page") or 1))
+        scope = _SCOPE.fullmatch(request.query.get("timescope", ""))
+        from_ms, last_ms = (hour_ms(*scope.groups()[:2]), hour_ms(*scope.groups()[2:])) if scope else (0, now_ms)
+        words = request.query.get("q", "")
+        posts = self._world.search(words, now_ms, from_ms, last_ms + HOUR_MS) if words else []
+        pages = min(-(-len(posts) // MOBILE_PAGE), SEARCH_PAGES_MAX)
+        part = posts[(page - 1) * MOBILE_PAGE : page * MOBILE_PAGE] if page <= pages else []
+        self._seen(request, part)
+        return web.Response(text=search_page(self._world, part, now_ms, pages), content_type="text/html")
 
     # --- pictures --------------------------------------------------------------------------------------------------
 
@@ -309,12 +357,15 @@ class FakeWeibo:
 
     async def _set_sessions(self, request: web.Request) -> web.StreamResponse:
         """``{"SUB": dies_ms}`` to add or change; a session that is named here is no longer blocked."""
-        changes = msgspec.json.decode(await request.read(), type=dict[str, int])
+        self.forgive(msgspec.json.decode(await request.read(), type=dict[str, int]))
+        return web.json_response({})
+
+    def forgive(self, changes: Mapping[str, int]) -> None:
+        """Add or change sessions: value of SUB → when it dies, Unix ms (0 never). They are no longer blocked."""
         self._sessions |= changes
         self._blocked -= changes.keys()
         for session in changes:
             self._limits.pop(session, None)
-        return web.json_response({})
 
 
 async def serve(

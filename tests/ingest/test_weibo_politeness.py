@@ -15,7 +15,6 @@ from ingest.weibo.politeness import (
     DAY_S,
     HOUR_S,
     STOPS,
-    Outcome,
     PaceSettings,
     PaceState,
     hours_for,
@@ -24,6 +23,7 @@ from ingest.weibo.politeness import (
     sent,
     settled,
 )
+from stream.contract.records import Outcome
 
 CALM: Final = PaceSettings()
 OUTCOMES: Final = st.lists(st.sampled_from(get_args(Outcome)), min_size=1, max_size=60)
