@@ -27,7 +27,7 @@ from deploy.application import tune_interpreter
 from deploy.services.kafka import KafkaCluster
 from deploy.settings import LogSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
-from stream.contract.records import Document, End, Flip, Post, Reach, Record, Reject, Span, TrendPoint
+from stream.contract.records import Document, End, Flip, Note, Post, Reach, Record, Reject, Span, TrendPoint
 from stream.notify.deliver import Deliverer
 from stream.runtime import kafka, topics
 from stream.runtime.cluster import ClusterWorker, WorkerParts
@@ -81,6 +81,9 @@ class NoIndex:
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         raise AssertionError(rejects[0])
+
+    def notes(self, notes: Sequence[Note]) -> None:
+        pass
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         return 0

@@ -73,7 +73,10 @@ async def run(options: Options, settings: Settings) -> Summary:
     tune_interpreter()
     store = await asyncio.to_thread(Store, options.directory)
     try:
-        return await _run_on(store, options, settings)
+        async with wiring.opened_sources(
+            options.sources, settings, options.directory, options.speed, once=options.once
+        ) as opened:
+            return await _run_on(store, options, settings, opened)
     except DatabaseError as error:
         raise translated(error, store.path) from error
     finally:
@@ -88,7 +91,7 @@ def tune_interpreter() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def _run_on(store: Store, options: Options, settings: Settings) -> Summary:
+async def _run_on(store: Store, options: Options, settings: Settings, opened: wiring.Opened) -> Summary:
     from index.live import Broadcast
     from index.schema import create_schema
 
@@ -97,7 +100,7 @@ async def _run_on(store: Store, options: Options, settings: Settings) -> Summary
     create_schema(store.connection)
     store.release_claims()
     _check_bins(store, settings)
-    runtime = Embedded(await _parts(store, options, settings, telemetry, feed))
+    runtime = Embedded(await _parts(store, opened, settings, telemetry, feed))
     controls = _controls(runtime, options, settings)
     started = time.monotonic()
     stop = stop_on_signals()
@@ -134,16 +137,16 @@ def _check_bins(store: Store, settings: Settings) -> None:
         )
 
 
-async def _parts(store: Store, options: Options, settings: Settings, telemetry: Telemetry, feed: Any) -> Parts:
+async def _parts(store: Store, opened: wiring.Opened, settings: Settings, telemetry: Telemetry, feed: Any) -> Parts:
     from index.sqlite import SqliteIndex
 
-    sources = wiring.open_sources(list(options.sources), settings, options.directory, options.speed)
     tagger = await asyncio.to_thread(wiring.load_tagger, settings)
     return Parts(
         store=store,
         index=SqliteIndex(store.connection, now_ms=wiring.now_ms),
         tagger=tagger,
-        sources=sources,
+        sources=opened.sources,
+        changes=opened.changes,
         channels=wiring.channels(settings),
         metrics=telemetry,
         t2s=wiring.traditional_to_simplified(),
@@ -246,6 +249,7 @@ async def _tidy(runtime: Embedded, store: Store, settings: Settings) -> None:
         "points": keep.trends_days,
         "flips": keep.alerts_days,
         "rejects": keep.rejects_days,
+        "notes": keep.notes_days,
     }
     for kind, days in ages.items():
         if days > 0:

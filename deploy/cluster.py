@@ -45,8 +45,6 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     set_up_logging(settings.log)
     wiring.check_sources(options.sources)
     telemetry = Telemetry()
-    sources = wiring.open_sources(list(options.sources), settings, Path(settings.store.directory), options.speed)
-    ingester = Ingester(settings.kafka, sources, session=wiring.now_ms(), metrics=telemetry)
     configured = options.rules or (Path(settings.rules.file) if settings.rules.file else None)
 
     def controls(in_force: InForce) -> Sequence[Control]:
@@ -62,8 +60,13 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     stop = stop_on_signals()
     started = time.monotonic()
     http = settings.ingest
-    async with shown(ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet):
-        totals = await ingester.run(stop, controls)
+    directory = Path(settings.store.directory)
+    async with wiring.opened_sources(options.sources, settings, directory, options.speed, once=False) as opened:
+        ingester = Ingester(
+            settings.kafka, opened.sources, session=wiring.now_ms(), metrics=telemetry, changes=opened.changes
+        )
+        async with shown(ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet):
+            totals = await ingester.run(stop, controls)
     return summary_of(totals, time.monotonic() - started)
 
 

@@ -14,13 +14,14 @@ import msgspec
 
 from index.elastic_settings import ElasticSettings
 from ingest.clean import EdgeSettings
+from ingest.weibo.settings import WeiboSettings
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 
 PREFIX: Final = "WEIBOWATCH_"
 CONFIG_FILE: Final = "weibowatch.toml"
 SECRETS: Final = frozenset(
-    {"web.token", "privacy.author_key", "kafka.password", "elastic.password", "elastic.api_key"}
+    {"web.token", "privacy.author_key", "kafka.password", "elastic.password", "elastic.api_key", "weibo.cookie"}
 )
 NO_SETTINGS: Final = frozenset({f"{PREFIX}CONFIG", f"{PREFIX}TEST_SERVICES"})
 """Variables of the environment that are no settings."""
@@ -84,6 +85,7 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     trends_days: float = 400
     alerts_days: float = 400
     rejects_days: float = 30
+    notes_days: float = 400
     every_s: float = 3600
 
     def __post_init__(self) -> None:
@@ -109,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     web: WebSettings = WebSettings()
     edge: EdgeSettings = EdgeSettings()
     ingest: IngestSettings = IngestSettings()
+    weibo: WeiboSettings = WeiboSettings()
     tagger: TaggerSettings = TaggerSettings()
     worker: WorkerSettings = WorkerSettings()
     core: CoreSettings = CoreSettings()

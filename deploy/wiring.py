@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from deploy import rulefile
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
-from stream.contract.ports import Channel, Source, SourceError
+from stream.contract.ports import Change, Channel, Source, SourceError
 from stream.contract.records import Control, Flip
 
 if TYPE_CHECKING:
+    from ingest.clean import Edge
     from nlp.tagger import NeuralTagger
 
 AUTHOR_KEY_FILE = "author.key"
@@ -89,15 +91,48 @@ def check_sources(specs: Sequence[str]) -> None:
         raise UsageFailure(str(error)) from error
 
 
-def open_sources(specs: list[str], settings: Settings, directory: Path, speed: float | None) -> tuple[Source, ...]:
-    """One source per spec. Raises ``SourceError`` for a spec that names none."""
+class Opened(NamedTuple):
+    """Sources of a run, and what tells of those that come and go meanwhile (None: nothing does)."""
+
+    sources: tuple[Source, ...]
+    changes: AsyncIterator[Change] | None
+
+
+@contextlib.asynccontextmanager
+async def opened_sources(
+    specs: Sequence[str], settings: Settings, directory: Path, speed: float | None, *, once: bool
+) -> AsyncIterator[Opened]:
+    """The sources behind ``specs``. ``once``: those that are endless end when they have seen what there is.
+
+    Raises ``SourceError`` for what the user must mend.
+    """
+    from ingest.pictures import drawer
     from ingest.privacy import hmac_pseudonym
     from ingest.sources import open_source
+    from ingest.weibo.open import Weibo
+    from ingest.weibo.spec import PREFIX
 
     pseudonym = hmac_pseudonym(author_key(settings, directory))
-    return tuple(
-        open_source(spec, edge=settings.edge, pseudonym=pseudonym, now_ms=now_ms, speed=speed) for spec in specs
+    of_weibo = [spec for spec in specs if spec.startswith(PREFIX)]
+    others = tuple(
+        open_source(spec, edge=settings.edge, pseudonym=pseudonym, now_ms=now_ms, speed=speed)
+        for spec in specs
+        if not spec.startswith(PREFIX)
     )
+    if not of_weibo:
+        yield Opened(others, None)
+        return
+
+    draw = drawer(settings.edge, None)
+
+    def edge_at(name: str, as_of_ms: int) -> Edge:
+        return Edge(source=name, settings=settings.edge, pseudonym=pseudonym, draw=draw, as_of_ms=as_of_ms)
+
+    async with contextlib.AsyncExitStack() as stack:
+        weibo = Weibo(of_weibo, settings.weibo, directory, edge_at=edge_at, now_ms=now_ms, once=once)
+        await stack.enter_async_context(weibo)
+        changes = weibo.changes() if weibo.has_lists and not once else None
+        yield Opened((*others, *weibo.sources), changes)
 
 
 def rules_control(path: Path, in_force: tuple[str, int]) -> Control | None:

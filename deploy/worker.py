@@ -111,6 +111,7 @@ def _ages(keep: RetentionSettings) -> dict[Kind, float]:
         "points": keep.trends_days,
         "flips": keep.alerts_days,
         "rejects": keep.rejects_days,
+        "notes": keep.notes_days,
     }
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from index import dashboard, guard, parameters
+from index import dashboard, guard, notes, parameters
 from index.context import (
     ACTIONS,
     FEED,
@@ -85,6 +85,10 @@ def make_app(
             web.get("/api/alerts", alerts),
             web.get("/api/rejects", rejects),
             web.get("/api/rejects/{id}", reject),
+            web.get("/api/coverage", coverage),
+            web.get("/api/posts/{id}/history", post_history),
+            web.get("/api/hot", hot),
+            web.get("/api/hot/history", hot_history),
             web.get("/api/stats", stats),
             web.get("/api/stream", stream),
             web.post("/api/actions/{name}", act),
@@ -164,6 +168,49 @@ async def reject(request: web.Request) -> web.Response:
     if found is None:
         return error_response("no such dead letter", 404)
     return json_response({**found, "raw": found["raw"].decode("utf-8", "backslashreplace")})
+
+
+async def coverage(request: web.Request) -> web.Response:
+    """What was seen by source and hour: ``since``, ``until`` (by default the last day), ``source``."""
+    given = request.query
+    parameters.only(given, "since", "until", "source")
+    since_ms, until_ms = parameters.span(given)
+    source = parameters.text(given, "source", KEY_CHARS_MAX)
+    reading = request.app[READING]
+    return json_response(await reading.ask(lambda: notes.coverage_of(reading.reader, since_ms, until_ms, source)))
+
+
+async def post_history(request: web.Request) -> web.Response:
+    """Everything observed of one post, and what was known of it at ``as_of``."""
+    parameters.only(request.query, "as_of")
+    as_of_ms = parameters.instant(request.query, "as_of")
+    name = request.match_info["id"][:KEY_CHARS_MAX]
+    reading = request.app[READING]
+    found = await reading.ask(lambda: notes.history(reading.reader, name, as_of_ms))
+    if found is None:
+        return error_response("nothing was observed of such a post", 404)
+    return json_response(found)
+
+
+async def hot(request: web.Request) -> web.Response:
+    """The newest hot list, or the one that stood at ``as_of``."""
+    parameters.only(request.query, "as_of")
+    as_of_ms = parameters.instant(request.query, "as_of")
+    reading = request.app[READING]
+    found = await reading.ask(lambda: notes.hot(reading.reader, as_of_ms))
+    if found is None:
+        return error_response("no hot list is stored; watch one: --source weibo:hot", 404)
+    return json_response(found)
+
+
+async def hot_history(request: web.Request) -> web.Response:
+    """Rank and heat of ``word`` over ``since``, ``until`` (by default the last day)."""
+    given = request.query
+    parameters.only(given, "word", "since", "until")
+    since_ms, until_ms = parameters.span(given)
+    word = parameters.text(given, "word", KEY_CHARS_MAX) or ""
+    reading = request.app[READING]
+    return json_response(await reading.ask(lambda: notes.hot_history_of(reading.reader, word, since_ms, until_ms)))
 
 
 async def stats(request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from index import parameters, rendering
+from index import notes, parameters, rendering
 from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, totals
 from index.guard import CHART_CSP, COOKIE, session_value
 from index.messages import LANGUAGES
@@ -43,6 +43,7 @@ def add_pages(app: web.Application) -> None:
             web.get("/entities", entities),
             web.get("/entities/{key:.+}", entity),
             web.get("/alerts", alerts),
+            web.get("/coverage", coverage),
             web.get("/rejects", rejects),
             web.get("/rejects/{id}", reject),
             web.get("/help/query", query_help),
@@ -196,6 +197,18 @@ async def alerts(request: web.Request) -> web.Response:
     reading = request.app[READING]
     found = await reading.ask(lambda: reading.reader.alerts(since_ms, until_ms, state, rule, ROWS_MAX))
     return render(request, "alerts.html", found=found, given=given)
+
+
+async def coverage(request: web.Request) -> web.Response:
+    """What was seen and what was not, by source and hour, and the newest hot list."""
+    given = _given(request)
+    since_ms, until_ms = parameters.span(given)
+    reading = request.app[READING]
+    found, hot = await asyncio.gather(
+        reading.ask(lambda: notes.coverage_of(reading.reader, since_ms, until_ms)),
+        reading.ask(lambda: notes.hot(reading.reader)),
+    )
+    return render(request, "coverage.html", found=found, hot=hot, given=given)
 
 
 async def rejects(request: web.Request) -> web.Response:

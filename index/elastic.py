@@ -5,6 +5,7 @@ Every call returns when Elasticsearch has taken it, however long that is away; i
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -20,6 +21,7 @@ from index.elastic_records import (
     deletion,
     document_action,
     flip_action,
+    note_action,
     picture_action,
     point_action,
     reject_action,
@@ -34,7 +36,7 @@ from index.footprint import newest_versions, without_pictures
 from index.sqlite import wall_clock_ms
 from stream.contract import codec
 from stream.contract.ports import Metrics
-from stream.contract.records import Document, Flip, Record, Reject, TrendPoint
+from stream.contract.records import Document, Flip, Note, Record, Reject, TrendPoint, note_id
 
 RANK_BITS: Final = 18
 """Dead letters are ordered by when they were stored, and so many bits tell those of one millisecond apart."""
@@ -129,6 +131,12 @@ class ElasticIndex:
             if row.problem:
                 _log.error("dead_letter_lost", row=row.action.id, problem=row.problem)
 
+    def notes(self, notes: Sequence[Note]) -> None:
+        """Store observations, hot lists and lines of the ledger; a repeated one changes nothing."""
+        first = {note_id(note): note for note in reversed(notes)}
+        now_ms = self._now_ms()
+        self._refuse(self._bulk.send(note_action(self._prefix, note, now_ms) for note in first.values()))
+
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         """Remove dead letters that became usable. Returns how many were there."""
         names = list({reject_digest(reject).hex(): None for reject in rejects})
@@ -144,6 +152,11 @@ class ElasticIndex:
         Alerts keep their frozen evidence; posts that are still in the log would come back when it is replayed.
         """
         wanted = list(dict.fromkeys(post_ids))
+        for start in range(0, len(wanted), DELETED_AT_ONCE):
+            part = wanted[start : start + DELETED_AT_ONCE]
+            observed = functools.partial(self._months.observations_of, part)
+            while places := self._patience.until(observed):
+                self._bulk.send(deletion(index, name) for index, name in places)
         return sum(
             self._delete([row_id(post_id) for post_id in wanted[start : start + DELETED_AT_ONCE]])
             for start in range(0, len(wanted), DELETED_AT_ONCE)

@@ -73,6 +73,22 @@ class Months:
         rows: list[dict[str, Any]] = self._cluster.call("POST", "/_mget", body, params=params)["docs"]
         return rows
 
+    # --- observations ------------------------------------------------------------------------------------------
+
+    def observations_of(self, posts: Sequence[str]) -> list[tuple[str, str]]:
+        """(index, id) of what was observed of ``posts``: some, to be asked again until there are none."""
+        name = alias(self._prefix, "notes")
+        query = {"bool": {"filter": [{"term": {"kind": "observation"}}, {"terms": {"subject": list(posts)}}]}}
+        body = {"query": query, "size": ROWS_AT_ONCE, "_source": False, "track_total_hits": False}
+        try:
+            self._cluster.call("POST", f"/{name}/_refresh")
+            found = self._cluster.call("POST", f"/{name}/_search", body)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return []
+        return [(row["_index"], row["_id"]) for row in found["hits"]["hits"]]
+
     # --- pictures ----------------------------------------------------------------------------------------------
 
     def pictures_of(self, held: Held) -> set[str]:

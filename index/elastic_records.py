@@ -15,7 +15,21 @@ import msgspec
 from index.elastic_schema import FLAT_TYPES, NESTED_MAX, OTHER_TYPE, index_name
 from index.footprint import meta_tokens, name_of, type_of, without_pictures
 from stream.contract import codec
-from stream.contract.records import Document, Flip, Mention, Picture, Record, Reject, TrendPoint
+from stream.contract.records import (
+    Coverage,
+    Document,
+    Flip,
+    Mention,
+    Note,
+    Picture,
+    Record,
+    Reject,
+    TrendPoint,
+    note_id,
+    note_kind,
+    note_span,
+    note_subject,
+)
 from stream.contract.text import fold, token_string
 
 TOKEN_CHARS_MAX: Final = 120
@@ -169,6 +183,27 @@ def flip_action(prefix: str, flip: Flip, stored_ms: int) -> Action:
         body |= {"score": window.score, "observed": window.observed, "expected": window.expected}
     head = {"_index": index_name(prefix, "flips", flip.at_ms), "_id": row_id(flip.id)}
     return _action("create", head, body, flip)
+
+
+def note_action(prefix: str, note: Note, stored_ms: int) -> Action:
+    """Store ``note`` unless it is there."""
+    from_ms, through_ms = note_span(note)
+    name = note_id(note)
+    body: dict[str, Any] = {
+        "record": codec.encode(note),
+        "id": blake2b(name.encode(errors="surrogatepass"), digest_size=16).hexdigest(),
+        "kind": note_kind(note),
+        "subject": note_subject(note),
+        "source": note.source,
+        "from_at": from_ms,
+        "through_at": through_ms,
+        "observed_at": note.observed_ms,
+        "stored_at": stored_ms,
+    }
+    if isinstance(note, Coverage):
+        body |= {"outcome": note.outcome, "posts": note.posts, "fresh": note.fresh}
+    head = {"_index": index_name(prefix, "notes", note.observed_ms), "_id": body["id"]}
+    return _action("create", head, body, note)
 
 
 def reject_action(prefix: str, reject: Reject, stored_ms: int, rank: int) -> Action:

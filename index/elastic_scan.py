@@ -14,7 +14,7 @@ from stream.contract import codec
 from stream.contract.records import Document, Picture, Record, replace
 
 PAGE_ROWS: Final[dict[Kind, int]] = {
-    "documents": 1_000, "points": 5_000, "flips": 500, "rejects": 50, "pictures": 200,
+    "documents": 1_000, "points": 5_000, "flips": 500, "rejects": 50, "pictures": 200, "notes": 2_000,
 }  # fmt: skip
 _FILLED_POSTS: Final = 50
 """Posts that hold their pictures at once."""
@@ -25,6 +25,7 @@ _SORT: Final[dict[Kind, tuple[str, str]]] = {
     "flips": ("at", "id"),
     "rejects": ("rank", "number"),
     "pictures": ("stored_at", "sha256"),
+    "notes": ("observed_at", "id"),
 }
 
 

@@ -15,7 +15,7 @@ from stream.contract.text import TOKENISER
 
 FORM: Final = "1"
 """Version of these mappings."""
-Kind = Literal["documents", "points", "flips", "rejects", "pictures"]
+Kind = Literal["documents", "points", "flips", "rejects", "pictures", "notes"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _WORDS: Final[dict[Kind, str]] = {
     "documents": "posts",
@@ -23,6 +23,7 @@ _WORDS: Final[dict[Kind, str]] = {
     "flips": "alerts",
     "rejects": "rejects",
     "pictures": "pictures",
+    "notes": "notes",
 }
 FLAT_TYPES: Final = ("PER", "LOC", "ORG", "MISC")
 OTHER_TYPE: Final = "OTHER"
@@ -190,10 +191,27 @@ def _pictures(_: str) -> dict[str, Any]:
     return {"sha256": _WORD, "stored_at": _DATE}
 
 
+def _notes(_: str) -> dict[str, Any]:
+    return {
+        "id": {"type": "keyword"},
+        "kind": _WORD,
+        "subject": _WORD,
+        "source": _WORD,
+        "outcome": _WORD,
+        "posts": _LONG,
+        "fresh": _LONG,
+        "from_at": _DATE,
+        "through_at": _DATE,
+        "observed_at": _DATE,
+        "stored_at": _DATE,
+    }
+
+
 _PROPERTIES: Final = {
     "documents": _documents,
     "points": _points,
     "flips": _flips,
     "rejects": _rejects,
     "pictures": _pictures,
+    "notes": _notes,
 }

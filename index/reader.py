@@ -17,12 +17,13 @@ from urllib.parse import quote
 from index import analytics
 from index.listing import facets, matching, page, total
 from index.match import expression
+from index.notes import FOR_EVER_MS, in_order
 from index.present import alert, hit, iso, reject_row
 from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, phrases
 from index.reading import Order
-from index.rows import documents_at, flip_of, pictures_in, reject_of
+from index.rows import documents_at, flip_of, note_of, pictures_in, reject_of
 from index.schema import CREATED_MS_MAX
-from stream.contract.records import Reject
+from stream.contract.records import Note, NoteKind, Reject
 
 REPLAYED_MAX: Final = 200
 QUERY_S_MAX: Final = 10.0
@@ -49,6 +50,23 @@ class SqliteReader:
                 connection.close()
             self._opened.clear()
         self._local = threading.local()
+
+    # --- notes -------------------------------------------------------------------------------------------------
+
+    def notes(
+        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        *, newest: int | None = None,
+    ) -> list[Note]:  # fmt: skip
+        """See ``notes.NoteReader``."""
+        where = "kind = ? AND through_ms >= ? AND from_ms < ?"
+        values: list[str | int] = [kind, from_ms, until_ms]
+        if subject is not None:
+            where += " AND subject = ?"
+            values.append(subject)
+        last = "" if newest is None else f" ORDER BY observed_ms DESC LIMIT {int(newest)}"
+        with self._moment() as connection:
+            rows = connection.execute(f"SELECT record FROM notes WHERE {where}{last}", values).fetchall()
+        return in_order(note_of(row[0]) for row in rows)
 
     # --- posts -------------------------------------------------------------------------------------------------
 

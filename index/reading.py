@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
+from index.notes import FOR_EVER_MS
 from index.query import Filters, Query
-from stream.contract.records import Reject
+from stream.contract.records import Note, NoteKind, Reject
 
 Order = Literal["mentions", "authors", "growth"]
 
@@ -67,6 +68,12 @@ class Reader(Protocol):
 
     def rejects_for_replay(self, reason: str | None = None, id: int | None = None) -> Iterator[list[Reject]]:
         """Dead letters as they came, oldest first."""
+
+    def notes(
+        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        *, newest: int | None = None,
+    ) -> list[Note]:  # fmt: skip
+        """Observations, hot lists or lines of the ledger."""
 
     def stats(self) -> dict[str, Any]:
         """Totals."""

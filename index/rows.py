@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from stream.contract import codec
-from stream.contract.records import Document, Flip, Reject
+from stream.contract.records import Coverage, Document, Flip, HotList, Note, Observation, Reject
 
 
 def documents_at(connection: sqlite3.Connection, docs: Sequence[int]) -> list[Document]:
@@ -53,4 +53,12 @@ def reject_of(data: bytes) -> Reject:
     record = codec.decode(data)
     if not isinstance(record, Reject):
         raise TypeError(f"a {type(record).__name__} is stored as a dead letter")
+    return record
+
+
+def note_of(data: bytes) -> Note:
+    """The note behind stored bytes."""
+    record = codec.decode(data)
+    if not isinstance(record, Observation | HotList | Coverage):
+        raise TypeError(f"a {type(record).__name__} is stored as a note")
     return record

@@ -58,6 +58,13 @@ CREATE TABLE IF NOT EXISTS rejects (id INTEGER PRIMARY KEY AUTOINCREMENT, digest
   reason TEXT NOT NULL, stored_ms INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS rejects_reason ON rejects (reason);
 
+CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL,
+  from_ms INTEGER NOT NULL, through_ms INTEGER NOT NULL, observed_ms INTEGER NOT NULL, stored_ms INTEGER NOT NULL,
+  record BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS notes_subject ON notes (kind, subject, through_ms);
+CREATE INDEX IF NOT EXISTS notes_time ON notes (kind, through_ms);
+CREATE INDEX IF NOT EXISTS notes_stored ON notes (stored_ms);
+
 CREATE TABLE IF NOT EXISTS index_totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS index_form (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """

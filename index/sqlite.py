@@ -18,12 +18,22 @@ from index.footprint import Footprint, footprint, key64, name_of, newest_version
 from index.reader import SqliteReader
 from index.schema import SLOTS, create_schema, first_doc, slot
 from stream.contract import codec
-from stream.contract.records import Document, Flip, Reject, TrendPoint
+from stream.contract.records import (
+    Document,
+    Flip,
+    Note,
+    Reject,
+    TrendPoint,
+    note_id,
+    note_kind,
+    note_span,
+    note_subject,
+)
 from stream.contract.text import fold
 
 EXPIRE_ROWS_MAX: Final = 2_000
 
-Kind = Literal["documents", "pictures", "points", "flips", "rejects"]
+Kind = Literal["documents", "pictures", "points", "flips", "rejects", "notes"]
 
 
 class IndexFull(Exception):
@@ -108,6 +118,20 @@ class SqliteIndex:
             [(_digest(reject), reject.reason, now_ms, codec.encode(reject)) for reject in rejects],
         )
 
+    def notes(self, notes: Sequence[Note]) -> None:
+        """Store observations, hot lists and lines of the ledger; a repeated one changes nothing."""
+        now_ms = self._now_ms()
+        self._connection.executemany(
+            "INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            [
+                (
+                    note_id(note), note_kind(note), note_subject(note), *note_span(note), note.observed_ms, now_ms,
+                    codec.encode(note),
+                )
+                for note in notes
+            ],
+        )  # fmt: skip
+
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         """Remove dead letters that became usable. Returns how many were there."""
         rows = [(_digest(reject),) for reject in rejects]
@@ -120,10 +144,15 @@ class SqliteIndex:
 
         Alerts keep their frozen evidence; posts that are still in the log would come back when it is replayed.
         """
-        held = self._held(post_ids)
+        wanted = list(post_ids)
+        held = self._held(wanted)
         change = _Change()
         self._take_away(change, [doc for doc, _ in held.values()])
         self._apply(change)
+        self._connection.execute(
+            "DELETE FROM notes WHERE kind = 'observation' AND subject IN (SELECT value FROM json_each(?))",
+            (json.dumps(wanted),),
+        )
         return len(held)
 
     def expire(self, before_stored_ms: int, *, kind: Kind = "documents", rows_max: int = EXPIRE_ROWS_MAX) -> int:
@@ -320,6 +349,7 @@ _EXPIRE: Final[dict[Kind, str]] = {
     "points": _OLDEST.format("trend_points"),
     "flips": _OLDEST.format("flips"),
     "rejects": _OLDEST.format("rejects"),
+    "notes": _OLDEST.format("notes"),
 }
 
 __all__ = ["IndexFull", "SqliteIndex", "SqliteReader", "create_schema"]

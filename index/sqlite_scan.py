@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from index.rows import document_of, flip_of, reject_of
+from index.rows import document_of, flip_of, note_of, reject_of
 from stream.contract.records import Document, Record, TrendPoint, replace
 
-Kind = Literal["documents", "points", "flips", "rejects"]
+Kind = Literal["documents", "points", "flips", "rejects", "notes"]
 
 _QUERIES: Final[dict[Kind, str]] = {
     "documents": "SELECT stored_ms, record FROM documents JOIN document_records USING (doc) ORDER BY stored_ms, doc",
@@ -18,6 +18,7 @@ _QUERIES: Final[dict[Kind, str]] = {
     " FROM trend_points JOIN entities ON entities.id = trend_points.entity ORDER BY trend_points.rowid",
     "flips": "SELECT stored_ms, record FROM flips ORDER BY rowid",
     "rejects": "SELECT stored_ms, record FROM rejects ORDER BY id",
+    "notes": "SELECT stored_ms, record FROM notes ORDER BY rowid",
 }
 
 
@@ -32,6 +33,8 @@ def _record(connection: sqlite3.Connection, kind: Kind, columns: list[Any]) -> R
         return _with_pictures(connection, document_of(columns[0]))
     if kind == "points":
         return TrendPoint(**dict(zip(_POINT, columns, strict=True)))
+    if kind == "notes":
+        return note_of(columns[0])
     return flip_of(columns[0]) if kind == "flips" else reject_of(columns[0])
 
 

@@ -16,6 +16,8 @@ from ingest.pace import Pace
 from ingest.pictures import drawer
 from ingest.replay import Format, ReplayFile, Unit
 from ingest.standard_input import StandardInput
+from ingest.weibo.spec import HELP as WEIBO_HELP
+from ingest.weibo.spec import parse_spec
 from stream.contract.ports import Source, SourceError
 from stream.contract.records import Post, Reject
 
@@ -25,6 +27,7 @@ KINDS: Final = {
     "jsonl": "jsonl:FILE, jsonl:FILE.gz or jsonl:- (standard input): one JSON object a line",
     "cmner": "cmner:FILE[?images=FOLDER]: CMNER's format, ids and times from WID",
     "conll": "conll:FILE[?images=FOLDER]: any CoNLL file",
+    "weibo": WEIBO_HELP,
 }
 _STDIN: Final = 0
 _IMAGE_SUFFIXES: Final = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp"])
@@ -43,7 +46,7 @@ def open_source(
     """The source behind ``spec``. ``speed`` is event seconds per second of ``clock``, None as fast as possible.
 
     Opens nothing yet; blocks only to list the pictures of a CoNLL file. Raises ``SourceError`` for what the user must
-    mend. Standard input goes at its own pace.
+    mend. Standard input goes at its own pace. Sources of Weibo are opened together, by ``weibo.open.Weibo``.
     """
     settings = edge or EdgeSettings()
     kind, rest = parts_of(spec)
@@ -68,6 +71,8 @@ def parts_of(spec: str) -> tuple[str, str]:
     if kind not in KINDS or (kind == "demo") == bool(rest):
         known = "; ".join(KINDS.values())
         raise SourceError(f"there is no source {spec!r}. There are: {known}")
+    if kind == "weibo":
+        parse_spec(spec)
     return kind, rest
 
 

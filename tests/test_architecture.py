@@ -35,11 +35,12 @@ FENCED = {
     "elasticsearch": {"index/elastic_client.py"},
     "elastic_transport": {"index/elastic_client.py"},
     "onnxruntime": {"nlp/runtime_onnx.py"},
-    "sqlite3": {"stream/runtime/sqlite.py", "index/", "deploy/commands/admin.py"},
+    "sqlite3": {"stream/runtime/sqlite.py", "index/", "deploy/commands/admin.py", "ingest/weibo/memory.py"},
     "opencc": {"deploy/wiring.py"},
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
-    "aiohttp": {"index/", "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py"},
+    "selectolax": {"ingest/weibo/search_page.py"},
+    "aiohttp": {"index/", "ingest/weibo/client.py", "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py"},
     "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py"},
 }
 

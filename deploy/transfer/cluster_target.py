@@ -41,7 +41,7 @@ GRAIN_MS: Final = 3_600_000
 BEFORE_ALL: Final = b"-1"
 """Key of an Enrich state that holds from the first record of the log."""
 LOG_RECORDS_AT_ONCE: Final = 500
-FACTS_IN_ORDER: Final[tuple[Name, ...]] = ("documents", "points", "flips", "rejects")
+FACTS_IN_ORDER: Final[tuple[Name, ...]] = ("documents", "points", "flips", "rejects", "notes")
 
 Keyed = tuple[int, bytes | None, bytes | None]
 """(partition, key, value) of a record for Kafka."""

@@ -160,7 +160,7 @@ def _make(folder: Path, made: Manifest, work: Path, now_ms: int, moved: Moved) -
 
 
 NAMES_OF_A_STORE: Final[tuple[Name, ...]] = (
-    "documents", "points", "flips", "rejects", "enrich", "track", "judge", "sources", "outbox", "log", "inbox",
+    "documents", "points", "flips", "rejects", "notes", "enrich", "track", "judge", "sources", "outbox", "log", "inbox",
 )  # fmt: skip
 """All but the controls, which stand in the state."""
 

@@ -10,7 +10,7 @@ from deploy.transfer.items import Fact, Name
 from stream.contract import codec
 from stream.contract.ports import IndexWriter
 
-FACTS: Final[frozenset[Name]] = frozenset({"documents", "points", "flips", "rejects"})
+FACTS: Final[frozenset[Name]] = frozenset({"documents", "points", "flips", "rejects", "notes"})
 AT_ONCE: Final = 500
 BYTES_AT_ONCE: Final = 16_000_000
 

@@ -11,11 +11,23 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import msgspec
 
 from stream.contract import codec
-from stream.contract.records import Control, Document, Flip, Record, Reject, TrendPoint
+from stream.contract.records import (
+    Control,
+    Coverage,
+    Document,
+    Flip,
+    HotList,
+    Observation,
+    Record,
+    Reject,
+    TrendPoint,
+    note_kind,
+    note_subject,
+)
 
 Name = Literal[
-    "documents", "points", "flips", "rejects", "enrich", "track", "judge", "sources", "controls", "outbox", "log",
-    "inbox",
+    "documents", "points", "flips", "rejects", "notes", "enrich", "track", "judge", "sources", "controls", "outbox",
+    "log", "inbox",
 ]  # fmt: skip
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 """All data sets in the order in which they are written and read."""
@@ -174,11 +186,30 @@ def _facts(shown: dict[str, Shape], kind: type[Record], show: Callable[[Any], di
     return Kind(Fact, shown, of_fact)
 
 
+_NOTE: Final[dict[str, Shape]] = {
+    "kind": "text", "subject": "text", "source": "text", "observed_at": "time", "outcome": "text",
+}  # fmt: skip
+
+
+def _note_of_fact(fact: Fact) -> dict[str, Any]:
+    note = codec.decode(fact.record)
+    if not isinstance(note, Observation | HotList | Coverage):
+        raise TypeError(f"a {type(note).__name__} among the notes")
+    return {
+        "kind": note_kind(note),
+        "subject": note_subject(note),
+        "source": note.source,
+        "observed_at": note.observed_ms,
+        "outcome": note.outcome if isinstance(note, Coverage) else None,
+    }
+
+
 KINDS: Final[Mapping[Name, Kind]] = {
     "documents": _facts(_DOCUMENT, Document, _document),
     "points": _facts(_POINT, TrendPoint, _point),
     "flips": _facts(_FLIP, Flip, _flip),
     "rejects": _facts(_REJECT, Reject, _reject),
+    "notes": Kind(Fact, _NOTE, _note_of_fact),
     "enrich": Kind(Row),
     "track": Kind(Row),
     "judge": Kind(Row),

@@ -24,6 +24,9 @@ class Backfilling(WeiboSource):
 
     _at = Place()
 
+    def _cursor(self) -> str:
+        return self._at.text()
+
     async def _backfill(self) -> AsyncIterator[Chunk]:
         """Chunks until all hours are done."""
         if not self._at.begun_ms:

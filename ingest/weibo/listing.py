@@ -20,7 +20,7 @@ from ingest.weibo.place import Place, Walk
 from ingest.weibo.politeness import STOPS
 from ingest.weibo.teller import DETAIL, Page
 from stream.contract.ports import Chunk
-from stream.contract.records import End, Reach, Record, replace
+from stream.contract.records import Reach, Record, replace
 
 PAGE_WANTED: Final = 5.0
 """Half a page: so many new posts are expected at the next poll."""
@@ -44,10 +44,14 @@ class Listing(Backfilling):
                 async for chunk in self._back_in_time():
                     yield chunk
             while not (self._at.complete and self._spec.until_ms):
+                before_ms = self._at.through_ms
                 async for chunk in self._walk():
                     yield chunk
-            end = End(source=self.name, through_ms=self._spec.until_ms)
-            yield Chunk(records=(end,), cursor=self._at.text(), end=True)
+                if self._parts.once and self._at.through_ms > before_ms:
+                    break
+            async for chunk in self._last_pictures():
+                yield chunk
+            yield self._end(self._spec.until_ms or self._at.through_ms, self._at.text())
         finally:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)

@@ -36,29 +36,36 @@ class Last(msgspec.Struct, frozen=True):
 class Hot(WeiboSource):
     """Rank and heat by time, as records of their own. No login is needed."""
 
+    _last = Last()
+
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        last = self._stored(Last, cursor)
+        self._last = self._stored(Last, cursor)
         request = hot_list(self._settings)
         while True:
-            async for chunk in self._asked(request, last.due_ms, last.seen_ms, last.text()):
+            async for chunk in self._asked(request, self._last.due_ms, self._last.seen_ms, self._last.text()):
                 yield chunk
             answer = self._answer
             items = hot_items(answer.body) if answer.outcome == "ok" else ()
             due_ms = answer.at_ms + round(self._settings.hot_every_s * 1000)
             if not items:
-                last = Last(last.seen_ms, due_ms)
-                async for chunk in self._told(Page(), last.text(), self._trouble(request.endpoint, last.seen_ms)):
+                self._last = Last(self._last.seen_ms, due_ms)
+                async for chunk in self._told(
+                    Page(), self._last.text(), self._trouble(request.endpoint, self._last.seen_ms)
+                ):
                     yield chunk
                 continue
-            line = self._line("ok", answer.at_ms, last.seen_ms or answer.at_ms, answer.at_ms, request.endpoint)
-            last = Last(answer.at_ms, due_ms)
+            line = self._line("ok", answer.at_ms, self._last.seen_ms or answer.at_ms, answer.at_ms, request.endpoint)
+            self._last = Last(answer.at_ms, due_ms)
             records: list[Record] = [
                 HotList(source=self.name, observed_ms=answer.at_ms, items=items), line,
                 Reach(source=self.name, through_ms=answer.at_ms),
             ]  # fmt: skip
-            async for chunk in self._told(Page(), last.text(), records):
+            async for chunk in self._told(Page(), self._last.text(), records):
                 yield chunk
+            if self._parts.once:
+                yield self._end(self._last.seen_ms, self._last.text())
+                return
 
 
 def hot_items(body: bytes) -> tuple[HotItem, ...]:
@@ -88,36 +95,46 @@ def _heat(value: Any) -> int:
 class Single(WeiboSource):
     """One post: its counts, edits and end over time, the more seldom the older it is."""
 
+    _last = Last()
+
+    def _cursor(self) -> str:
+        return self._last.text()
+
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        last = self._stored(Last, cursor)
+        self._last = self._stored(Last, cursor)
         request = one_post(self._settings, self._spec.target)
         fetching = asyncio.create_task(self._fetch_owed())
         try:
             while True:
-                async for chunk in self._asked(request, last.due_ms, last.seen_ms, last.text()):
+                async for chunk in self._asked(request, self._last.due_ms, self._last.seen_ms, self._last.text()):
                     yield chunk
                 answer, page, records = self._answer, Page(), list[Record]()
                 known = self._desk.memory.told([self._spec.target]).get(self._spec.target)
-                last = Last(last.seen_ms, self._due_ms(answer.at_ms, known), last.gone)
+                self._last = Last(self._last.seen_ms, self._due_ms(answer.at_ms, known), self._last.gone)
                 if answer.outcome == "ok":
                     page = self._teller.page(answer.shown, answer.at_ms)
                     line = self._line(
-                        "ok", answer.at_ms, last.seen_ms or answer.at_ms, answer.at_ms, request.endpoint, "", page
+                        "ok", answer.at_ms, self._last.seen_ms or answer.at_ms, answer.at_ms, request.endpoint, "", page
                     )
                     records = [line, Reach(source=self.name, through_ms=answer.at_ms)]
-                    last = Last(answer.at_ms, last.due_ms)
+                    self._last = Last(answer.at_ms, self._last.due_ms)
                 elif answer.gone:
                     # Twice, an hour apart or as its age says: a post may be away for a moment.
-                    last = Last(answer.at_ms, last.due_ms, last.gone + 1)
-                    if known is not None and not known.gone and last.gone >= 2:
+                    self._last = Last(answer.at_ms, self._last.due_ms, self._last.gone + 1)
+                    if known is not None and not known.gone and self._last.gone >= 2:
                         self._teller.gone(page, known, answer.at_ms)
-                    records = [*self._trouble(request.endpoint, last.seen_ms)]
+                    records = [*self._trouble(request.endpoint, self._last.seen_ms)]
                     records.append(Reach(source=self.name, through_ms=answer.at_ms))
                 else:
-                    records = self._trouble(request.endpoint, last.seen_ms)
-                async for chunk in self._told(page, last.text(), records):
+                    records = self._trouble(request.endpoint, self._last.seen_ms)
+                async for chunk in self._told(page, self._last.text(), records):
                     yield chunk
+                if self._parts.once and answer.outcome in ("ok", "empty"):
+                    break
+            async for chunk in self._last_pictures():
+                yield chunk
+            yield self._end(self._last.seen_ms, self._last.text())
         finally:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)

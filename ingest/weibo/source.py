@@ -21,7 +21,7 @@ from ingest.weibo.settings import WeiboSettings
 from ingest.weibo.spec import Spec
 from ingest.weibo.teller import PICTURES, Page, Teller, lacks_pictures, with_pictures
 from stream.contract.ports import Chunk, SourceError
-from stream.contract.records import Coverage, Outcome, Picture, Reach, Record
+from stream.contract.records import Coverage, End, Outcome, Picture, Reach, Record
 
 FETCHED_AT_ONCE: Final = 4
 """Posts of a source whose pictures are fetched side by side; the fetcher has limits of its own."""
@@ -32,13 +32,17 @@ Stored = TypeVar("Stored", bound=msgspec.Struct)
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sources of a session share. ``edge_at`` makes a source's edge: (name, now). ``pictures`` may be None."""
+    """What all sources of a session share. ``edge_at`` makes a source's edge: (name, now). ``pictures`` may be None.
+
+    ``once``: every source ends when it has seen what there is.
+    """
 
     settings: WeiboSettings
     desk: Desk
     edge_at: Callable[[str, int], Edge]
     now_ms: Callable[[], int]
     pictures: Pictures | None = None
+    once: bool = False
 
 
 class WeiboSource:
@@ -57,11 +61,16 @@ class WeiboSource:
         self._came: asyncio.Queue[Page] = asyncio.Queue(FETCHED_AT_ONCE)
         self._owing = asyncio.Event()
         self._owing.set()
+        self._under_way: set[str] = set()
 
     @property
     def name(self) -> str:
         """The source as the user wrote it."""
         return self._spec.name
+
+    def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
+        """See ``ports.Source``."""
+        raise NotImplementedError
 
     def _stored(self, kind: type[Stored], cursor: str | None) -> Stored:
         """The stored place. Raises ``SourceError`` when nobody can read it."""
@@ -129,6 +138,10 @@ class WeiboSource:
             return [line, Reach(source=self.name, through_ms=through_ms, state="idle")]
         return [line]
 
+    def _end(self, through_ms: int, cursor: str) -> Chunk:
+        """Nothing more comes."""
+        return Chunk(records=(End(source=self.name, through_ms=through_ms),), cursor=cursor, end=True)
+
     # --- handing over ----------------------------------------------------------------------------------------------
 
     async def _told(
@@ -152,8 +165,7 @@ class WeiboSource:
         fetch = self._parts.pictures
         if fetch is None:
             return
-        under_way: set[str] = set()
-        self._under_way = under_way
+        under_way = self._under_way
         while True:
             self._owing.clear()
             owed = [one for one in self._desk.memory.owed(self.name, PICTURES) if one.mid not in under_way]
@@ -162,6 +174,23 @@ class WeiboSource:
                 under_way.update(one.mid for one in part)
                 await asyncio.gather(*(self._fetch(fetch, one) for one in part))
             await self._owing.wait()
+
+    async def _last_pictures(self) -> AsyncIterator[Chunk]:
+        """Before a source ends: what it still owes, each asked for once more."""
+        if self._parts.pictures is None:
+            return
+        for owed in self._desk.memory.owed(self.name, PICTURES):
+            post = owed.post
+            pictures = await self._parts.pictures(post.pictures, f"https://m.weibo.cn/detail/{post.mid}")
+            page = Page()
+            self._teller.again(page, with_pictures(post, pictures, self._parts.now_ms()), PICTURES)
+            yield Chunk(records=tuple(page.records), cursor=self._cursor())
+            self._teller.done(page)
+            self._settle_pictures(page)
+
+    def _cursor(self) -> str:
+        """The present place as it is stored."""
+        raise NotImplementedError
 
     async def _fetch(self, fetch: Pictures, owed: Owed) -> None:
         post = owed.post

@@ -52,7 +52,7 @@ def _card(world: World, post: FakePost, now_ms: int) -> str:
         )
     return (
         f'<div class="card-wrap" action-type="feed_list_item" mid="{post.mid}"><div class="card">'
-        f'<div class="card-feed"><div class="content"><div class="info"><a class="name" nick-name="{name}">{name}</a></div>'
+        f'<div class="card-feed"><div class="content"><div class="info"><a class="name">{name}</a></div>'
         f'<div class="from"><a href="{link}">{shown}</a> 来自 <a>iPhone客户端</a></div>{paragraphs}'
         f'<div class="media"><ul>{media}</ul></div>{repost}</div></div>'
         f'<div class="card-act"><ul><li><a action-type="feed_list_forward"> {reposts or "转发"}</a></li>'

@@ -86,6 +86,7 @@ class FakeWeibo:
         self._while_blocked = 0
         self._breaches = 0
         self._shown: dict[str, int] = {}
+        self._answering: dict[int, Sequence[FakePost]] = {}
 
     @property
     def shown(self) -> dict[str, int]:
@@ -139,6 +140,7 @@ class FakeWeibo:
                 made = self._troubled(trouble, request)
             if trouble in (None, "omit") and isinstance(made, web.Response) and isinstance(made.body, bytes):
                 self._note_shown(request, made.body, now_ms)
+            self._answering.pop(id(request), None)
             self._requests[name, session, trouble or str(made.status)] += 1
             return made
 
@@ -200,11 +202,11 @@ class FakeWeibo:
 
     def _seen(self, request: web.Request, posts: Sequence[FakePost]) -> None:
         """These are in the answer, and the originals of reposts with them."""
-        request["shown"] = posts
+        self._answering[id(request)] = posts
 
     def _note_shown(self, request: web.Request, body: bytes, now_ms: int) -> None:
         """Remember what an answer really shows: some is left out of an answer that is spoiled."""
-        for post in request.get("shown", ()):
+        for post in self._answering.pop(id(request), ()):
             if f'"mid": "{post.mid}"'.encode() in body or f' mid="{post.mid}"'.encode() in body:
                 self._shown.setdefault(post.mid, now_ms)
                 original = self._world.posts.get(post.repost_of)

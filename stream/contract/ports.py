@@ -38,6 +38,13 @@ class Source(Protocol):
         """
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Sources that come and go while a monitor runs; those that go are named."""
+
+    added: tuple[Source, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class SourceError(Exception):
     """A source cannot go on; the message says what to do."""
 

@@ -480,6 +480,9 @@ Note = Observation | HotList | Coverage
 """What is stored as it comes, beside the posts. ``note_id`` tells one from another."""
 
 
+NoteKind = Literal["observation", "hot_list", "coverage"]
+
+
 def note_id(note: Note) -> str:
     """The same note has the same id wherever and however often it is written."""
     if isinstance(note, Observation):
@@ -487,6 +490,25 @@ def note_id(note: Note) -> str:
     if isinstance(note, Coverage):
         return f"coverage/{note.source}/{note.observed_ms}/{note.endpoint}"
     return f"hot_list/{note.source}/{note.observed_ms}"
+
+
+def note_kind(note: Note) -> NoteKind:
+    """``observation``, ``hot_list`` or ``coverage``."""
+    if isinstance(note, Observation):
+        return "observation"
+    return "coverage" if isinstance(note, Coverage) else "hot_list"
+
+
+def note_subject(note: Note) -> str:
+    """What it is about: a post, or the source that told it."""
+    return note.post_id if isinstance(note, Observation) else note.source
+
+
+def note_span(note: Note) -> tuple[int, int]:
+    """The event time that it speaks of, [from, through]; a moment but for the ledger."""
+    if isinstance(note, Coverage):
+        return note.from_ms, note.through_ms
+    return note.observed_ms, note.observed_ms
 
 
 AnyRecord = (

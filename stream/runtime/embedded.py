@@ -8,16 +8,17 @@ the next are in the tagger and one more is prepared for it; nothing else runs ah
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from stream.contract.ports import Channel, Chunk, IndexWriter, Metrics, Source, Tagger
+from stream.contract.ports import Change, Channel, Chunk, IndexWriter, Metrics, Source, Tagger
 from stream.contract.records import BinReport, Document, Envelope, Flip, Reach, Record, Reject, Span, TrendPoint
 from stream.core import stages
 from stream.core.settings import CoreSettings
@@ -52,7 +53,10 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the runtime drives, made by the composition root. ``t2s`` maps traditional to simplified Chinese."""
+    """Everything the runtime drives, made by the composition root. ``t2s`` maps traditional to simplified Chinese.
+
+    ``changes`` tells of sources that come and go meanwhile.
+    """
 
     store: Store
     index: IndexWriter
@@ -65,6 +69,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     core: CoreSettings
     worker: WorkerSettings
     observer: Callable[[Committed], None]
+    changes: AsyncIterator[Change] | None = None
 
 
 class Embedded:
@@ -86,6 +91,8 @@ class Embedded:
         self._records_max = min(FIRST_BATCH_POSTS, parts.worker.batch_posts_max)
         self._sources_left = 0
         self._once = False
+        self._feeding: dict[str, asyncio.Task[None]] = {}
+        self._joined = asyncio.Event()
         self._read_offset = parts.store.worker_offset()
         self._last_offset = parts.store.last_offset()
 
@@ -102,17 +109,21 @@ class Embedded:
         await self._take_inbox()
         await self.append(await self.on_writer(self._who_reports))
         self._sources_left = len(self._parts.sources)
-        tasks = [asyncio.create_task(self._feed(source), name=source.name) for source in self._parts.sources]
-        tasks.append(asyncio.create_task(self._work(), name="worker"))
+        self._feeding = {one.name: asyncio.create_task(self._feed(one), name=one.name) for one in self._parts.sources}
+        worker = asyncio.create_task(self._work(), name="worker")
+        tasks = [worker]
         if not once:
             tasks.append(asyncio.create_task(self._poll_inbox(), name="inbox"))
+        if self._parts.changes is not None:
+            tasks.append(asyncio.create_task(self._follow(self._parts.changes), name="changes"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await self._until_done(tasks, stopping)
+            await self._until_done(tasks, worker, stopping)
         finally:
-            for task in [*tasks, stopping]:
+            ending = [*tasks, *self._feeding.values(), stopping]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
         return self.totals
 
     async def close(self) -> None:
@@ -149,15 +160,21 @@ class Embedded:
 
     # --- ends --------------------------------------------------------------------------------------------------
 
-    async def _until_done(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Task[Any]) -> None:
-        worker = next(task for task in tasks if task.get_name() == "worker")
-        waiting: set[asyncio.Task[Any]] = {*tasks, stopping}
-        while True:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            if stopping in done or worker in done:
-                return
+    async def _until_done(
+        self, tasks: Sequence[asyncio.Task[None]], worker: asyncio.Task[None], stopping: asyncio.Task[Any]
+    ) -> None:
+        """Until the worker has ended or ``stopping``. What a task raises is raised here."""
+        while not (stopping.done() or worker.done()):
+            self._joined.clear()
+            joined = asyncio.ensure_future(self._joined.wait())
+            running = [task for task in (*tasks, *self._feeding.values()) if not task.done()]
+            try:
+                await asyncio.wait({*running, stopping, joined}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                joined.cancel()
+            for task in running:
+                if task.done() and not task.cancelled():
+                    task.result()
 
     def _shut_down(self) -> None:
         self._tags.close()
@@ -171,6 +188,23 @@ class Embedded:
             await self._take(source.name, chunk)
         self._sources_left -= 1
         self._appended.set()
+
+    async def _follow(self, changes: AsyncIterator[Change]) -> None:
+        """Sources that come begin at once; those that go hold nobody back any more."""
+        async for change in changes:
+            for name in change.removed:
+                if task := self._feeding.pop(name, None):
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                    self._sources_left -= 1
+                await self.append([Reach(source=name, through_ms=0, state="left")])
+            names = [source.name for source in change.added]
+            await self.on_writer(functools.partial(self._store.name_sources, names))
+            await self.append([Reach(source=name, through_ms=0) for name in names])
+            for source in change.added:
+                self._sources_left += 1
+                self._feeding[source.name] = asyncio.create_task(self._feed(source), name=source.name)
+            self._joined.set()
 
     async def _take(self, name: str, chunk: Chunk) -> None:
         while self._last_offset - self._read_offset > self._parts.worker.lag_records_max:

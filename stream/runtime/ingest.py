@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import structlog
 
 from stream.contract import codec
 from stream.contract.bundle import pack
-from stream.contract.ports import Chunk, Metrics, Source
+from stream.contract.ports import Change, Chunk, Metrics, Source
 from stream.contract.records import (
     Control,
     Coverage,
@@ -54,11 +54,20 @@ class Ingester:
     """
 
     def __init__(
-        self, settings: KafkaSettings, sources: Sequence[Source], *, session: int, metrics: Metrics
+        self,
+        settings: KafkaSettings,
+        sources: Sequence[Source],
+        *,
+        session: int,
+        metrics: Metrics,
+        changes: AsyncIterator[Change] | None = None,
     ) -> None:
         self._settings = settings
         self._names = Names(settings.prefix)
-        self._sources = sources
+        self._sources = {source.name: source for source in sources}
+        self._changes = changes
+        self._feeding: dict[str, asyncio.Task[None]] = {}
+        self._joined = asyncio.Event()
         self._session = session
         self._metrics = metrics
         self._publisher = Publisher(settings)
@@ -74,31 +83,59 @@ class Ingester:
             for control in controls(in_force):
                 await put_in_force(self._publisher, self._settings, self._partitions, control)
             cursors = await asyncio.to_thread(read_cursors, self._settings)
-            await self._persist(self._reaches("live"))
+            await self._persist(self._reaches(self._sources, "live"))
             await self._feed_all(stop, cursors)
         finally:
             await self._publisher.close()
         return self.totals
 
-    def _reaches(self, state: Literal["live", "left"]) -> list[Message]:
+    def _reaches(self, names: Iterable[str], state: Literal["live", "left"]) -> list[Message]:
         """Every source speaks before any of them gives a post, so that none closes bins before another."""
-        marks = [Reach(source=one.name, through_ms=0, state=state, session=self._session) for one in self._sources]
+        marks = [Reach(source=name, through_ms=0, state=state, session=self._session) for name in names]
         return messages(self._names.posts, self._partitions, marks)
 
     async def _feed_all(self, stop: asyncio.Event, cursors: Mapping[str, str]) -> None:
-        tasks = [asyncio.create_task(self._feed(source, cursors.get(source.name))) for source in self._sources]
+        for name, source in self._sources.items():
+            self._feeding[name] = asyncio.create_task(self._feed(source, cursors.get(name)))
+        changing = [asyncio.create_task(self._follow(self._changes))] if self._changes is not None else []
         stopping = asyncio.create_task(stop.wait())
         try:
-            waiting: set[asyncio.Task[Any]] = {*tasks, stopping}
-            while not stopping.done() and not all(task.done() for task in tasks):
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+            while not stopping.done():
+                self._joined.clear()
+                joined = asyncio.ensure_future(self._joined.wait())
+                running = [task for task in (*self._feeding.values(), *changing) if not task.done()]
+                if not running:
+                    joined.cancel()
+                    break
+                try:
+                    await asyncio.wait({*running, stopping, joined}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    joined.cancel()
+                for task in running:
+                    if task.done() and not task.cancelled():
+                        task.result()
         finally:
-            for task in [*tasks, stopping]:
-                task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            await asyncio.wait_for(self._persist(self._reaches("left")), RETRY_S_MAX)
+            ending: list[asyncio.Task[Any]] = [*self._feeding.values(), *changing, stopping]
+            for each in ending:
+                each.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+            await asyncio.wait_for(self._persist(self._reaches(self._sources, "left")), RETRY_S_MAX)
+
+    async def _follow(self, changes: AsyncIterator[Change]) -> None:
+        """Sources that come begin at once; those that go hold nobody back any more."""
+        async for change in changes:
+            for name in change.removed:
+                if task := self._feeding.pop(name, None):
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                self._sources.pop(name, None)
+                await self._persist(self._reaches([name], "left"))
+            await self._persist(self._reaches([source.name for source in change.added], "live"))
+            cursors = await asyncio.to_thread(read_cursors, self._settings) if change.added else {}
+            for source in change.added:
+                self._sources[source.name] = source
+                self._feeding[source.name] = asyncio.create_task(self._feed(source, cursors.get(source.name)))
+            self._joined.set()
 
     async def _feed(self, source: Source, cursor: str | None) -> None:
         async for chunk in source.chunks(cursor):

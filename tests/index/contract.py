@@ -12,10 +12,21 @@ from typing import Any, Protocol
 
 import pytest
 
+from index import notes
 from index.query import Filters, QueryError
 from index.reading import Reader
 from stream.contract.ports import IndexWriter
-from stream.contract.records import Document
+from stream.contract.records import (
+    Counts,
+    Coverage,
+    Document,
+    HotItem,
+    HotList,
+    Note,
+    Observation,
+    Outcome,
+    replace,
+)
 from tests.index import corpus
 from tests.index.corpus import HOUR, MARCH, document, flip, history, picture, point, reject, small_corpus
 
@@ -441,6 +452,97 @@ class IndexLaws:
         assert index.writer.forget_rejects([reject("line 1")]) == 0
         index.settle()
         assert _replayed(reader) == ["line 2"]
+
+
+    def test_notes_are_kept_once_and_found_by_what_they_speak_of(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        for _ in range(2):
+            index.writer.notes(NOTES)
+            index.settle()
+        reader = index.reader
+        assert reader.notes("coverage") == [note for note in NOTES if isinstance(note, Coverage)]
+        assert reader.notes("coverage", "weibo:user:2") == [NOTES[3]]
+        assert reader.notes("coverage", None, MARCH + 2 * HOUR, MARCH + 3 * HOUR) == [NOTES[2], NOTES[3]]
+        assert reader.notes("observation", "p1") == [NOTES[0], NOTES[1]]
+        assert reader.notes("observation", "p2") == []
+        assert reader.notes("hot_list", newest=1) == [NOTES[5]]
+        assert reader.notes("hot_list", None, 0, MARCH + HOUR) == [NOTES[4]]
+        assert notes.hot(reader) == notes.hot(reader, MARCH + 3 * HOUR) != notes.hot(reader, MARCH)
+        assert notes.hot(reader, MARCH - 1) is None
+
+    def test_deletion_reaches_what_was_observed(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents([document("p1", "一"), document("p2", "二")])
+        index.writer.notes([*NOTES, replace(NOTES[0], post_id="p2")])
+        index.settle()
+        assert index.writer.delete(["p1"]) == 1
+        index.settle()
+        assert index.reader.notes("observation", "p1") == []
+        assert len(index.reader.notes("observation", "p2")) == 1
+        assert len(index.reader.notes("coverage")) == 2
+        index.writer.delete(["p2"])
+        index.settle()
+        assert index.reader.notes("observation") == []
+
+    def test_a_post_as_of_a_moment(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        seen = [
+            observation(0, 5, text="first"),
+            observation(1, 9),
+            observation(2, 12, text="edited", edit=1),
+            replace(observation(3, 0), counts=None, edit_version=1, gone=True),
+        ]
+        index.writer.notes(list(reversed(seen)))
+        index.settle()
+
+        def at(hours: float) -> Any:
+            found = notes.history(index.reader, "p1", round(MARCH + hours * HOUR))
+            return found and (found["counts"]["likes"], found["edit_version"], found["text"], found["gone"])
+
+        assert at(-1) is None
+        assert [at(0), at(1), at(2), at(9)] == [
+            (5, 0, "first", False),
+            (9, 0, "first", False),
+            (12, 1, "edited", False),
+            (12, 1, "edited", True),
+        ]
+        assert at(0.5) == at(0)
+        whole = notes.history(index.reader, "p1")
+        assert whole is not None and [row["gone"] for row in whole["observations"]] == [False, False, False, True]
+
+    def test_more_notes_than_one_answer_holds(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        many = [line(number, number + 1, source=f"s{number % 7}") for number in range(10_500)]
+        for start in range(0, len(many), 2_000):
+            index.writer.notes(many[start : start + 2_000])
+        index.settle()
+        assert len(index.reader.notes("coverage")) == len(many)
+
+
+def observation(hour: int, likes: int, text: str = "", edit: int = 0) -> Observation:
+    return Observation(
+        source="weibo:user:1", post_id="p1", observed_ms=MARCH + hour * HOUR, counts=Counts(likes=likes), text=text,
+        edit_version=edit,
+    )  # fmt: skip
+
+
+def line(from_: int, through: int, outcome: Outcome = "ok", source: str = "weibo:user:1", at: int = 0) -> Coverage:
+    """A line of the ledger; times in minutes after March began, at the hour ``at`` unless it is the end."""
+    observed_ms = MARCH + at * HOUR if at else MARCH + through * 60_000
+    return Coverage(
+        source=source, observed_ms=observed_ms, outcome=outcome, from_ms=MARCH + from_ * 60_000,
+        through_ms=MARCH + through * 60_000, posts=3, fresh=1, endpoint="user",
+    )  # fmt: skip
+
+
+NOTES: list[Note] = [
+    observation(0, 5, text="上海"),
+    observation(1, 9),
+    line(60, 180),
+    line(120, 240, "captcha", "weibo:user:2"),
+    HotList(source="weibo:hot", observed_ms=MARCH, items=(HotItem(1, "上海", 99, "新"),)),
+    HotList(source="weibo:hot", observed_ms=MARCH + 2 * HOUR, items=(HotItem(1, "北京", 98),)),
+]
 
 
 def _replayed(reader: Reader, **chosen: Any) -> list[str]:

@@ -25,7 +25,7 @@ from ingest.weibo.politeness import (
 )
 from stream.contract.records import Outcome
 
-CALM: Final = PaceSettings()
+CALM: Final = PaceSettings(per_hour=200, per_day=2_000)
 OUTCOMES: Final = st.lists(st.sampled_from(get_args(Outcome)), min_size=1, max_size=60)
 PACES: Final = st.builds(
     PaceSettings, per_hour=st.integers(1, 50), per_day=st.integers(50, 300), back_off_s=st.floats(1, 100)
@@ -102,6 +102,11 @@ def test_a_block_stops_everything_until_a_person_acts_or_half_a_day_has_passed(o
 def test_settings_that_are_not_polite_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"weibo\."):
         PaceSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_day_is_not_spent_in_its_first_hours() -> None:
+    defaults = PaceSettings()
+    assert 23 < defaults.per_day / defaults.per_hour <= 24
 
 
 def test_what_a_plan_costs() -> None:

@@ -265,7 +265,9 @@ class Sim:
                 "created_ms": post.created_ms, "bid": post.bid, "author": post.author, "region": post.region,
                 "edit_version": post.edit_version, "text": post.text, "pictures": [one.id for one in post.pictures],
             }  # fmt: skip
-            found += [f"{mid} {name}: {got[name]!r}, not {value!r}" for name, value in expected.items() if got[name] != value]
+            for name, value in expected.items():
+                if got[name] != value:
+                    found.append(f"{mid} {name}: {got[name]!r}, not {value!r}")
             exact = counts is not None and not counts.approximate
             if exact and shown != true.counts(at_ms):
                 found.append(f"{mid} counts: {shown}, not {true.counts(at_ms)}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from index.footprint import without_pictures
 from stream.contract import codec
-from stream.contract.records import Document, Flip, Record, Reject, TrendPoint
+from stream.contract.records import Coverage, Document, Flip, HotList, Note, Observation, Record, Reject, TrendPoint
 
 _SIZE = struct.Struct(">I")
 BYTES_MAX = 8_000_000
@@ -40,6 +40,9 @@ class FactsFile:
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         self._append(rejects)
+
+    def notes(self, notes: Sequence[Note]) -> None:
+        self._append(notes)
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         raise NotImplementedError
@@ -71,7 +74,7 @@ def read_facts(folder: Path) -> Facts:
                 facts.points[record.entity, record.bin_ms] = data
             elif isinstance(record, Flip):
                 assert facts.flips.setdefault(record.id, data) == data, "one flip id told two things"
-            else:
+            elif not isinstance(record, Observation | HotList | Coverage):
                 facts.rejects.add(data)
     return facts
 

@@ -9,7 +9,18 @@ import pytest
 
 from deploy.telemetry import Telemetry
 from stream.contract import codec
-from stream.contract.records import Batch, Control, Document, Envelope, Flip, Heard, Position, Reject, TrendPoint
+from stream.contract.records import (
+    Batch,
+    Control,
+    Document,
+    Envelope,
+    Flip,
+    Heard,
+    Note,
+    Position,
+    Reject,
+    TrendPoint,
+)
 from stream.core import stages
 from stream.runtime.letters import LetterLimit, TooManyLetters
 from stream.runtime.outbox import OutboxRow
@@ -50,6 +61,7 @@ class Told:
     def __init__(self) -> None:
         self.points_: dict[tuple[str, int], TrendPoint] = {}
         self.letters: list[Reject] = []
+        self.notes_: list[Note] = []
 
     def documents(self, documents: Sequence[Document]) -> int:
         return len(documents)
@@ -61,6 +73,9 @@ class Told:
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         self.letters += rejects
+
+    def notes(self, notes: Sequence[Note]) -> None:
+        self.notes_ += notes
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         return 0
