@@ -197,15 +197,28 @@ def _convert(tree: Mapping[str, Any], where: str, origin: Mapping[str, str]) -> 
     parts: dict[str, Any] = {}
     for section, part in tree.items():
         kind = type(getattr(Settings(), section))
+        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
         for key, value in part.items():
-            name = f"{section}.{key}"
             try:
-                msgspec.convert({key: value}, kind, strict=not isinstance(value, str))
+                msgspec.convert(value, types[key], strict=not isinstance(value, str))
             except msgspec.ValidationError as error:
-                shown = "***" if name in SECRETS else repr(value)
-                raise SettingsError(f"{origin.get(name, where)}: {name} = {shown}: {error}") from error
+                raise _refused(section, key, value, error, where, origin) from error
         try:
             parts[section] = msgspec.convert(part, kind, strict=False)
         except msgspec.ValidationError as error:
+            for key, value in part.items():  # it is that one which is wrong by itself, too
+                try:
+                    msgspec.convert({key: value}, kind, strict=False)
+                except msgspec.ValidationError as own:
+                    if str(own) == str(error):
+                        raise _refused(section, key, value, error, where, origin) from error
             raise SettingsError(f"{where}: [{section}]: {error}") from error
     return Settings(**parts)
+
+
+def _refused(
+    section: str, key: str, value: Any, error: Exception, where: str, origin: Mapping[str, str]
+) -> SettingsError:
+    name = f"{section}.{key}"
+    shown = "***" if name in SECRETS else repr(value)
+    return SettingsError(f"{origin.get(name, where)}: {name} = {shown}: {error}")

@@ -20,7 +20,6 @@ from stream.contract.ports import Change, Channel, Source, SourceError
 from stream.contract.records import Control, Flip
 
 if TYPE_CHECKING:
-    from ingest.clean import Edge
     from nlp.tagger import NeuralTagger
 
 AUTHOR_KEY_FILE = "author.key"
@@ -106,6 +105,7 @@ async def opened_sources(
 
     Raises ``SourceError`` for what the user must mend.
     """
+    from ingest.clean import Edge
     from ingest.pictures import drawer
     from ingest.privacy import hmac_pseudonym
     from ingest.sources import open_source

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.commands.common import (
+    SOURCES_HELP,
     ConfigOption,
     JsonOption,
     cluster_libraries,
@@ -20,6 +21,7 @@ from deploy.commands.common import (
     settings_for,
 )
 from deploy.commands.run import speed_of
+from deploy.commands.weibo import DryRunOption, show_plan
 from deploy.errors import Failure
 
 topics_app = typer.Typer(help="Kafka topics of the cluster mode.", no_args_is_help=True)
@@ -106,7 +108,7 @@ def topics_check(config: ConfigOption = None, json: JsonOption = False) -> None:
 def ingest(
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", help="demo, jsonl:FILE (.gz too; - is standard input), cmner:FILE, conll:FILE."),
+        typer.Option("--source", help=SOURCES_HELP),
     ] = None,
     left: Annotated[
         list[str] | None,
@@ -124,10 +126,14 @@ def ingest(
             "--rules", help="Put this rules file (YAML) in force.", dir_okay=False, show_default="those in force"
         ),
     ] = None,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Cluster mode: collect from sources into Kafka. Goes on where it stopped; ends when the sources are drained."""
+    if dry_run:
+        show_plan(source or (), config, json)
+        return
     with cluster_libraries():
         from deploy import cluster, orders
     from deploy import wiring

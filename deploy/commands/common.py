@@ -32,6 +32,10 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+SOURCES_HELP = (
+    "demo; jsonl:FILE (.gz too; - is standard input); cmner:FILE; conll:FILE; weibo:hot, weibo:user:UID, "
+    "weibo:search:WORDS, weibo:topic:NAME, weibo:post:MID, weibo:list:FILE (docs/weibo.md)."
+)
 Parameters = ParamSpec("Parameters")
 
 

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from deploy.commands.common import (
+    SOURCES_HELP,
     ConfigOption,
     JsonOption,
     StoreOption,
@@ -18,6 +19,7 @@ from deploy.commands.common import (
     settings_for,
     store_directory,
 )
+from deploy.commands.weibo import DryRunOption, show_plan
 from deploy.errors import UsageFailure
 
 
@@ -33,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def run(
     source: Annotated[
         list[str],
-        typer.Option("--source", help="demo, jsonl:FILE (.gz too; - is standard input), cmner:FILE, conll:FILE."),
+        typer.Option("--source", help=SOURCES_HELP),
     ],
     store: StoreOption = None,
     speed: Annotated[
@@ -46,10 +48,14 @@ def run(
     rules: Annotated[
         Path | None, typer.Option("--rules", help="Rules file (YAML).", dir_okay=False, show_default="built in")
     ] = None,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Collect, find entities, follow trends, raise alerts, and show it all in the dashboard, until Ctrl-C."""
+    if dry_run:
+        show_plan(source, config, json)
+        return
     from deploy import application
 
     options = application.Options(

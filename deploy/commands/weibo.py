@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from deploy import wiring
-from deploy.commands.common import ConfigOption, JsonOption, print_json, reports_failures, settings_for
+from deploy.commands.common import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    print_json,
+    reports_failures,
+    settings_for,
+    store_directory,
+)
 from deploy.errors import Failure
 from index.present import iso
 from ingest.clean import Edge, Refusal, clean
 from ingest.weibo.payload import ReplyError, Shown, Unread, statuses
 
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what the sources of Weibo cost in requests and hours; send nothing.")
+]
 weibo_app = typer.Typer(help="Weibo: its replies, sessions and limits.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     weibo_app.command("parse", epilog="Example: weibowatch weibo parse reply.json --json")(parse)
+    weibo_app.command("check", epilog="Example: weibowatch weibo check")(check)
+    weibo_app.command("resume", epilog="Example: weibowatch weibo resume --store data")(resume)
+    weibo_app.command(
+        "plan", epilog="Example: weibowatch weibo plan weibo:hot 'weibo:search:上海?since=2026-11-01&until=2026-11-08'"
+    )(plan)
     app.add_typer(weibo_app, name="weibo")
     app.command("fake-weibo", epilog="Example: weibowatch fake-weibo --port 8780 --speed 60")(fake_weibo)
 
@@ -103,6 +120,120 @@ def _line(row: dict[str, Any]) -> str:
         return f"✗ {row['reject']}: {row['detail']}"
     marks = ("置顶 " if row["pinned"] else "") + (f"↻ {row['repost_of']} " if row["repost_of"] else "")
     return f"{row['created_at']}  {row['mid']}  {marks}{row['text']}".replace("\n", " ")
+
+
+@reports_failures
+def check(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Ask both hosts, one request each, whether the cookie is alive. Exit code 1 when it is alive nowhere.
+
+    The requests do not count against the budget of a running monitor.
+    """
+    from ingest.weibo.addresses import login_check
+    from ingest.weibo.client import Answer, Client
+    from ingest.weibo.session import HOSTS, Session
+
+    settings = settings_for(config).weibo
+    session = Session(settings.cookie, settings.cookie_file)
+
+    async def ask() -> dict[str, Answer]:
+        async with Client(lambda: session.cookies, wiring.now_ms, settings.timeout_s) as client:
+            return {
+                host: await client.send(login_check(settings, host)) for host in HOSTS if session.cookies.header(host)
+            }
+
+    answers = asyncio.run(ask())
+    rows = []
+    for host in HOSTS:
+        expires_s = session.cookies.expires_s(host)
+        answer = answers.get(host)
+        state = "no cookie" if answer is None else "alive" if _alive(host, answer) else "dead"
+        if answer is not None and answer.outcome not in ("ok", "empty", "login_required"):
+            state = answer.outcome
+        rows.append(
+            {
+                "host": host, "state": state, "detail": answer.detail if answer else "",
+                "says_it_ends": iso(expires_s * 1000) if expires_s else None,
+            }
+        )  # fmt: skip
+    if json:
+        print_json(rows)
+    for row in rows if not json else ():
+        ends = f", and says it ends {row['says_it_ends']}" if row["says_it_ends"] else ""
+        typer.echo(f"{row['host']}: {row['state']}{ends}{' (' + str(row['detail']) + ')' if row['detail'] else ''}")
+    if not any(row["state"] == "alive" for row in rows):
+        if not answers:
+            raise Failure("there is no cookie: set weibo.cookie_file in the settings. See docs/weibo.md")
+        raise Failure("the cookie is alive on no host. Log in with the browser and copy it anew; see docs/weibo.md")
+
+
+def _alive(host: str, answer: Any) -> bool:
+    """m.weibo.cn answers everybody, and says whether they are logged in."""
+    if answer.outcome != "ok":
+        return False
+    if host != "m.weibo.cn":
+        return True
+    data = msgspec.json.decode(answer.body).get("data")
+    return isinstance(data, dict) and data.get("login") is True
+
+
+@reports_failures
+def resume(store: StoreOption = None, config: ConfigOption = None) -> None:
+    """Go on after a block or a captcha, once you have looked after it in your browser. A monitor notices in seconds."""
+    from ingest.weibo.memory import FILE, Memory
+
+    directory = store_directory(store, config)
+    if not (directory / FILE).exists():
+        raise Failure(f"{directory} has no memory of Weibo. Name the folder of the monitor: --store")
+    memory = Memory(directory)
+    try:
+        stopped = memory.pace().stopped
+        memory.ask_to_go_on()
+    finally:
+        memory.close()
+    typer.echo(f"stopped by {stopped}: it goes on" if stopped else "it was not stopped", err=True)
+
+
+@reports_failures
+def plan(
+    source: Annotated[list[str], typer.Argument(help="Sources of Weibo, as --source takes them; lists, too.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What sources would cost in requests and hours. Sends nothing."""
+    show_plan(source, config, json)
+
+
+def show_plan(sources: Sequence[str], config: Path | None, json: bool) -> None:
+    """Print what the sources of Weibo among ``sources`` cost. Raises ``Failure`` and ``SourceError``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingest.weibo import plan as plans
+    from ingest.weibo.open import read_lists
+    from ingest.weibo.spec import PREFIX, parse_spec
+
+    specs, errors = read_lists([parse_spec(source) for source in sources if source.startswith(PREFIX)])
+    if errors:
+        raise Failure("\n  ".join(errors))
+    made = plans.plan(list(specs.values()), settings_for(config).weibo, wiring.now_ms())
+    if json:
+        print_json({**msgspec.to_builtins(made), "fits": made.fits})
+        return
+    table = Table("source · 来源", "requests a day · 每日请求", "once, for the past · 回溯")
+    for cost in made.costs:
+        once = f"{cost.once_least} – {cost.once_most}" if cost.once_most else ""
+        table.add_row(cost.source, f"{cost.daily_least:.0f} – {cost.daily_most:.0f}", once)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Budget: {made.budget} requests a day; asked for: {made.daily_least} – {made.daily_most}. "
+        f"Each source is asked about every {made.pause_s / 60:.0f} min when all are busy; at most about "
+        f"{made.posts_daily} new posts a day."
+    )
+    if made.past_hours[1]:
+        console.print(f"The past takes {made.past_hours[0]:g} – {made.past_hours[1]:g} hours at this pace.")
+    if not made.fits:
+        console.print("[bold]Too much:[/bold] even the least is beyond the budget; sources will wait for one another.")
 
 
 @reports_failures

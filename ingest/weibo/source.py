@@ -82,8 +82,12 @@ class WeiboSource:
     # --- asking ----------------------------------------------------------------------------------------------------
 
     async def _asked(self, request: Request, due_ms: int, through_ms: int, cursor: str) -> AsyncIterator[Chunk]:
-        """Chunks until the answer is there, in ``_answer``. Everything before ``through_ms`` was seen."""
+        """Chunks until the answer is there, in ``_answer``. Everything before ``through_ms`` was seen.
+
+        Who runs once does not wait for what is due later.
+        """
         patience_s: float | None = self._settings.idle_after_s
+        due_ms = 0 if self._parts.once else due_ms
         while True:
             asking = asyncio.create_task(self._desk.ask(request, due_ms, patience_s))
             try:
