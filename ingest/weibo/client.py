@@ -21,6 +21,7 @@ USER_AGENT: Final = "weibowatch/0.1 (+https://github.com/weibowatch/weibowatch; 
 BLOCKED: Final = 432
 _THROTTLED: Final = frozenset((403, 414, 418, 429, 511))
 _LOGIN: Final = re.compile(r"passport\.weibo|login\.sina|/visitor|/signin|/login", re.IGNORECASE)
+_COMPLAINT_BYTES_MAX: Final = 20_000
 _GONE: Final = ("不存在", "已被删除", "暂无查看权限", "该微博不存在")
 
 
@@ -110,11 +111,23 @@ def judged(request: Request, status: int, headers: Mapping[str, str], body: byte
         return Answer("throttled", at_ms, detail="sent on to where it came from")
     if status >= 500:
         return Answer("network", at_ms, detail=f"HTTP {status}")
-    if any(word in body[:2000].decode("utf-8", "replace") for word in _GONE) and b'"created_at"' not in body:
+    if _says_gone(body):
         return Answer("empty", at_ms, body, gone=True, detail="the post does not exist, or not for this session")
     if status != 200:
         return Answer("parse_error", at_ms, body, detail=f"HTTP {status}")
     return _read(request, body, at_ms)
+
+
+def _says_gone(body: bytes) -> bool:
+    """Whether an answer says that its post does not exist, or that this session may not see it."""
+    if len(body) > _COMPLAINT_BYTES_MAX:
+        return False
+    try:
+        answer = msgspec.json.decode(body)
+        text = str(answer.get("msg") or answer.get("message") or "") if isinstance(answer, dict) else ""
+    except (msgspec.DecodeError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    return any(word in text for word in _GONE)
 
 
 def _read(request: Request, body: bytes, at_ms: int) -> Answer:

@@ -132,8 +132,9 @@ class Desk:
         With ``patience_s`` the wait ends with ``Held`` when the turn has not come so long after it was due, and at
         once while the session is stopped.
         """
-        due_s = max(due_ms / 1000, self._now_s())
-        held_s = math.inf if patience_s is None else due_s + patience_s
+        # What was due before now goes before what comes due meanwhile.
+        due_s = due_ms / 1000 if due_ms else self._now_s()
+        held_s = math.inf if patience_s is None else max(due_s, self._now_s()) + patience_s
         turn = _Turn(request, due_s, next(self._numbers), held_s, asyncio.get_running_loop().create_future())
         self._turns.append(turn)
         self._changed.set()

@@ -24,10 +24,14 @@ from stream.contract.records import Reach, Record, replace
 
 PAGE_WANTED: Final = 5.0
 """Half a page: so many new posts are expected at the next poll."""
-RATE_WEIGHT: Final = 0.3
-"""Weight of the last poll in a source's rate."""
+RATE_HALF_LIFE_H: Final = 3.0
+"""After so many hours the past counts half in a source's rate."""
+FIRST_MS: Final = 6 * HOUR_MS
+"""What a first page shows is taken for at least so long a time."""
 TRIES: Final = 3
 """So often an answer that cannot be right is asked for again before it is believed."""
+DETAILS_MAX: Final = 10
+"""Posts that are asked for by themselves after one walk, because the list shows a part of them."""
 CHECKS_MAX: Final = 3
 """Posts that are looked at by themselves after one walk, because they vanished from their list."""
 
@@ -105,7 +109,7 @@ class Listing(Backfilling):
             if troubles >= TRIES:
                 return
         walk = self._at.walk or Walk()
-        async for chunk in self._details():
+        async for chunk in self._details(walk):
             yield chunk
         if whole and walk.bottom_ms:
             async for chunk in self._vanished(walk, mids):
@@ -153,8 +157,11 @@ class Listing(Backfilling):
             if walk.page == 1:
                 self._at = replace(self._at, walk=None, due_ms=self._later(self._settings.poll_s_min))
             return [replace(line, outcome="parse_error", detail="empty, though it showed posts before")], False
-        self._at = replace(place, walk=Walk(walk.page, "", top_ms, walk.bottom_ms), doubts=0)
-        return ([self._capped(above_ms)] if below and walk.page > 1 else [line]), True
+        capped = len(below) > CHECKS_MAX
+        # Fewer may have been deleted: the list was shown whole, so they are looked after below.
+        bottom_ms = walk.bottom_ms if capped or not below else begin_ms
+        self._at = replace(place, walk=Walk(walk.page, "", top_ms, bottom_ms), doubts=0)
+        return ([self._capped(above_ms)] if capped else [line]), True
 
     def _later(self, seconds: float) -> int:
         return self._parts.now_ms() + round(seconds * 1000)
@@ -162,10 +169,11 @@ class Listing(Backfilling):
     def _arrived(self, walk: Walk, fresh: int) -> Place:
         """The walk is down: everything before its beginning was seen, but what has not settled."""
         place, settle_ms = self._at, round(self._settings.settle_s * 1000)
-        begin_ms = place.through_ms or walk.bottom_ms or walk.top_ms - HOUR_MS
+        begin_ms = place.through_ms or min(walk.bottom_ms or walk.top_ms, walk.top_ms - FIRST_MS)
         hours = max((walk.top_ms - begin_ms) / HOUR_MS, 1 / 60)
-        now = fresh / hours
-        rate = now if not place.through_ms else place.rate + RATE_WEIGHT * (now - place.rate)
+        # A short time says little: two posts in a minute are no sixty in half an hour.
+        weight = 1.0 if not place.through_ms else 1.0 - 0.5 ** (hours / RATE_HALF_LIFE_H)
+        rate = place.rate + weight * (fresh / hours - place.rate)
         pause_s = 3600 * PAGE_WANTED / rate if rate > 0 else self._settings.poll_s_max
         pause_s = min(max(pause_s, self._settings.poll_s_min), self._settings.poll_s_max)
         through_ms = max(place.through_ms, walk.top_ms - settle_ms)
@@ -176,14 +184,14 @@ class Listing(Backfilling):
 
     # --- what lists leave out --------------------------------------------------------------------------------------
 
-    async def _details(self) -> AsyncIterator[Chunk]:
-        """The whole of posts that lists show in part."""
+    async def _details(self, walk: Walk) -> AsyncIterator[Chunk]:
+        """The whole of posts that lists show in part, the newest first; what is left over waits for the next walk."""
         memory = self._desk.memory
-        for owed in memory.owed(self.name, DETAIL):
+        for owed in list(memory.owed(self.name, DETAIL))[: -DETAILS_MAX - 1 : -1]:
             if not memory.owes(owed):
                 continue
             request = one_post(self._settings, owed.mid)
-            async for chunk in self._asked(request, 0, self._at.through_ms, self._at.text()):
+            async for chunk in self._asked(request, walk.top_ms, self._at.through_ms, self._at.text()):
                 yield chunk
             answer, page = self._answer, Page()
             records: list[Record] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, Literal, get_args
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 import msgspec
 
@@ -93,7 +93,9 @@ def _range(text: str, rest: str) -> tuple[str, int, int]:
     """(target, since, until)."""
     target, *query = _RANGE.split(rest, maxsplit=1)
     found = {"since": 0, "until": 0}
-    for name, value in parse_qsl(query[0] if query else "", keep_blank_values=True):
+    for part in query[0].split("&") if query else ():
+        name, _, value = part.partition("=")
+        value = unquote(value)  # + stays: it belongs to a zone
         if name not in found:
             raise SourceError(f"{text}: {name} is not known here; since and until are")
         try:

@@ -119,6 +119,7 @@ class Sim:
         self._given = settings
         self.pictures: Pictures | None = None
         self.memory = Memory(directory)
+        self._owed: set[str] = set()
         self.desk: Desk | None = None
         self.settings = WeiboSettings()
         self._runner: web.AppRunner | None = None
@@ -156,6 +157,7 @@ class Sim:
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
         await self._runner.cleanup()
+        self._owed = {one.mid for name in self.log.cursors for one in self.memory.owed(name, "detail")}
         self.memory.close()
 
     def edge(self, name: str, as_of_ms: int) -> Edge:
@@ -167,7 +169,7 @@ class Sim:
 
     @contextlib.asynccontextmanager
     async def _parts(self) -> AsyncIterator[Parts]:
-        session = Session(self._cookie, "")
+        session = Session(self._cookie, self.settings.cookie_file)
         async with (
             Client(lambda: session.cookies, self.clock.now, self.settings.timeout_s) as client,
             Desk(
@@ -248,10 +250,9 @@ class Sim:
         """What differs from the truth in the fields of what is held, at the moment at which it was observed; what is
         known to lack its end is left out, and so is what has gone meanwhile."""
         found = []
-        owed = {one.mid for post in self.log.posts for one in self.memory.owed(post.source, "detail")}
         for mid, post in self.documents().items():
             true = self.world.posts[mid]
-            if mid in owed or not true.exists(self.clock.now()):
+            if mid in self._owed or not true.exists(self.clock.now()):
                 continue
             at_ms = post.observed_ms
             counts = post.counts
