@@ -15,6 +15,7 @@ import msgspec
 from index.parameters import BadParameter
 from index.present import iso
 from stream.contract.records import Coverage, HotList, Note, NoteKind, Observation, note_id
+from stream.contract.spans import merged, overlap
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -115,22 +116,6 @@ def by_hour(lines: Sequence[Coverage], hours: Sequence[int]) -> list[dict[str, A
         }
         for hour in hours
     ]
-
-
-def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The union of half-open spans, apart from one another and in order."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        elif end > start:
-            found.append((start, end))
-    return found
-
-
-def overlap(spans: Iterable[tuple[int, int]], start: int, end: int) -> int:
-    """How much of [start, end) lies in ``spans``, which do not touch one another."""
-    return sum(max(0, min(end, until) - max(start, begin)) for begin, until in spans)
 
 
 # --- posts -------------------------------------------------------------------------------------------------------

@@ -294,7 +294,8 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     """Report of one Track partition for one closed bin. ``tests`` counts the entities it tested.
 
     ``watermark_ms`` is the event time up to which this partition has closed its bins. ``controls`` took effect in
-    this partition after its previous report.
+    this partition after its previous report. ``covered``: window in ms → share of it that the sources showed, in
+    thousandths, of those that were not seen whole.
     """
 
     partition: int
@@ -305,6 +306,7 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     tests: int
     entities: tuple[EntityReport, ...] = ()
     controls: tuple[Control, ...] = ()
+    covered: dict[int, int] = msgspec.field(default_factory=dict)
 
 
 FIRING: Final = "firing"

@@ -7,8 +7,9 @@ the end of a closed bin; scores and thresholds are whole thousandths.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -63,6 +64,7 @@ class Moment(NamedTuple):
     tests: int
     tests_per_day: float
     total_posts: int
+    covered: Mapping[int, int] = MappingProxyType({})
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -81,10 +83,19 @@ def level(rule: Rule, tests_per_day: float) -> int:
 
 
 def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:
-    """What ``rule`` makes of ``report``. Only a threshold looks at windows whose baseline is not ready."""
+    """What ``rule`` makes of ``report``.
+
+    Only a threshold looks at windows whose baseline is not ready, or of which too little was seen.
+    """
     wanted = rule_windows(rule, settings)
     windows = [
-        window for window in report.windows if window.window_ms in wanted and (window.ready or rule.kind == THRESHOLD)
+        window
+        for window in report.windows
+        if window.window_ms in wanted
+        and (
+            rule.kind == THRESHOLD
+            or (window.ready and moment.covered.get(window.window_ms, UNIT) >= UNIT * settings.covered_min)
+        )
     ]
     if rule.kind == BURST:
         return _burst(rule, report, windows, moment)

@@ -117,7 +117,9 @@ class _Bench:
         header.tests = {day: count for day, count in header.tests.items() if day > today - TEST_DAYS}
         first_ms = max(header.since_ms, (today - TEST_DAYS + 1) * DAY_MS)
         days = max((end_ms - first_ms) / DAY_MS, 1.0)
-        return Moment(bin_ms, end_ms, tests, sum(header.tests.values()) / days, max(r.total_posts for r in reports))
+        total = max(report.total_posts for report in reports)
+        rate = sum(header.tests.values()) / days
+        return Moment(bin_ms, end_ms, tests, rate, total, reports[0].covered)
 
     def _advance(self, rule: Rule, entity: str, report: EntityReport | None, moment: Moment, active: set[str]) -> None:
         key = incident_key(rule.id, entity)

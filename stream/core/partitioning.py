@@ -15,9 +15,11 @@ import msgspec
 
 from stream.contract.records import Control
 from stream.core.bins import rows_with
+from stream.core.coverage import CoverageRow
 from stream.core.enrich import partition_of
 from stream.core.judge import JudgeRow
 from stream.core.rows import (
+    COVERAGE,
     HEADER,
     STREAM,
     BinRow,
@@ -71,12 +73,15 @@ class _Shared:
         self._headers: list[TrackHeader | None] = [None] * partitions
         self._streams: list[StreamRow | None] = [None] * partitions
         self._bins: dict[int, BinRow] = {}
+        self._ledgers: list[CoverageRow] = []
 
-    def take(self, number: int, key: str, row: BinRow | StreamRow | TrackHeader) -> None:
+    def take(self, number: int, key: str, row: BinRow | StreamRow | CoverageRow | TrackHeader) -> None:
         if isinstance(row, TrackHeader):
             self._headers[number] = row
         elif isinstance(row, StreamRow):
             self._streams[number] = row
+        elif isinstance(row, CoverageRow):
+            self._ledgers.append(row)
         else:
             self._take_bin(key, row)
 
@@ -99,6 +104,8 @@ class _Shared:
             row = copied(streams[0])
             row.due = {entity: due_ms for stream in streams for entity, due_ms in stream.due.items()}
             yield STREAM, row
+        if self._ledgers:  # the same in all of them; fences are of the log that is left
+            yield COVERAGE, CoverageRow({}, self._ledgers[0].sources)
         headers = [header for header in self._headers if header is not None]
         if headers:
             yield HEADER, _plain(headers, origins)
@@ -151,6 +158,9 @@ def split(
         elif isinstance(row, BinRow):
             for number in everyone:
                 yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions), row.sealed)
+        elif isinstance(row, CoverageRow):
+            for number in everyone:
+                yield number, key, row
         elif isinstance(row, StreamRow):
             for number in everyone:
                 part = copied(row)

@@ -17,6 +17,7 @@ from stream.core.windows import Watermark
 
 HEADER: Final = "\x00header"
 STREAM: Final = "\x00stream"
+COVERAGE: Final = "\x00coverage"
 _HISTORY: Final = "\x00history/"
 _BIN: Final = "\x00bin/"
 _REPORT: Final = "\x00report/"

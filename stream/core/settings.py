@@ -25,6 +25,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     - ``excerpt_chars``: length of a piece of evidence.
     - ``entities_per_report_max``: reports of a bin name at most this many entities, the best ones.
     - ``mentions_per_post_max``: mentions kept of one post, the first ones.
+    - ``covered_min``: bursts and new names wait while less of their window was seen than this share.
     - ``row_hashes_max``: posts and mentions of a bin that are stored again with each batch; what is beyond is sealed.
     """
 
@@ -42,6 +43,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     excerpt_chars: int = 80
     entities_per_report_max: int = 500
     mentions_per_post_max: int = 500
+    covered_min: float = 0.9
     row_hashes_max: int = 8192
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("core.windows_s must name at least one window, in seconds")
         if not abs(self.utc_offset_s) <= DAY_S:
             raise ValueError("core.utc_offset_s must be within a day")
+        if not 0 <= self.covered_min <= 1:
+            raise ValueError("core.covered_min must be from 0 to 1")
         if not 0 < self.dispersion < float("inf"):
             raise ValueError("core.dispersion must be above 0")
 

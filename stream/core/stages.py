@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from stream.core.alerts import Incident
+from stream.core.coverage import CoverageRow
 from stream.core.enrich import Enriched, Plan, enrich, finish, halved, partition_of, plan, texts
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
@@ -18,7 +19,10 @@ from stream.core.track import Tracked, TrackRow, rows_of, track
 from stream.core.trends import TrendState
 from stream.core.volume import StreamRow
 
-AnyRow = EnrichState | OpenRow | TrendState | BinRow | StreamRow | TrackHeader | JudgeHeader | WaitingReport | Incident
+AnyRow = (
+    EnrichState | OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader | JudgeHeader | WaitingReport
+    | Incident
+)  # fmt: skip
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[AnyRow | None]] = msgspec.msgpack.Decoder(AnyRow | None)

@@ -2,7 +2,7 @@
 
 What a batch does depends only on the log's records up to its end, never on where the log was cut: sightings, reaches
 and controls act in the order of their offsets. Facts come first: the caller delivers points and reports, then applies
-``writes`` in their order (entities, bins, stream, header), so that a kill in between repeats work but loses and
+``writes`` in their order (entities, bins, stream, ledger, header), so that a kill in between repeats work but loses and
 doubles nothing.
 """
 
@@ -26,10 +26,12 @@ from stream.contract.records import (
     Sighting,
     TrendPoint,
 )
-from stream.core import reports, trends, volume
+from stream.core import coverage, reports, trends, volume
 from stream.core.bins import Bin
+from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64
 from stream.core.rows import (
+    COVERAGE,
     HEADER,
     STREAM,
     BinRow,
@@ -47,7 +49,7 @@ from stream.core.windows import bin_start
 RECHECKS_PER_WINDOW = 12
 
 Placed = TypeVar("Placed", Seen, Sighting)
-TrackRow = OpenRow | TrendState | BinRow | StreamRow | TrackHeader
+TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader
 
 
 class Tracked(NamedTuple):
@@ -130,6 +132,7 @@ class _Work:
         self._bins: dict[int, Bin] = {}
         self._dropped: dict[str, BinRow | None] = {}
         self._stream: StreamRow | None = None
+        self._ledger: CoverageRow | None = None
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
         self._reports: list[BinReport] = []
@@ -144,7 +147,10 @@ class _Work:
         for heard in batch.heard:
             self._take_until(posts, sightings, heard.offset, log, fence)
             if heard.offset > fence:
-                self._take_mark(batch.origin, heard.record)
+                if isinstance(heard.record, Coverage):
+                    coverage.take(self._coverage_row(), heard.record, log, heard.offset)
+                else:
+                    self._take_mark(batch.origin, heard.record)
         self._take_until(posts, sightings, batch.last + 1, log, fence)
         self.header.fences[log] = max(fence, batch.last)
 
@@ -177,9 +183,7 @@ class _Work:
             else:
                 self._counts["dropped"] += 1
 
-    def _take_mark(self, origin: int, mark: Reach | Control | Coverage) -> None:
-        if isinstance(mark, Coverage):
-            return
+    def _take_mark(self, origin: int, mark: Reach | Control) -> None:
         if isinstance(mark, Control):
             if mark.topic == "rules" and self._is_news(mark):
                 self.header.rules, self.header.rules_version = mark.payload, mark.version
@@ -289,6 +293,15 @@ class _Work:
             self._stream = volume.copied(before) if before else StreamRow()
         return self._stream
 
+    def _coverage_row(self) -> CoverageRow:
+        if self._ledger is None:
+            before = self._states.get(COVERAGE)
+            self._ledger = coverage.copied(before) if before else CoverageRow()
+        return self._ledger
+
+    def _covered(self, start_ms: int, end_ms: int) -> float:
+        return coverage.covered(self._ledger or self._states.get(COVERAGE), start_ms, end_ms)
+
     # --- closing -----------------------------------------------------------------------------------------------
 
     def _close_due(self) -> None:
@@ -307,7 +320,11 @@ class _Work:
         if bin_ms < stream.end_ms:  # stored before a kill, after all entities; the report was delivered before that
             self.header.told.clear()
             return
-        frame = volume.advance(stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings)
+        frame = volume.advance(
+            stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings, self._covered
+        )
+        if self._ledger is not None:
+            coverage.forget(self._ledger, frame.starts_ms[-1])
         keys = counted.keys
         due = [entity for entity, due_ms in stream.due.items() if due_ms <= frame.end_ms]
         found = [
@@ -325,6 +342,7 @@ class _Work:
                 tests=len(keys),
                 entities=tuple(self._best(found)),
                 controls=tuple(self.header.told),
+                covered={one.window_ms: round(1000 * one.covered) for one in frame.windows if one.covered < 1},
             )
         )
         self.header.told.clear()
@@ -403,6 +421,8 @@ class _Work:
             writes |= self._bins[bin_ms].writes(self._settings.row_hashes_max)
         if self._stream is not None:
             writes[STREAM] = self._stream
+        if self._ledger is not None:
+            writes[COVERAGE] = self._ledger
         writes[HEADER] = self.header
         points = tuple(self._points[key] for key in sorted(self._points))
         return Tracked(

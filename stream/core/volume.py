@@ -7,6 +7,7 @@ One row per Track partition, equal in all of them because every partition is tol
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -58,6 +59,7 @@ class WindowFrame(NamedTuple):
 
     ``tumbling``: number of the tumbling window that holds the bin; ``exposure``: of the sliding window, ``running``
     of the tumbling one; ``ended``: decayed exposure of all tumbling windows that have ended; ``decay`` per such.
+    ``covered``: share of the window that the sources showed.
     """
 
     window_ms: int
@@ -68,6 +70,7 @@ class WindowFrame(NamedTuple):
     ended: float
     decay: float
     ready: bool
+    covered: float = 1.0
 
 
 class Frame(NamedTuple):
@@ -91,16 +94,31 @@ def copied(row: StreamRow) -> StreamRow:
     )  # fmt: skip
 
 
-def advance(row: StreamRow, bin_ms: int, posts: int, windows_ms: tuple[int, ...], settings: CoreSettings) -> Frame:
-    """Take the closed bin into ``row`` (which is changed) and frame the tests that follow from it."""
+Covered = Callable[[int, int], float]
+"""Share of [start, end) that the sources showed."""
+
+
+def whole(_start_ms: int, _end_ms: int) -> float:
+    """Everything was seen."""
+    return 1.0
+
+
+def advance(
+    row: StreamRow, bin_ms: int, posts: int, windows_ms: tuple[int, ...], settings: CoreSettings,
+    covered: Covered = whole,
+) -> Frame:  # fmt: skip
+    """Take the closed bin into ``row`` (which is changed) and frame the tests that follow from it.
+
+    The profile learns from time as far as it was ``covered``: hours that nobody could see are no quiet hours.
+    """
     end_ms = bin_ms + settings.bin_ms
     if row.since_ms < 0:
         row.since_ms = row.end_ms = row.origin_ms = bin_ms
-    _learn_profile(row, bin_ms, end_ms, posts, settings)
+    _learn_profile(row, bin_ms, end_ms, posts, settings, covered)
     row.bins[bin_ms] = row.bins.get(bin_ms, 0) + posts
     row.end_ms = end_ms
     profile = Profile(row, settings)
-    frames = tuple(_frame(row, profile, bin_ms, window_ms, settings) for window_ms in windows_ms)
+    frames = tuple(_frame(row, profile, bin_ms, window_ms, settings, covered) for window_ms in windows_ms)
     for window_ms in [known for known in row.clocks if known not in windows_ms]:
         del row.clocks[window_ms]
     _forget(row, end_ms, max(windows_ms), settings)
@@ -158,7 +176,9 @@ class Profile:
         return min(max((total + _PRIOR_POSTS) / (expected + _PRIOR_POSTS), _EXPOSURE_LOW), _EXPOSURE_HIGH)
 
 
-def _frame(row: StreamRow, profile: Profile, bin_ms: int, window_ms: int, settings: CoreSettings) -> WindowFrame:
+def _frame(
+    row: StreamRow, profile: Profile, bin_ms: int, window_ms: int, settings: CoreSettings, covered: Covered
+) -> WindowFrame:
     index, end_ms = bin_ms // window_ms, row.end_ms
     decay = math.exp(-math.log(2.0) * window_ms / half_life_ms(window_ms, settings))
     clock = row.clocks.get(window_ms)
@@ -178,8 +198,9 @@ def _frame(row: StreamRow, profile: Profile, bin_ms: int, window_ms: int, settin
     clock.running = _exposure(row, profile, tumbling_ms) * share + (1.0 - share) * sliding
     ready_ms = clock.since_ms + max(settings.warmup_s * 1000, 2 * window_ms)
     return WindowFrame(
-        window_ms, end_ms - window_ms, index, sliding, clock.running, clock.ended, decay, end_ms > ready_ms
-    )
+        window_ms, end_ms - window_ms, index, sliding, clock.running, clock.ended, decay, end_ms > ready_ms,
+        covered(max(end_ms - window_ms, row.since_ms), end_ms),
+    )  # fmt: skip
 
 
 def _exposure(row: StreamRow, profile: Profile, start_ms: int) -> float:
@@ -196,7 +217,9 @@ def _scale(row: StreamRow, time_ms: int, settings: CoreSettings) -> float:
     return float(2.0 ** min((time_ms - row.origin_ms) / (4000.0 * settings.half_life_s), _EXPONENT_MAX))
 
 
-def _learn_profile(row: StreamRow, bin_ms: int, end_ms: int, posts: int, settings: CoreSettings) -> None:
+def _learn_profile(
+    row: StreamRow, bin_ms: int, end_ms: int, posts: int, settings: CoreSettings, covered: Covered
+) -> None:
     """Posts to their hour; the time since the last bin to the hours that it went through (a week at most each)."""
     scale = _scale(row, end_ms, settings)
     if scale > _RESCALE_AT:
@@ -210,7 +233,7 @@ def _learn_profile(row: StreamRow, bin_ms: int, end_ms: int, posts: int, setting
     start_ms = end_ms - rest_ms
     while start_ms < end_ms:
         stop_ms = min(end_ms, start_ms - start_ms % HOUR_MS + HOUR_MS)
-        row.spans[hour_of_week(start_ms, settings)] += scale * (stop_ms - start_ms)
+        row.spans[hour_of_week(start_ms, settings)] += scale * (stop_ms - start_ms) * covered(start_ms, stop_ms)
         start_ms = stop_ms
 
 

@@ -15,6 +15,7 @@ from stream.contract import codec
 from stream.contract.records import (
     BinReport,
     Control,
+    Coverage,
     Document,
     End,
     Envelope,
@@ -265,11 +266,14 @@ class Runtime:
 
 
 def spread(records: Sequence[Record], origins: int) -> list[list[Record]]:
-    """The records as a log of several partitions has them: posts by their id, everything else in each of them."""
+    """The records as a log of several partitions has them: posts by their id, ledgers by their source,
+    everything else in each of them."""
     parts: list[list[Record]] = [[] for _ in range(origins)]
     for record in records:
         if isinstance(record, Post):
             parts[zlib.crc32(record.id.encode()) % origins].append(record)
+        elif isinstance(record, Coverage):
+            parts[zlib.crc32(record.source.encode()) % origins].append(record)
         elif isinstance(record, Reject):
             parts[0].append(record)
         else:

@@ -54,7 +54,7 @@ def test_a_day_of_two_hundred_sources(share: float) -> None:
 
 
 def test_reaches_are_true() -> None:
-    """After a source has said that it was seen through T, it gives nothing older that had been shown before it said so."""
+    """Once a source was seen through T, it gives nothing older that it had been shown before it said so."""
     sim = Sim(DAY, shares(0.05 / len(KINDS)), timeout_s=0.2)
     sim.person(600)
     run(sim, users(DAY, 60), 24)
@@ -212,7 +212,7 @@ def test_one_post_by_itself() -> None:
     ):
         sim = Sim(SMALL, start_ms=post.created_ms + 1000)
         run(sim, [f"weibo:post:{name}"], 6)
-        assert [one.id for one in sim.log.posts][0] == post.mid
+        assert next(one.id for one in sim.log.posts) == post.mid
         assert len({one.source for one in sim.log.posts}) == 1
         assert not sim.wrong() and len(sim.log.observations) > 5
 

@@ -109,6 +109,9 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     ),
     "hot_list": HotList(source="weibo:hot", observed_ms=2, items=(HotItem(1, "华强北", 99, "新"),)),
     "coverage": _COVERAGE,
+    "bin_report_with_coverage": BinReport(
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, covered={300000: 500}
+    ),
     "batch_with_coverage": Batch(generation="g", origin=1, first=5, last=6, heard=(Heard(5, _COVERAGE),)),
     "reject": Reject(source="demo", reason="bad_json", detail="d", raw=b"\xff\x00", place="line 1", observed_ms=1),
 }  # fmt: skip
