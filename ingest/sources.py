@@ -1,4 +1,4 @@
-"""From what the user writes to a source: ``demo``, ``jsonl:FILE``, ``jsonl:-``, ``cmner:FILE``, ``conll:FILE``."""
+"""From what the user writes to a source: ``demo``, ``jsonl:FILE``, ``jsonl:-``, ``cmner:FILE``, and sites."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ingest.files import open_file
 from ingest.jsonl import JsonLines
 from ingest.pace import Pace
 from ingest.pictures import drawer
+from ingest.polled import POLLED, check_polled, open_polled, polled_again
 from ingest.replay import Format, ReplayFile, Unit
 from ingest.standard_input import StandardInput
 from ingest.weibo.spec import HELP as WEIBO_HELP
@@ -28,6 +29,7 @@ KINDS: Final = {
     "cmner": "cmner:FILE[?images=FOLDER]: CMNER's format, ids and times from WID",
     "conll": "conll:FILE[?images=FOLDER]: any CoNLL file",
     "weibo": WEIBO_HELP,
+    **POLLED,
 }
 _STDIN: Final = 0
 _IMAGE_SUFFIXES: Final = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp"])
@@ -42,11 +44,13 @@ def open_source(
     speed: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    once: bool = False,
 ) -> Source:
     """The source behind ``spec``. ``speed`` is event seconds per second of ``clock``, None as fast as possible.
 
     Opens nothing yet; blocks only to list the pictures of a CoNLL file. Raises ``SourceError`` for what the user must
-    mend. Standard input goes at its own pace. Sources of Weibo are opened together, by ``weibo.open.Weibo``.
+    mend. Standard input goes at its own pace. With ``once`` those that are polled end at what is newest. Sources of
+    Weibo are opened together, by ``weibo.open.Weibo``.
     """
     settings = edge or EdgeSettings()
     kind, rest = parts_of(spec)
@@ -60,6 +64,8 @@ def open_source(
         draw = drawer(settings, folder)
         return Edge(source=spec, settings=settings, pseudonym=pseudonym, draw=draw, as_of_ms=as_of_ms)
 
+    if kind in POLLED:
+        return open_polled(spec, edge_at, now_ms, sleep, once=once)
     if kind == "jsonl" and rest == "-":
         return StandardInput(spec, _STDIN, edge_at, now_ms)
     return ReplayFile(spec, lambda: open_file(path), form, edge_at, now_ms, pace)
@@ -73,12 +79,14 @@ def parts_of(spec: str) -> tuple[str, str]:
         raise SourceError(f"there is no source {spec!r}. There are: {known}")
     if kind == "weibo":
         parse_spec(spec)
+    elif kind in POLLED:
+        check_polled(spec)
     return kind, rest
 
 
 def _parts(kind: str, rest: str) -> tuple[Path, Format, Path | None]:
-    """(file, format, folder of its pictures)."""
-    if kind == "demo":
+    """(file, format, folder of its pictures); what is polled has none of these."""
+    if kind == "demo" or kind in POLLED:
         return DEMO_FILE, JsonLines(), None
     name, _, images = rest.partition("?images=") if kind != "jsonl" else (rest, "", "")
     path = Path(name).expanduser()
@@ -113,6 +121,8 @@ def parse_again(
     kind, _, rest = reject.source.partition(":")
     _, form, folder = _parts(kind, rest) if kind in KINDS and rest != "-" else (None, JsonLines(), None)
     judge = Edge(source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms())
+    if kind in POLLED:
+        return polled_again(reject, judge)
     words = reject.place.split()
     line = int(words[1]) if len(words) == 2 and words[1].isdigit() else 0
     return form.parse(reject.raw, Unit(0, len(reject.raw), line, line), judge)

@@ -40,7 +40,11 @@ FENCED = {
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
     "selectolax": {"ingest/weibo/search_page.py"},
-    "aiohttp": {"index/", "ingest/weibo/client.py", "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py"},
+    "aiohttp": {
+        "index/", "ingest/http.py", "ingest/weibo/client.py", "ingest/weibo_fake/server.py", "deploy/web.py",
+        "deploy/probes.py",
+    },
+    "defusedxml": {"ingest/feed.py"},
     "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py"},
 }
 

@@ -1,0 +1,270 @@
+"""``mastodon:HOST`` and ``mastodon:HOST/TAG``: a public timeline, polled upwards.
+
+**Reading**: pages above an id (``min_id``) without a gap, the oldest first, until the newest is there. ``since_id``
+would give the newest page and leave a gap below it when more than a page came.
+
+**Cursor**: the *floor*, the id above which the next poll begins, and what was seen above it. The floor stays behind the
+newest post, since statuses of other instances arrive later and get ids of when they were written, below those that are
+known. What lies above the floor is read again at each poll: stragglers, edits and counts are found, the rest is known.
+The floor is ``BACK_MS`` behind the last poll, or ``BACK_POSTS`` behind the newest post where that is nearer.
+
+**Reach**: Mastodon's ids hold the time of writing, and nothing below the floor is ever read, so the floor's time is
+the reach; what arrives later than that is not seen at all. Ids of other software hold no time: there the reach is the
+beginning of the last poll that came to the top, less ``BACK_MS``, and what arrives even later is late. Originals of
+boosts are as old as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import unicodedata
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import msgspec
+
+from ingest.clean import Edge, Refusal, clean, reject
+from ingest.http import Answer, Http
+from ingest.mastodon_place import Place, Seen, arrived, order, taken
+from ingest.mastodon_status import Status, id_of, raw_post, read_status
+from ingest.polling import IDLE_AFTER_S, Watch, seen_as
+from stream.contract.ports import Chunk, SourceError
+from stream.contract.records import Coverage, End, Post, Reach, Record, Reject
+
+PREFIX: Final = "mastodon:"
+POLL_S: Final = 60.0
+PAUSE_S: Final = 1.0
+"""Between the pages of one poll; instances allow 300 requests in five minutes."""
+PAGE: Final = 40
+REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
+_HOST: Final = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}(?::\d{1,5})?", re.ASCII)
+_TAG: Final = re.compile(r"[\w·・]{1,100}")
+_PREVIOUS: Final = re.compile(r"""<([^<>]*)>\s*;\s*rel\s*=\s*["']?prev\b""", re.IGNORECASE)
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+_ACCEPT: Final = {"Accept": "application/json"}
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """What a spec names: ``base`` is ``https://HOST``, ``endpoint`` stands in the ledger."""
+
+    base: str
+    host: str
+    path: str
+    endpoint: str
+
+    def url(self, above: str) -> str:
+        """The page above the id ``above``, or the newest."""
+        asked = {"limit": str(PAGE)} | ({"min_id": above} if above else {})
+        return f"{self.base}{self.path}?{urlencode(asked)}"
+
+
+class Page:
+    """What follows from the statuses of one answer, for a source that is at ``place``.
+
+    ``records`` are the oldest first, ``seen`` is all that has an id, ``roots`` what is told besides; ``fresh`` counts
+    the posts that are new.
+    """
+
+    def __init__(self, rows: list[bytes], place: Place, host: str, edge: Edge) -> None:
+        self.shown = len(rows)
+        self.fresh = 0
+        self.records: list[Record] = []
+        self.seen: list[Seen] = []
+        self.roots: list[str] = []
+        self._host = host
+        self._edge = edge
+        self._known = {one.id: one for one in place.seen}
+        self._told = set(place.roots)
+        for own, raw in sorted(((id_of(row), row) for row in rows), key=lambda one: order(one[0])):
+            self._take(own, raw)
+
+    @property
+    def top(self) -> str:
+        """The highest id, "" without any."""
+        return self.seen[-1].id if self.seen else ""
+
+    def _take(self, own: str, raw: bytes) -> None:
+        before = self._known.get(own) if own else None
+        try:
+            status = read_status(raw)
+            post = clean(raw_post(status, self._host, self._edge.as_of_ms), self._edge)
+            if status.reblog is not None and before is None:
+                self._original(status.reblog)
+        except Refusal as refusal:
+            self._refuse(own, raw, refusal, before)
+            return
+        counts = (post.counts.reposts, post.counts.comments, post.counts.likes) if post.counts else None
+        if own in self._told and before is None:
+            before = Seen(own, post.created_ms, post.edit_version, counts)  # as the original of a boost
+        if before is None or not before.created_ms or post.edit_version > before.edit_version:
+            self.fresh += before is None or not before.created_ms
+            self.records += [post, seen_as(post, text=True)]
+        elif counts != before.counts:
+            self.records.append(seen_as(post, text=False))
+        self._remember(Seen(own, post.created_ms, post.edit_version, counts))
+
+    def _original(self, status: Status) -> None:
+        """Once, and before its boost. Raises ``Refusal``."""
+        own = str(status.id)
+        if own in self._told or own in self._known:
+            return
+        post = clean(raw_post(status, self._host, self._edge.as_of_ms), self._edge)
+        self.records += [post, seen_as(post, text=True)]
+        self._told.add(own)
+        self.roots.append(own)
+
+    def _refuse(self, own: str, raw: bytes, refusal: Refusal, before: Seen | None) -> None:
+        """Once, though it is read again; what has no id is known by its bytes."""
+        name = own or f"#{zlib.crc32(raw):08x}"
+        if before is None and name not in self._told:
+            self.records.append(reject(refusal, self._edge, raw, f"status {name}"))
+            if not own:
+                self._told.add(name)
+                self.roots.append(name)
+        if own:
+            self._remember(before or Seen(own))
+
+    def _remember(self, seen: Seen) -> None:
+        self.seen.append(seen)
+        self._known[seen.id] = seen
+
+
+class Mastodon:
+    """The source. ``once``: it ends when it has come to the top."""
+
+    def __init__(
+        self,
+        name: str,
+        edge_at: Callable[[int], Edge],
+        now_ms: Callable[[], int],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        once: bool = False,
+    ) -> None:
+        """Raises ``SourceError`` for a name that is no timeline."""
+        self._name = name
+        self._timeline = timeline(name)
+        self._edge_at = edge_at
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._once = once
+
+    @property
+    def name(self) -> str:
+        """The source as the user wrote it."""
+        return self._name
+
+    async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
+        """See ``ports.Source``."""
+        place = self._stored(cursor)
+        watch = Watch(self._name, self._now_ms, once=self._once)
+        above, shown_max, begun_ms = place.floor, 0, 0
+        async with Http(self._now_ms, bytes_max=REPLY_BYTES_MAX) as http:
+            while True:
+                if (wait_s := (place.due_ms - self._now_ms()) / 1000) > 0:
+                    await self._sleep(wait_s)
+                answer, page = await self._read(await http.get(self._timeline.url(above), _ACCEPT), place)
+                if page is None:
+                    records, rest_s = watch.trouble(answer, self._timeline.endpoint, place.through_ms)
+                    place = self._due(place, rest_s)
+                    yield Chunk(records=tuple(records), cursor=place.text())
+                    continue
+                watch.went_well()
+                begun_ms = begun_ms or min(answer.at_ms, answer.server_ms or answer.at_ms)
+                shown_max = max(shown_max, page.shown)
+                following = _following(answer, page)
+                # Instances have smaller pages than were asked for; a page less full than others is the last.
+                done = not above or page.shown < shown_max or order(following) <= order(above)
+                line = self._line(watch, answer, page, place, first=above == place.floor, done=done)
+                place = taken(place, page.seen, page.roots)
+                if done:
+                    place = arrived(place, begun_ms)
+                    above, begun_ms = place.floor, 0
+                else:
+                    above = following
+                place = self._due(place, max(POLL_S if done else PAUSE_S, answer.rest_s))
+                end = self._once and done
+                mark = self._end(answer, page) if end else self._reach(place)
+                yield Chunk(records=(*page.records, line, mark), cursor=place.text(), end=end)
+                if end:
+                    return
+
+    async def _read(self, answer: Answer, place: Place) -> tuple[Answer, Page | None]:
+        """(the answer, judged again; what it shows, None when it is no list)."""
+        if answer.outcome != "ok":
+            return answer, None
+        try:
+            rows = msgspec.json.decode(answer.body, type=list[msgspec.Raw])
+        except (msgspec.DecodeError, RecursionError) as error:
+            told = f"no list of statuses: {error}"[:200]
+            return msgspec.structs.replace(answer, outcome="parse_error", detail=told), None
+        edge = self._edge_at(answer.at_ms)
+        return answer, await asyncio.to_thread(Page, [bytes(row) for row in rows], place, self._timeline.host, edge)
+
+    def _line(self, watch: Watch, answer: Answer, page: Page, place: Place, *, first: bool, done: bool) -> Coverage:
+        """The ledger: from what was known, or from the page before, to this page's newest or to now."""
+        times = [one.created_ms for one in page.seen if one.created_ms]
+        from_ms = place.through_ms if first else place.newest_ms
+        from_ms = from_ms or min(times, default=answer.at_ms)
+        return watch.line(
+            answer, self._timeline.endpoint, from_ms, answer.at_ms if done else max(times, default=from_ms),
+            outcome="ok" if page.shown else "empty", posts=page.shown, fresh=page.fresh,
+        )  # fmt: skip
+
+    def _end(self, answer: Answer, page: Page) -> End:
+        newest_ms = max((one.created_ms for one in page.seen), default=0)
+        return End(source=self._name, through_ms=max(answer.at_ms, newest_ms) + 1)
+
+    def _reach(self, place: Place) -> Reach:
+        idle = place.due_ms - self._now_ms() > 1000 * IDLE_AFTER_S
+        return Reach(source=self._name, through_ms=place.through_ms, state="idle" if idle else "live")
+
+    def _due(self, place: Place, rest_s: float) -> Place:
+        return msgspec.structs.replace(place, due_ms=self._now_ms() + round(1000 * rest_s))
+
+    def _stored(self, cursor: str | None) -> Place:
+        try:
+            return Place() if cursor is None else msgspec.json.decode(cursor, type=Place)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise SourceError(f"{self._name}: the stored place cannot be read ({error}); start a new store") from error
+
+
+def timeline(spec: str) -> Timeline:
+    """What ``mastodon:HOST`` or ``mastodon:HOST/TAG`` names; ``http://HOST`` is asked without TLS.
+
+    Raises ``SourceError``.
+    """
+    rest = spec.removeprefix(PREFIX)
+    scheme = "http" if rest.startswith("http://") else "https"
+    host, _, tag = rest.removeprefix(f"{scheme}://").rstrip("/").partition("/")
+    tag = unicodedata.normalize("NFC", tag.removeprefix("tags/").removeprefix("#"))
+    host = host.lower()
+    if not _HOST.fullmatch(host) or (tag and not _TAG.fullmatch(tag)):
+        raise SourceError(
+            f"{spec}: write mastodon: and an instance, and a tag if you want one, as in mastodon:mastodon.social/news"
+        )
+    path = f"/api/v1/timelines/tag/{quote(tag, safe='')}" if tag else "/api/v1/timelines/public"
+    return Timeline(f"{scheme}://{host}", host.partition(":")[0], path, "tag" if tag else "public")
+
+
+def status_again(letter: Reject, edge: Edge) -> Post:
+    """The post behind a dead letter of a timeline. Raises ``Refusal``."""
+    return clean(raw_post(read_status(letter.raw), timeline(letter.source).host, edge.as_of_ms), edge)
+
+
+def _following(answer: Answer, page: Page) -> str:
+    """The id that the next page lies above: as the Link says, which counts what the instance hides, or the highest.
+
+    Of the Link only the id is taken; where to ask is not the other side's business.
+    """
+    if match := _PREVIOUS.search(answer.headers.get("link", "")):
+        try:
+            found = parse_qs(urlsplit(match[1]).query).get("min_id", [""])[0]
+        except ValueError:
+            found = ""
+        if _ID.fullmatch(found):
+            return found
+    return page.top

@@ -1,0 +1,71 @@
+"""What sources that poll have in common: lines of the ledger, rests after trouble, and when others stop waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ingest.http import Answer
+from stream.contract.ports import SourceError
+from stream.contract.records import Coverage, Observation, Outcome, Post, Reach, Record
+
+BACK_OFF_S: Final = 30.0
+BACK_OFF_S_MAX: Final = 3_600.0
+IDLE_AFTER_S: Final = 600.0
+"""A source that will not have been read for longer than this no longer holds the watermark back."""
+TROUBLES_MAX: Final = 5
+"""With ``once``, so many troubles in a row end the run with advice; else a source tries for ever."""
+
+
+class Watch:
+    """How one run of a source gets on. Times are Unix ms; nothing of it is worth keeping over a restart."""
+
+    def __init__(self, name: str, now_ms: Callable[[], int], *, once: bool) -> None:
+        self._name = name
+        self._now_ms = now_ms
+        self._once = once
+        self._troubles = 0
+        self._good_ms = now_ms()
+
+    def line(
+        self, answer: Answer, endpoint: str, from_ms: int, through_ms: int,
+        *, outcome: Outcome | None = None, posts: int = 0, fresh: int = 0, detail: str = "", after: int = 0,
+    ) -> Coverage:  # fmt: skip
+        """A line of the ledger. ``after`` tells several lines of one answer from one another: 1 for the second."""
+        return Coverage(
+            source=self._name, observed_ms=answer.at_ms + after, outcome=outcome or answer.outcome,
+            from_ms=min(from_ms, through_ms), through_ms=through_ms, posts=posts, fresh=fresh, endpoint=endpoint,
+            detail=(detail or answer.detail)[:200],
+        )  # fmt: skip
+
+    def went_well(self) -> None:
+        """An answer was read."""
+        self._troubles = 0
+        self._good_ms = self._now_ms()
+
+    def trouble(self, answer: Answer, endpoint: str, through_ms: int) -> tuple[list[Record], float]:
+        """(records, seconds to rest) after an answer that cannot be used. ``through_ms`` is the source's reach.
+
+        Raises ``SourceError`` with ``once`` after ``TROUBLES_MAX`` in a row.
+        """
+        self._troubles += 1
+        if self._once and self._troubles >= TROUBLES_MAX:
+            told = f"{answer.outcome}, {self._troubles} times in a row: {answer.detail}"
+            raise SourceError(f"{self._name}: {told}; try again later")
+        rest_s = max(answer.rest_s, min(BACK_OFF_S * 2.0 ** min(self._troubles - 1, 30), BACK_OFF_S_MAX))
+        records: list[Record] = [self.line(answer, endpoint, through_ms, max(answer.at_ms, through_ms))]
+        if self.is_idle(rest_s):
+            records.append(Reach(source=self._name, through_ms=through_ms, state="idle"))
+        return records, rest_s
+
+    def is_idle(self, rest_s: float) -> bool:
+        """Whether others should not wait while this rests for ``rest_s``."""
+        return (self._now_ms() - self._good_ms) / 1000 + rest_s > IDLE_AFTER_S
+
+
+def seen_as(post: Post, *, text: bool) -> Observation:
+    """``post`` as it was seen. ``text``: for the first time, or after an edit."""
+    return Observation(
+        source=post.source, post_id=post.id, observed_ms=post.observed_ms, counts=post.counts,
+        edit_version=post.edit_version, text=post.text if text else "",
+    )  # fmt: skip
