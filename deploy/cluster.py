@@ -30,6 +30,7 @@ class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
     speed: float | None
     rules: Path | None
     quiet: bool = False
+    once: bool = False
 
 
 def wanted_topics(settings: Settings) -> list[topics.Topic]:
@@ -61,7 +62,7 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
     started = time.monotonic()
     http = settings.ingest
     directory = Path(settings.store.directory)
-    async with wiring.opened_sources(options.sources, settings, directory, options.speed, once=False) as opened:
+    async with wiring.opened_sources(options.sources, settings, directory, options.speed, once=options.once) as opened:
         ingester = Ingester(
             settings.kafka, opened.sources, session=wiring.now_ms(), metrics=telemetry, changes=opened.changes
         )

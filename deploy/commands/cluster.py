@@ -126,6 +126,9 @@ def ingest(
             "--rules", help="Put this rules file (YAML) in force.", dir_okay=False, show_default="those in force"
         ),
     ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Sources that never end are asked once, down to what is known.")
+    ] = False,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -149,7 +152,7 @@ def ingest(
         else:
             typer.echo(f"no longer waited for: {', '.join(left or ())}", err=True)
         return
-    options = cluster.IngestOptions(sources=tuple(source), speed=speed_of(speed), rules=rules, quiet=json)
+    options = cluster.IngestOptions(sources=tuple(source), speed=speed_of(speed), rules=rules, quiet=json, once=once)
     summary = asyncio.run(cluster.ingest(options, settings_for(config)))
     if json:
         print_json(msgspec.to_builtins(summary))

@@ -21,9 +21,10 @@ from deploy.commands.common import (
     settings_for,
     store_directory,
 )
-from deploy.errors import Failure
+from deploy.errors import Failure, UsageFailure
 from index.present import iso
 from ingest.clean import Edge, Refusal, clean
+from ingest.fields import read_time_ms
 from ingest.weibo.payload import ReplyError, Shown, Unread, statuses
 
 DryRunOption = Annotated[
@@ -242,6 +243,13 @@ def fake_weibo(
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same world.")] = 7,
     users: Annotated[int, typer.Option("--users", min=1, help="Accounts.")] = 20,
     hours: Annotated[float, typer.Option("--hours", min=0.1, help="How long things go on happening.")] = 24.0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="When its time begins, and where its clock stands then.",
+            show_default="so that half of it lies behind us, and its clock shows the present",
+        ),
+    ] = None,
     speed: Annotated[float, typer.Option("--speed", min=0, help="Seconds of the world in one of ours.")] = 1.0,
     per_minute: Annotated[float, typer.Option("--per-minute", min=0.1, help="Requests that a session may make.")] = 30,
 ) -> None:
@@ -252,7 +260,12 @@ def fake_weibo(
     from ingest.weibo_fake.server import FakeOptions, serve
     from ingest.weibo_fake.world import World, WorldSettings
 
-    world = World(WorldSettings(seed=seed, users=users, hours=hours))
+    try:
+        now_ms = wiring.now_ms() // 1000 * 1000 if start is None else read_time_ms(start)
+    except ValueError as error:
+        raise UsageFailure(f"--start: {error}") from error
+    start_ms = now_ms - round(hours * 1_800_000) if start is None else now_ms
+    world = World(WorldSettings(seed=seed, users=users, hours=hours, start_ms=start_ms))
     options = FakeOptions(per_minute=per_minute, burst=10)
 
     def started(url: str) -> None:
@@ -260,6 +273,6 @@ def fake_weibo(
         typer.echo(f"{url} · {len(world.posts)} posts of {users} accounts ({uids}, …) · Ctrl-C ends it", err=True)
 
     try:
-        asyncio.run(serve(world, options, port, speed, started))
+        asyncio.run(serve(world, options, port, (now_ms, speed), started))
     except OSError as error:
         raise Failure(f"port {port} cannot be used: {error.strerror}. Choose another --port, or 0") from error

@@ -15,7 +15,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -86,6 +86,7 @@ class FakeWeibo:
         self._while_blocked = 0
         self._breaches = 0
         self._shown: dict[str, int] = {}
+        self._timelines: Counter[str] = Counter()
         self._answering: dict[int, Sequence[FakePost]] = {}
 
     @property
@@ -240,6 +241,7 @@ class FakeWeibo:
         if container.startswith(_TOPIC):
             return self._world.search(unquote(container.removeprefix(_TOPIC)), now_ms)
         if container[:6] in ("107603", "230413") and container[6:].isdigit():
+            self._timelines[container[6:]] += 1
             return self._world.timeline(int(container[6:]), now_ms)
         return []
 
@@ -337,7 +339,8 @@ class FakeWeibo:
             {"endpoint": name, "session": session, "outcome": outcome, "count": count}
             for (name, session, outcome), count in sorted(self._requests.items())
         ]
-        told = {"requests": rows, "while_blocked": self._while_blocked, "breaches": self._breaches}
+        told: dict[str, Any] = {"requests": rows, "while_blocked": self._while_blocked, "breaches": self._breaches}
+        told["timelines"] = self._timelines
         return web.json_response({**told, "now_ms": self._clock.now()})
 
     async def _truth(self, _: web.Request) -> web.StreamResponse:
@@ -371,15 +374,19 @@ class FakeWeibo:
 
 
 async def serve(
-    world: World, options: FakeOptions, port: int, speed: float, started: Callable[[str], None]
+    world: World, options: FakeOptions, port: int, clock: tuple[int, float], started: Callable[[str], None]
 ) -> None:
-    """Serve ``world`` on loopback from its beginning until SIGINT or SIGTERM. Raises ``OSError`` for the port."""
+    """Serve ``world`` on loopback until SIGINT or SIGTERM; ``clock`` is its time (Unix ms) and how fast it goes.
+
+    Raises ``OSError`` for the port.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    clock = FakeClock(world.settings.start_ms, loop.time, speed)
-    runner = web.AppRunner(FakeWeibo(world, clock, options).app(), shutdown_timeout=1.0)
+    now_ms, speed = clock
+    running = FakeClock(now_ms, loop.time, speed)
+    runner = web.AppRunner(FakeWeibo(world, running, options).app(), shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

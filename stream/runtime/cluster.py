@@ -225,6 +225,7 @@ class ClusterWorker:
             documents=facts.documents,
             rejects=facts.rejects,
             flips=facts.flips,
+            notes=facts.notes,
             posts=facts.posts,
             indexed=facts.indexed,
             counts=facts.counts,

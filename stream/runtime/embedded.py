@@ -19,7 +19,18 @@ import msgspec
 import structlog
 
 from stream.contract.ports import Change, Channel, Chunk, IndexWriter, Metrics, Source, Tagger
-from stream.contract.records import BinReport, Document, Envelope, Flip, Reach, Record, Reject, Span, TrendPoint
+from stream.contract.records import (
+    BinReport,
+    Document,
+    Envelope,
+    Flip,
+    Note,
+    Reach,
+    Record,
+    Reject,
+    Span,
+    TrendPoint,
+)
 from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import WorkerSettings
@@ -44,6 +55,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     rejects: tuple[Reject, ...]
     points: tuple[TrendPoint, ...]
     flips: tuple[Flip, ...]
+    notes: tuple[Note, ...]
     records: int
     posts: int
     indexed: int
@@ -364,6 +376,7 @@ class Embedded:
             rejects=enriched.rejects,
             points=tracked.points,
             flips=tuple(flips),
+            notes=enriched.notes,
             records=len(envelopes),
             posts=len(spans),
             indexed=indexed,
@@ -393,6 +406,7 @@ class Embedded:
             documents=committed.documents,
             rejects=committed.rejects,
             flips=committed.flips,
+            notes=committed.notes,
             posts=committed.posts,
             indexed=committed.indexed,
             counts=committed.counts,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from stream.contract.ports import Metrics
-from stream.contract.records import Document, Flip, Reject
+from stream.contract.records import Coverage, Document, Flip, Note, Observation, Reject
 from stream.runtime.totals import Totals
 
 
@@ -17,6 +17,7 @@ def tell(
     documents: Sequence[Document] = (),
     rejects: Sequence[Reject] = (),
     flips: Sequence[Flip] = (),
+    notes: Sequence[Note] = (),
     posts: int = 0,
     indexed: int = 0,
     counts: Mapping[str, int],
@@ -39,6 +40,12 @@ def tell(
         metrics.count("weibowatch_rejects_total", count, reason=reason)
     for flip in flips:
         metrics.count("weibowatch_alerts_total", rule=flip.rule_id, state=flip.state)
+    for (source, outcome), count in Counter(
+        (note.source, note.outcome) for note in notes if isinstance(note, Coverage)
+    ).items():
+        metrics.count("weibowatch_source_requests_total", count, source=source, outcome=outcome)
+    if observed := sum(isinstance(note, Observation) for note in notes):
+        metrics.count("weibowatch_observations_total", observed)
     for name, count in counts.items():
         if name in ("corrected", "dropped"):
             metrics.count("weibowatch_late_total", count, outcome=name)
