@@ -25,7 +25,7 @@ class Watch:
         self._now_ms = now_ms
         self._once = once
         self._troubles = 0
-        self._good_ms = now_ms()
+        self._begun_ms = self._good_ms = now_ms()
 
     def line(
         self, answer: Answer, endpoint: str, from_ms: int, through_ms: int,
@@ -44,7 +44,7 @@ class Watch:
         self._good_ms = self._now_ms()
 
     def trouble(self, answer: Answer, endpoint: str, through_ms: int) -> tuple[list[Record], float]:
-        """(records, seconds to rest) after an answer that cannot be used. ``through_ms`` is the source's reach.
+        """(records, seconds to rest) after an answer that cannot be used. ``through_ms`` is the source's reach, or 0.
 
         Raises ``SourceError`` with ``once`` after ``TROUBLES_MAX`` in a row.
         """
@@ -53,7 +53,8 @@ class Watch:
             told = f"{answer.outcome}, {self._troubles} times in a row: {answer.detail}"
             raise SourceError(f"{self._name}: {told}; try again later")
         rest_s = max(answer.rest_s, min(BACK_OFF_S * 2.0 ** min(self._troubles - 1, 30), BACK_OFF_S_MAX))
-        records: list[Record] = [self.line(answer, endpoint, through_ms, max(answer.at_ms, through_ms))]
+        from_ms = through_ms or self._begun_ms
+        records: list[Record] = [self.line(answer, endpoint, from_ms, max(answer.at_ms, from_ms))]
         if self.is_idle(rest_s):
             records.append(Reach(source=self._name, through_ms=through_ms, state="idle"))
         return records, rest_s

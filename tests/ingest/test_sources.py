@@ -7,14 +7,15 @@ from stream.contract.ports import SourceError
 from tests.ingest.corpus import chunks, line, source
 
 
-@pytest.mark.parametrize("spec", ["", "x", "weibo", "jsonl", "jsonl:", "demo:x", "JSONL:a", "cmner:", "conll", ":a"])
+@pytest.mark.parametrize("spec", ["", "x", "weibo", "jsonl", "jsonl:", "demo:x", "JSONL:a", "cmner:", "conll", ":a", "rss"])
 def test_an_unknown_source_is_refused_with_the_list_of_those_that_are(spec: str) -> None:
     with pytest.raises(SourceError, match=r"demo.*jsonl:FILE.*cmner:FILE.*conll:FILE"):
         source(spec)
 
 
 def test_a_source_has_the_name_that_the_user_wrote() -> None:
-    for spec in ("demo", "jsonl:a b.jsonl", "jsonl:-", "cmner:~/x.txt"):
+    polled = ("rss:https://example.org/feed?a=b", "mastodon:example.org/上海")
+    for spec in ("demo", "jsonl:a b.jsonl", "jsonl:-", "cmner:~/x.txt", *polled):
         assert source(spec).name == spec
 
 
