@@ -7,7 +7,9 @@ from stream.contract.ports import SourceError
 from tests.ingest.corpus import chunks, line, source
 
 
-@pytest.mark.parametrize("spec", ["", "x", "weibo", "jsonl", "jsonl:", "demo:x", "JSONL:a", "cmner:", "conll", ":a", "rss"])
+@pytest.mark.parametrize(
+    "spec", ["", "x", "weibo", "rss", "jsonl", "jsonl:", "demo:x", "JSONL:a", "cmner:", "conll", ":a"]
+)
 def test_an_unknown_source_is_refused_with_the_list_of_those_that_are(spec: str) -> None:
     with pytest.raises(SourceError, match=r"demo.*jsonl:FILE.*cmner:FILE.*conll:FILE"):
         source(spec)
