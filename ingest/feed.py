@@ -10,8 +10,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from html.entities import html5
+from itertools import islice
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from xml.etree.ElementTree import Element, ParseError, tostring
 
 import msgspec
@@ -24,6 +25,8 @@ from ingest.markup import html_text, image_urls
 
 DEPTH_MAX: Final = 100
 PICTURES_MAX: Final = 30
+ITEMS_READ_MAX: Final = 5_000
+"""Of a document with more the first are read: real ones have some hundreds."""
 _CONTENT: Final = "{http://purl.org/rss/1.0/modules/content/}encoded"
 _MEDIA: Final = "{http://search.yahoo.com/mrss/}"
 _ATOM: Final = "{http://www.w3.org/2005/Atom}"
@@ -87,7 +90,8 @@ def read_feed(body: bytes, content_type: str, url: str) -> Feed:
     if kind not in ("rss", "RDF", "feed"):
         raise FeedError(f"neither RSS nor Atom: the document is <{kind[:40]}>")
     found = root.iter() if kind == "RDF" else (child for part in (root, *root) for child in part)
-    items = tuple(_item(one, url, damaged) for one in found if _local(one) == ("entry" if kind == "feed" else "item"))
+    named = (one for one in found if _local(one) == ("entry" if kind == "feed" else "item"))
+    items = tuple(_item(one, url, damaged) for one in islice(named, ITEMS_READ_MAX))
     ttl = next((one.text or "" for part in root for one in part if one.tag == "ttl"), "").strip()
     return Feed(items, 60 * int(ttl) if ttl.isascii() and ttl.isdigit() and len(ttl) < 6 else 0)
 
@@ -214,7 +218,7 @@ def _key(element: Element, link: str, url: str, raw: bytes) -> str:
     Only a digest: addresses of posts name their authors, and these stay at the edge.
     """
     own = _first(element, "guid", "id") or element.get(_ABOUT, "")
-    if own and urlsplit(own).scheme in ("http", "https", "tag", "urn"):
+    if own.partition(":")[0].lower() in ("http", "https", "tag", "urn"):
         return _digest("id", own)
     if own:
         return _digest(url, own)

@@ -29,7 +29,7 @@ import msgspec
 from ingest.clean import Edge, Refusal, clean, reject
 from ingest.http import Answer, Http
 from ingest.mastodon_place import Place, Seen, arrived, order, taken
-from ingest.mastodon_status import Status, id_of, raw_post, read_status
+from ingest.mastodon_status import Status, id_of, is_id, raw_post, read_status
 from ingest.polling import IDLE_AFTER_S, Watch, seen_as
 from stream.contract.ports import Chunk, SourceError
 from stream.contract.records import Coverage, End, Post, Reach, Record, Reject
@@ -39,11 +39,12 @@ POLL_S: Final = 60.0
 PAUSE_S: Final = 1.0
 """Between the pages of one poll; instances allow 300 requests in five minutes."""
 PAGE: Final = 40
+PAGE_MAX: Final = 100
+"""An answer with more than this is not what was asked for."""
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
 _HOST: Final = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}(?::\d{1,5})?", re.ASCII)
 _TAG: Final = re.compile(r"[\w·・]{1,100}")
 _PREVIOUS: Final = re.compile(r"""<([^<>]*)>\s*;\s*rel\s*=\s*["']?prev\b""", re.IGNORECASE)
-_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _ACCEPT: Final = {"Accept": "application/json"}
 
 
@@ -201,6 +202,9 @@ class Mastodon:
         except (msgspec.DecodeError, RecursionError) as error:
             told = f"no list of statuses: {error}"[:200]
             return msgspec.structs.replace(answer, outcome="parse_error", detail=told), None
+        if len(rows) > PAGE_MAX:
+            told = f"{len(rows)} statuses, where {PAGE} were asked for"
+            return msgspec.structs.replace(answer, outcome="parse_error", detail=told), None
         edge = self._edge_at(answer.at_ms)
         return answer, await asyncio.to_thread(Page, [bytes(row) for row in rows], place, self._timeline.host, edge)
 
@@ -265,6 +269,6 @@ def _following(answer: Answer, page: Page) -> str:
             found = parse_qs(urlsplit(match[1]).query).get("min_id", [""])[0]
         except ValueError:
             found = ""
-        if _ID.fullmatch(found):
+        if is_id(found):
             return found
     return page.top

@@ -17,6 +17,7 @@ from ingest.fields import read_time_ms
 from ingest.markup import html_text
 
 _OWN: Final = re.compile(r"https?://([^/]+)(?:/ap)?/users/[^/]+/statuses/([0-9A-Za-z]{1,40})(?:/activity)?", re.ASCII)
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _OTHER: Final = re.compile(r"https?://([^/]+)/(?:notes|objects|activities)/([0-9A-Za-z-]{8,40})", re.ASCII)
 
 
@@ -93,11 +94,17 @@ def read_status(raw: bytes) -> Status:
 
 
 def id_of(raw: bytes) -> str:
-    """The instance's own id of a status, of a broken one too; "" where there is none."""
+    """The instance's own id of a status, of a broken one too; "" where there is none that could be one."""
     try:
-        return str(_head_decoder.decode(raw).id)
+        own = str(_head_decoder.decode(raw).id)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return ""
+    return own if is_id(own) else ""
+
+
+def is_id(text: str) -> bool:
+    """Whether an instance may call a status so."""
+    return _ID.fullmatch(text) is not None
 
 
 def post_id(status: Status, host: str) -> str:

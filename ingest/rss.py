@@ -183,7 +183,7 @@ class Rss:
         if told is None and known is not None and item.undated:
             return None  # of any age, when the feed was first read, and so it still is
         created_ms = told.created_ms if told else item.created_ms or (0 if first else edge.as_of_ms)
-        edit_version = max(0, (item.updated_ms - created_ms) // 1000)
+        edit_version = max(0, (min(item.updated_ms, edge.as_of_ms) - created_ms) // 1000)
         crc = zlib.crc32(item.text.encode("utf-8", "surrogatepass"))
         # Some feeds say at every look that everything was updated just now.
         if told is not None and (edit_version <= told.edit_version or crc == told.crc):
