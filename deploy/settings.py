@@ -14,6 +14,7 @@ import msgspec
 
 from index.elastic_settings import ElasticSettings
 from ingest.clean import EdgeSettings
+from ingest.picture_fetch import PictureSettings
 from ingest.weibo.settings import WeiboSettings
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import KafkaSettings, WorkerSettings
@@ -112,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     edge: EdgeSettings = EdgeSettings()
     ingest: IngestSettings = IngestSettings()
     weibo: WeiboSettings = WeiboSettings()
+    pictures: PictureSettings = PictureSettings()
     tagger: TaggerSettings = TaggerSettings()
     worker: WorkerSettings = WorkerSettings()
     core: CoreSettings = CoreSettings()

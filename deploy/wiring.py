@@ -106,6 +106,7 @@ async def opened_sources(
     Raises ``SourceError`` for what the user must mend.
     """
     from ingest.clean import Edge
+    from ingest.picture_fetch import PictureFetcher
     from ingest.pictures import drawer
     from ingest.privacy import hmac_pseudonym
     from ingest.sources import open_source
@@ -129,7 +130,13 @@ async def opened_sources(
         return Edge(source=name, settings=settings.edge, pseudonym=pseudonym, draw=draw, as_of_ms=as_of_ms)
 
     async with contextlib.AsyncExitStack() as stack:
-        weibo = Weibo(of_weibo, settings.weibo, directory, edge_at=edge_at, now_ms=now_ms, once=once)
+        pictures = None
+        if settings.weibo.pictures:
+            fetcher = await stack.enter_async_context(PictureFetcher(settings.pictures, settings.edge))
+            pictures = fetcher.fetch
+        weibo = Weibo(
+            of_weibo, settings.weibo, directory, edge_at=edge_at, now_ms=now_ms, pictures=pictures, once=once
+        )
         await stack.enter_async_context(weibo)
         changes = weibo.changes() if weibo.has_lists and not once else None
         yield Opened((*others, *weibo.sources), changes)

@@ -40,7 +40,7 @@ FENCED = {
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
     "selectolax": {"ingest/weibo/search_page.py"},
-    "aiohttp": {
+    "aiohttp": {"ingest/picture_fetch.py", 
         "index/", "ingest/http.py", "ingest/weibo/client.py", "ingest/weibo_fake/server.py", "deploy/web.py",
         "deploy/probes.py",
     },

@@ -44,7 +44,8 @@ class Fake(NamedTuple):
 
 
 @pytest.fixture
-def fake() -> Iterator[Fake]:
+def fake(tmp_path: Path) -> Iterator[Fake]:
+    (tmp_path / "weibowatch.toml").write_text('[pictures]\nallow = ["127.0.0.1/32"]\n', encoding="utf-8")
     words = ("--port", "0", "--users", str(USERS), "--per-minute", "600")
     with started("fake-weibo", *words) as process:
         assert process.stderr is not None
@@ -59,6 +60,8 @@ def fake() -> Iterator[Fake]:
             "WEIBOWATCH_WEIBO__SEARCH_URL": f"{url}/s",
             "WEIBOWATCH_WEIBO__PAUSE_S_MIN": "1",
             "WEIBOWATCH_WEIBO__PAUSE_S_MAX": "1",
+            "WEIBOWATCH_PICTURES__BASE_URL": f"{url}/img",
+            "WEIBOWATCH_CONFIG": str(tmp_path / "weibowatch.toml"),
             "WEIBOWATCH_LOG__LEVEL": "warning",
         }
         yield Fake(url, world, environment)
@@ -121,6 +124,9 @@ def test_everything_that_was_shown_is_found(mode: str, fake: Fake, modes: Callab
         assert past is not None and past["text"] == told["text"]
     lines = [note for note in reader.notes("coverage") if isinstance(note, Coverage)]
     assert {line.source for line in lines} == set(sources) and {line.outcome for line in lines} <= {"ok", "empty"}
+    pictures = [picture for mid in shown for picture in (reader.post(mid) or {})["pictures"]]
+    assert len(pictures) > 10 and all(picture["sha256"] for picture in pictures), "they came after their posts"
+    assert all(reader.picture(picture["sha256"]) for picture in pictures[:5])
     list_ = hot(reader)
     assert list_ is not None and list_["items"][0]["rank"] == 1
     before = len(lines)
