@@ -111,7 +111,7 @@ def judged(status: int, headers: Mapping[str, str], body: bytes, at_ms: int) -> 
         outcome = "login_required"
     elif status >= 500 or status == 408:
         outcome = "network"
-    return Answer(outcome=outcome, at_ms=at_ms, headers=headers, rest_s=asked_s, detail=f"HTTP {status}")
+    return Answer(outcome=outcome, at_ms=at_ms, body=body, headers=headers, rest_s=asked_s, detail=f"HTTP {status}")
 
 
 def followed(url: str, location: str) -> str:

@@ -1,4 +1,5 @@
-"""``mastodon:HOST`` and ``mastodon:HOST/TAG``: a public timeline, polled upwards.
+"""``mastodon:HOST`` and ``mastodon:HOST/TAG``: a public timeline, polled upwards; with ``?local`` the instance's own
+posts only, which is all that some instances show to strangers.
 
 **Reading**: pages above an id (``min_id``) without a gap, the oldest first, until the newest is there. ``since_id``
 would give the newest page and leave a gap below it when more than a page came.
@@ -45,6 +46,7 @@ REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
 _HOST: Final = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}(?::\d{1,5})?", re.ASCII)
 _TAG: Final = re.compile(r"[\w·・]{1,100}")
 _PREVIOUS: Final = re.compile(r"""<([^<>]*)>\s*;\s*rel\s*=\s*["']?prev\b""", re.IGNORECASE)
+_NO_TAG: Final = b"Record not found"
 _ACCEPT: Final = {"Accept": "application/json"}
 
 
@@ -55,10 +57,15 @@ class Timeline(msgspec.Struct, frozen=True):
     host: str
     path: str
     endpoint: str
+    local: bool = False
 
     def url(self, above: str) -> str:
         """The page above the id ``above``, or the newest."""
-        asked = {"limit": str(PAGE)} | ({"min_id": above} if above else {})
+        asked = {"limit": str(PAGE)}
+        if self.local:
+            asked["local"] = "true"
+        if above:
+            asked["min_id"] = above
         return f"{self.base}{self.path}?{urlencode(asked)}"
 
 
@@ -195,6 +202,11 @@ class Mastodon:
 
     async def _read(self, answer: Answer, place: Place) -> tuple[Answer, Page | None]:
         """(the answer, judged again; what it shows, None when it is no list)."""
+        if self._timeline.endpoint == "tag" and _NO_TAG in answer.body and answer.detail == "HTTP 404":
+            answer = msgspec.structs.replace(answer, outcome="ok", body=b"[]", detail="nobody has used the tag yet")
+        if answer.outcome == "login_required" and not self._timeline.local:
+            hint = f"{answer.detail}: not for strangers; {self._name}?local may be"
+            return msgspec.structs.replace(answer, detail=hint), None
         if answer.outcome != "ok":
             return answer, None
         try:
@@ -241,17 +253,18 @@ def timeline(spec: str) -> Timeline:
 
     Raises ``SourceError``.
     """
-    rest = spec.removeprefix(PREFIX)
+    rest, _, asked = spec.removeprefix(PREFIX).partition("?")
     scheme = "http" if rest.startswith("http://") else "https"
     host, _, tag = rest.removeprefix(f"{scheme}://").rstrip("/").partition("/")
     tag = unicodedata.normalize("NFC", tag.removeprefix("tags/").removeprefix("#"))
     host = host.lower()
-    if not _HOST.fullmatch(host) or (tag and not _TAG.fullmatch(tag)):
+    if not _HOST.fullmatch(host) or (tag and not _TAG.fullmatch(tag)) or asked not in ("", "local"):
         raise SourceError(
-            f"{spec}: write mastodon: and an instance, and a tag if you want one, as in mastodon:mastodon.social/news"
+            f"{spec}: write mastodon: and an instance, a tag if you want one, and ?local for its own posts only, as in "
+            "mastodon:mastodon.social/news"
         )
     path = f"/api/v1/timelines/tag/{quote(tag, safe='')}" if tag else "/api/v1/timelines/public"
-    return Timeline(f"{scheme}://{host}", host.partition(":")[0], path, "tag" if tag else "public")
+    return Timeline(f"{scheme}://{host}", host.partition(":")[0], path, "tag" if tag else "public", bool(asked))
 
 
 def status_again(letter: Reject, edge: Edge) -> Post:

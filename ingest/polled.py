@@ -11,7 +11,7 @@ from stream.contract.records import Post, Reject
 
 POLLED: Final = {
     "rss": "rss:URL: a feed of RSS or Atom, read again when it changes",
-    "mastodon": "mastodon:HOST or mastodon:HOST/TAG: a public timeline",
+    "mastodon": "mastodon:HOST or mastodon:HOST/TAG, with ?local its own posts only: a public timeline",
 }
 
 

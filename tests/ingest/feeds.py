@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,9 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
-from tests.ingest.corpus import NOW_MS
+from stream.contract.ports import Chunk
+from stream.contract.records import Coverage, Reach
+from tests.ingest.corpus import NOW_MS, records
 
 MINUTE = 60_000
 
@@ -175,6 +177,15 @@ def status_of(own: str, created_ms: int, **fields: Any) -> dict[str, Any]:
         "replies_count": 1, "reblogs_count": 2, "favourites_count": 3, "content": f"<p>第{own}条</p>", "reblog": None,
         "account": {"id": "7", "username": "li", "acct": "li@home.example"}, "media_attachments": [], "poll": None,
     } | fields  # fmt: skip
+
+
+def lines(taken: Sequence[Chunk]) -> list[Coverage]:
+    """The ledger."""
+    return [record for record in records(taken) if isinstance(record, Coverage)]
+
+
+def reaches(taken: Sequence[Chunk]) -> list[Reach]:
+    return [record for record in records(taken) if isinstance(record, Reach)]
 
 
 @contextlib.asynccontextmanager

@@ -17,9 +17,9 @@ from ingest.mastodon import timeline
 from ingest.mastodon_place import BACK_MS, BACK_POSTS, NOTHING, Place, Seen, arrived, id_at, id_ms, taken
 from ingest.sources import parse_again
 from stream.contract.ports import Chunk, Source, SourceError
-from stream.contract.records import Coverage, End, Observation, Post, Reach
+from stream.contract.records import End, Observation, Post
 from tests.ingest.corpus import NOW_MS, PSEUDONYM, check_reach, chunks, posts, records, rejects, source
-from tests.ingest.feeds import MINUTE, FakeMastodon, Time, Trouble, serving, stamp, status_of
+from tests.ingest.feeds import MINUTE, FakeMastodon, Time, Trouble, lines, reaches, serving, stamp, status_of
 from tests.runtime.live import running
 
 SECOND = 1000
@@ -27,14 +27,6 @@ SECOND = 1000
 
 def over(base: str, time: Time, **options: Any) -> Source:
     return source(f"mastodon:{base}", now_ms=time, sleep=time.sleep, **options)
-
-
-def lines(taken: Sequence[Chunk]) -> list[Coverage]:
-    return [record for record in records(taken) if isinstance(record, Coverage)]
-
-
-def reaches(taken: Sequence[Chunk]) -> list[Reach]:
-    return [record for record in records(taken) if isinstance(record, Reach)]
 
 
 def own_ids(taken: Sequence[Chunk]) -> list[str]:
@@ -211,6 +203,19 @@ async def test_it_waits_as_long_as_it_is_told_to() -> None:
     assert all(NOW_MS <= line.from_ms <= line.through_ms for line in lines(taken_)[:-1])
 
 
+async def test_a_tag_that_nobody_has_used_is_empty_and_a_closed_instance_is_told() -> None:
+    time = Time()
+    fake = FakeMastodon(time)
+    fake.trouble = [Trouble(404, body=b'{"error":"Record not found"}'), Trouble(401, body=b'{"error":"no"}')]
+    async with serving(fake) as base:
+        tag = await chunks(over(f"{base}/上海", time), limit=1)
+        closed = await chunks(over(base, time), limit=1)
+    assert [(line.outcome, line.endpoint) for line in lines([*tag, *closed])] == [
+        ("empty", "tag"), ("login_required", "public"),
+    ]  # fmt: skip
+    assert "?local" in lines(closed)[0].detail
+
+
 async def test_a_spent_budget_is_left_to_recover() -> None:
     time = Time()
     fake = FakeMastodon(time)
@@ -332,6 +337,8 @@ def test_an_empty_timeline_is_read_from_its_beginning() -> None:
         ("mastodon:Mastodon.social", "https://mastodon.social/api/v1/timelines/public?limit=40"),
         ("mastodon:m.example/上海", "https://m.example/api/v1/timelines/tag/%E4%B8%8A%E6%B5%B7?limit=40"),
         ("mastodon:https://m.example:8443/tags/a/", "https://m.example:8443/api/v1/timelines/tag/a?limit=40"),
+        ("mastodon:m.example/a?local", "https://m.example/api/v1/timelines/tag/a?limit=40&local=true"),
+        ("mastodon:m.example?local", "https://m.example/api/v1/timelines/public?limit=40&local=true"),
         ("mastodon:http://127.0.0.1:8000/#a", "http://127.0.0.1:8000/api/v1/timelines/tag/a?limit=40"),
     ],
 )
