@@ -91,10 +91,8 @@ def main() -> None:
         for processes in (1, 2):
             rate, fetcher = asyncio.run(measured(port, chosen.pictures, processes))
             busy = fetcher.fetch_s + fetcher.decode_s
-            print(
-                f"{processes} decoder{'s' if processes > 1 else ' '}  {rate:6.1f} pictures/s (goal {GOAL:g}); of the time "
-                f"that pictures waited {fetcher.fetch_s / busy:.0%} fetching, {fetcher.decode_s / busy:.0%} decoding"
-            )
+            shares = f"{fetcher.fetch_s / busy:.0%} fetching, {fetcher.decode_s / busy:.0%} decoding"
+            print(f"{processes} decoder(s)  {rate:6.1f} pictures/s (goal {GOAL:g}); of what they waited {shares}")
         server.stdin.close()
 
 

@@ -116,7 +116,7 @@ async def opened_sources(
     pseudonym = hmac_pseudonym(author_key(settings, directory))
     of_weibo = [spec for spec in specs if spec.startswith(PREFIX)]
     others = tuple(
-        open_source(spec, edge=settings.edge, pseudonym=pseudonym, now_ms=now_ms, speed=speed)
+        open_source(spec, edge=settings.edge, pseudonym=pseudonym, now_ms=now_ms, speed=speed, once=once)
         for spec in specs
         if not spec.startswith(PREFIX)
     )
