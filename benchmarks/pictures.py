@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ingest.clean import EdgeSettings
-from ingest.picture_fetch import PictureFetcher, PictureSettings
+from ingest.picture_fetch import PictureFetcher
+from ingest.picture_settings import PictureSettings
 from stream.contract.records import Picture
 
 GOAL = 80.0

@@ -14,7 +14,7 @@ import msgspec
 
 from index.elastic_settings import ElasticSettings
 from ingest.clean import EdgeSettings
-from ingest.picture_fetch import PictureSettings
+from ingest.picture_settings import PictureSettings
 from ingest.weibo.settings import WeiboSettings
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import KafkaSettings, WorkerSettings

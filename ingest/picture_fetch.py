@@ -13,12 +13,12 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import aiohttp
-import msgspec
 
 from ingest.clean import EdgeSettings
 from ingest.decoder import Decoders, Order
 from ingest.guard import ForbiddenAddress, forbidden, networks
 from ingest.images import picture_format
+from ingest.picture_settings import PictureSettings
 from stream.contract.records import Picture, replace
 
 USER_AGENT: Final = "weibowatch/0.1 (+https://github.com/weibowatch/weibowatch)"
@@ -26,39 +26,6 @@ GRACE_S: Final = 3.0
 REMEMBERED: Final = 512
 _BLOCK: Final = 65_536
 _SINA: Final = re.compile(r"(?:wx|tvax?|ww|ws)\d\.sinaimg\.cn", re.IGNORECASE)
-
-
-class PictureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How pictures are fetched. ``size`` is the folder of Weibo's picture hosts: 360 px are enough to tell entities.
-
-    ``slow_bytes_per_s``: a host that gives less, after a few seconds, is cut off. ``per_host`` and ``concurrent``:
-    requests at once. ``allow``: networks besides the public ones. ``base_url`` takes the place of every picture's
-    scheme and host, to talk to a fake.
-    """
-
-    size: str = "orj360"
-    bytes_max: int = 10 * 1024 * 1024
-    timeout_s: float = 20.0
-    slow_bytes_per_s: int = 2_000
-    per_host: int = 4
-    concurrent: int = 8
-    redirects_max: int = 3
-    processes: int = 1
-    allow: tuple[str, ...] = ()
-    base_url: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("bytes_max", "per_host", "concurrent", "processes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"pictures.{name} must be at least 1")
-        if self.timeout_s <= 0 or self.slow_bytes_per_s < 0 or self.redirects_max < 0:
-            raise ValueError("pictures.timeout_s must be above 0, slow_bytes_per_s and redirects_max not negative")
-        if not re.fullmatch(r"[a-z0-9]*", self.size):
-            raise ValueError("pictures.size is a folder of Weibo's picture hosts: orj360, mw690, large …")
-        try:
-            networks(self.allow)
-        except ValueError as error:
-            raise ValueError(f"pictures.allow: {error}") from None
 
 
 class _Problem(Exception):

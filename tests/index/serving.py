@@ -14,9 +14,27 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from index.api import make_app
 from index.live import Broadcast
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
-from stream.contract.records import Document, Flip
+from stream.contract.records import Coverage, Document, Flip, HotItem, HotList, Note, Outcome
 from stream.contract.signals import Name
-from tests.index.corpus import flip, point, reject, small_corpus
+from tests.index.corpus import MARCH, flip, point, reject, small_corpus
+
+
+def ledger() -> list[Note]:
+    """Four hours of two sources, of which one was kept out for an hour and a half, and a hot list."""
+    minute = 60_000
+
+    def line(source: str, outcome: Outcome, from_: int, through: int) -> Coverage:
+        return Coverage(
+            source=source, observed_ms=MARCH + through * minute - 1, outcome=outcome, from_ms=MARCH + from_ * minute,
+            through_ms=MARCH + through * minute, posts=10, fresh=4, endpoint="user",
+        )  # fmt: skip
+
+    items = (HotItem(1, "上海", 1_034_512, "热"), HotItem(2, "北京", 9))
+    return [
+        line("weibo:user:1234567890", "ok", 0, 60), line("weibo:user:1234567890", "captcha", 60, 150),
+        line("weibo:user:1234567890", "ok", 150, 240), line("weibo:search:<b>上海</b>", "ok", 0, 240),
+        HotList(source="weibo:hot", observed_ms=MARCH, items=items),
+    ]  # fmt: skip
 
 
 class Counted:
@@ -69,6 +87,7 @@ class Served:
         self.connection.execute("BEGIN")
         self._index.points([point("LOC/上海", documents[0].post.created_ms, score=4_000)])
         self._index.rejects([reject("line 1"), reject("line <2>", "bad_field")])
+        self._index.notes(ledger())
         self.connection.execute("COMMIT")
 
     async def replay(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ Set ``WEIBOWATCH_SHOTS`` to a folder to keep the pictures of the pages.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ PATHS = (
     "/entities/" + quote("LOC/上海"),
     "/alerts",
     "/rejects",
+    "/coverage",
     "/rejects/1",
     "/help/query",
 )
@@ -250,6 +252,32 @@ async def test_the_language_switch_keeps_the_page(browser: Browser, server: Serv
         await expect(page.locator(".alert .evidence").first).to_contain_text("上海<b>封控</b>")
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("zh", ("采集覆盖", "验证码 1", "全部来源", "热搜")),
+        ("en", ("Coverage", "captcha 1", "All sources", "Hot searches")),
+    ],
+)
+async def test_what_was_not_seen_is_shown_by_the_hour(
+    browser: Browser, server: Served, language: str, words: tuple[str, str, str, str]
+) -> None:
+    title, captcha, everything, hot = words
+    async with visit(browser, language) as page:
+        await page.goto(server.base + "/coverage?since=2022-03-01T00:00Z&until=2022-03-01T04:00Z")
+        await expect(page.locator("h1")).to_have_text(title)
+        rows = page.locator(".coverage tbody tr")
+        await expect(rows).to_have_count(3)
+        assert (await rows.nth(0).inner_text()).split("\t") == [everything, "", "", "100", "50", "75", "100"]
+        await expect(rows.nth(1).locator("td").first).to_have_text("weibo:search:<b>上海</b>")
+        assert (await rows.nth(2).inner_text()).split("\t")[1:] == ["3", "12", "100", "0", "50", "100"]
+        await expect(rows.nth(2).locator("td.c-some")).to_have_attribute("title", re.compile(captcha))
+        await expect(page.locator("main")).to_contain_text(hot)
+        await expect(page.locator(".hot li").first).to_contain_text("上海 1,034,512 热")
+        await page.locator(".hot a").first.click()
+        await expect(page.locator("h1")).to_contain_text("3")
+
+
 async def test_rejects_can_be_tried_again(browser: Browser, server: Served) -> None:
     async with visit(browser, "en") as page:
         await page.goto(server.base + "/rejects?reason=bad_field")
@@ -270,7 +298,7 @@ async def test_an_empty_store_says_what_to_do(browser: Browser, tmp_path: Path, 
             await page.goto(server.base + path)
             await expect(page.locator(".empty").first).to_contain_text(words)
             await expect(page.locator(".empty").first).to_contain_text("weibowatch run --source demo")
-        for path in ("/alerts", "/rejects"):
+        for path in ("/alerts", "/coverage", "/rejects"):
             await page.goto(server.base + path)
             await expect(page.locator(".empty")).to_have_count(1)
 

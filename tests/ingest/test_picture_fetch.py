@@ -18,7 +18,8 @@ from PIL import Image
 from ingest import picture_fetch
 from ingest.clean import EdgeSettings
 from ingest.guard import forbidden
-from ingest.picture_fetch import PictureFetcher, PictureSettings
+from ingest.picture_fetch import PictureFetcher
+from ingest.picture_settings import PictureSettings
 from stream.contract.records import Picture
 from tests.ingest.hostile import hosting
 

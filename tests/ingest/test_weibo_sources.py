@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Final
 
 import pytest
 
+from ingest.clean import EdgeSettings
+from ingest.sources import parse_again
 from ingest.weibo_fake.faults import KINDS, Fault
+from ingest.weibo_fake.flavours import mobile
+from ingest.weibo_fake.search_html import search_page
 from ingest.weibo_fake.server import FakeOptions
 from ingest.weibo_fake.world import HOUR_MS, World, WorldSettings
-from stream.contract.records import Coverage, End
+from stream.contract.records import Coverage, End, Post, Reject
 from tests.ingest.weibo_sim import Sim
 
 SMALL: Final = World(WorldSettings(users=12, hours=12))
@@ -271,3 +276,23 @@ def test_a_list_longer_than_its_pages_is_said_to_be_capped() -> None:
     sim = Sim(DAY, start_ms=DAY.settings.start_ms + 24 * HOUR_MS, pages_max=2)
     run(sim, [f"weibo:user:{user.uid}?since=2022-03-01&until=2022-03-02"], 50)
     assert [line.outcome for line in sim.log.coverage if isinstance(line, Coverage)].count("capped") == 1
+
+
+def test_a_dead_letter_is_read_again_as_what_it_was() -> None:
+    user = SMALL.users[0]
+    post = next(one for one in SMALL.timeline(user.uid, SMALL.settings.start_ms + 12 * HOUR_MS) if not one.pinned)
+    now_ms = post.created_ms + HOUR_MS
+
+    def again(raw: bytes) -> Post | Reject:
+        letter = Reject(source=f"weibo:user:{user.uid}", reason="bad_field", detail="", raw=raw, observed_ms=now_ms)
+        return parse_again(letter, edge=EdgeSettings(), pseudonym=str, now_ms=lambda: now_ms + HOUR_MS)
+
+    row = mobile(SMALL, post, now_ms)
+    found = again(json.dumps(row).encode())
+    assert isinstance(found, Post) and (found.id, found.created_ms) == (post.mid, post.created_ms)
+    page = search_page(SMALL, [post], now_ms, 1)
+    card = again(page[page.index("<div class=\"card-wrap") :].encode())
+    assert isinstance(card, Post) and card.id == post.mid
+    for raw in (b'{"mid":"5"}', json.dumps({**row, "created_at": "never"}).encode(), b"<p>nothing</p>", b"\xff"):
+        refused = again(raw)
+        assert isinstance(refused, Reject) and refused.raw == raw and refused.observed_ms == now_ms
