@@ -137,10 +137,6 @@ class Memory:
         """Whether this went to the dead letters before: a broken post stands in its list for days."""
         return self._connection.execute("SELECT 1 FROM refused WHERE digest = ?", (digest,)).fetchone() is not None
 
-    def count(self) -> int:
-        """How many posts are remembered."""
-        return int(self._connection.execute("SELECT count(*) FROM told").fetchone()[0])
-
     def forget(self, before_ms: int) -> int:
         """Forget some of the posts that no list has shown since ``before_ms``. Returns how many."""
         gone = self._connection.execute(
@@ -148,11 +144,9 @@ class Memory:
             (before_ms,),
         ).rowcount
         self._connection.execute("DELETE FROM refused WHERE at_ms < ?", (before_ms,))
+        # What is owed holds the text of its post, which must not stay longer than what else is known of it.
+        self._connection.execute("DELETE FROM owed WHERE mid NOT IN (SELECT mid FROM told)")
         return gone
-
-    def forget_posts(self, mids: Iterable[str]) -> None:
-        """Deletion reaches this file, too: what is owed of them holds their text."""
-        self._connection.executemany("DELETE FROM owed WHERE mid = ?", [(mid,) for mid in mids])
 
     # --- what is owed ----------------------------------------------------------------------------------------------
 

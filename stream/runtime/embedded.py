@@ -33,6 +33,7 @@ from stream.contract.records import (
 )
 from stream.core import stages
 from stream.core.settings import CoreSettings
+from stream.runtime.feeds import Feeds
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
@@ -103,8 +104,7 @@ class Embedded:
         self._records_max = min(FIRST_BATCH_POSTS, parts.worker.batch_posts_max)
         self._sources_left = 0
         self._once = False
-        self._feeding: dict[str, asyncio.Task[None]] = {}
-        self._joined = asyncio.Event()
+        self._feeds = Feeds()
         self._read_offset = parts.store.worker_offset()
         self._last_offset = parts.store.last_offset()
 
@@ -121,21 +121,17 @@ class Embedded:
         await self._take_inbox()
         await self.append(await self.on_writer(self._who_reports))
         self._sources_left = len(self._parts.sources)
-        self._feeding = {one.name: asyncio.create_task(self._feed(one), name=one.name) for one in self._parts.sources}
+        for source in self._parts.sources:
+            self._feeds.begin(source.name, self._feed(source))
         worker = asyncio.create_task(self._work(), name="worker")
-        tasks = [worker]
-        if not once:
-            tasks.append(asyncio.create_task(self._poll_inbox(), name="inbox"))
+        others = [] if once else [asyncio.create_task(self._poll_inbox(), name="inbox")]
         if self._parts.changes is not None:
-            tasks.append(asyncio.create_task(self._follow(self._parts.changes), name="changes"))
+            others.append(asyncio.create_task(self._follow(self._parts.changes), name="changes"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await self._until_done(tasks, worker, stopping)
+            await self._feeds.until(others, [worker, stopping])
         finally:
-            ending = [*tasks, *self._feeding.values(), stopping]
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await self._feeds.cancel([worker, stopping, *others])
         return self.totals
 
     async def close(self) -> None:
@@ -172,22 +168,6 @@ class Embedded:
 
     # --- ends --------------------------------------------------------------------------------------------------
 
-    async def _until_done(
-        self, tasks: Sequence[asyncio.Task[None]], worker: asyncio.Task[None], stopping: asyncio.Task[Any]
-    ) -> None:
-        """Until the worker has ended or ``stopping``. What a task raises is raised here."""
-        while not (stopping.done() or worker.done()):
-            self._joined.clear()
-            joined = asyncio.ensure_future(self._joined.wait())
-            running = [task for task in (*tasks, *self._feeding.values()) if not task.done()]
-            try:
-                await asyncio.wait({*running, stopping, joined}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                joined.cancel()
-            for task in running:
-                if task.done() and not task.cancelled():
-                    task.result()
-
     def _shut_down(self) -> None:
         self._tags.close()
         self._writer.shutdown()
@@ -205,18 +185,14 @@ class Embedded:
         """Sources that come begin at once; those that go hold nobody back any more."""
         async for change in changes:
             for name in change.removed:
-                if task := self._feeding.pop(name, None):
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                    self._sources_left -= 1
+                self._sources_left -= await self._feeds.end(name)
                 await self.append([Reach(source=name, through_ms=0, state="left")])
             names = [source.name for source in change.added]
             await self.on_writer(functools.partial(self._store.name_sources, names))
             await self.append([Reach(source=name, through_ms=0) for name in names])
             for source in change.added:
                 self._sources_left += 1
-                self._feeding[source.name] = asyncio.create_task(self._feed(source), name=source.name)
-            self._joined.set()
+                self._feeds.begin(source.name, self._feed(source))
 
     async def _take(self, name: str, chunk: Chunk) -> None:
         while self._last_offset - self._read_offset > self._parts.worker.lag_records_max:

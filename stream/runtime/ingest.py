@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import structlog
 
@@ -30,6 +30,7 @@ from stream.contract.records import (
     Reject,
     replace,
 )
+from stream.runtime.feeds import Feeds
 from stream.runtime.kafka import KafkaError, KafkaProblem, describe_topics, read_compacted
 from stream.runtime.publisher import Message, Publisher
 from stream.runtime.settings import KafkaSettings
@@ -66,8 +67,7 @@ class Ingester:
         self._names = Names(settings.prefix)
         self._sources = {source.name: source for source in sources}
         self._changes = changes
-        self._feeding: dict[str, asyncio.Task[None]] = {}
-        self._joined = asyncio.Event()
+        self._feeds = Feeds()
         self._session = session
         self._metrics = metrics
         self._publisher = Publisher(settings)
@@ -96,46 +96,27 @@ class Ingester:
 
     async def _feed_all(self, stop: asyncio.Event, cursors: Mapping[str, str]) -> None:
         for name, source in self._sources.items():
-            self._feeding[name] = asyncio.create_task(self._feed(source, cursors.get(name)))
-        changing = [asyncio.create_task(self._follow(self._changes))] if self._changes is not None else []
+            self._feeds.begin(name, self._feed(source, cursors.get(name)))
+        others = [asyncio.create_task(self._follow(self._changes))] if self._changes is not None else []
         stopping = asyncio.create_task(stop.wait())
         try:
-            while not stopping.done():
-                self._joined.clear()
-                joined = asyncio.ensure_future(self._joined.wait())
-                running = [task for task in (*self._feeding.values(), *changing) if not task.done()]
-                if not running:
-                    joined.cancel()
-                    break
-                try:
-                    await asyncio.wait({*running, stopping, joined}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    joined.cancel()
-                for task in running:
-                    if task.done() and not task.cancelled():
-                        task.result()
+            await self._feeds.until(others, [stopping], drained=True)
         finally:
-            ending: list[asyncio.Task[Any]] = [*self._feeding.values(), *changing, stopping]
-            for each in ending:
-                each.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await self._feeds.cancel([*others, stopping])
             await asyncio.wait_for(self._persist(self._reaches(self._sources, "left")), RETRY_S_MAX)
 
     async def _follow(self, changes: AsyncIterator[Change]) -> None:
         """Sources that come begin at once; those that go hold nobody back any more."""
         async for change in changes:
             for name in change.removed:
-                if task := self._feeding.pop(name, None):
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+                await self._feeds.end(name)
                 self._sources.pop(name, None)
                 await self._persist(self._reaches([name], "left"))
             await self._persist(self._reaches([source.name for source in change.added], "live"))
             cursors = await asyncio.to_thread(read_cursors, self._settings) if change.added else {}
             for source in change.added:
                 self._sources[source.name] = source
-                self._feeding[source.name] = asyncio.create_task(self._feed(source, cursors.get(source.name)))
-            self._joined.set()
+                self._feeds.begin(source.name, self._feed(source, cursors.get(source.name)))
 
     async def _feed(self, source: Source, cursor: str | None) -> None:
         async for chunk in source.chunks(cursor):
