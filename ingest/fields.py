@@ -29,6 +29,7 @@ _WEIBO_TIME: Final = re.compile(
 )
 _SHORT_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d))?", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,17}(?:\.\d{1,9})?", re.ASCII)
+_SCALARS: Final = frozenset((str, int, float))
 _COUNT: Final = re.compile(r"(\d{1,3}(?:,\d{3})+|\d{1,17})(\.\d{1,4})?([万亿]?)(\+?)", re.ASCII)
 _UNITS: Final = {"": 1, "万": 10_000, "亿": 100_000_000}
 
@@ -47,6 +48,8 @@ def read_time_ms(value: str | int | float) -> int:
 
 def _time_from_text(text: str) -> int:
     text = text.strip()
+    if text[:1].isalpha():  # as Weibo writes it; no other form begins with a letter
+        return (_unusual_time(text) - _EPOCH) // _MS
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
@@ -111,4 +114,4 @@ def _bounded(count: int) -> int:
 
 def is_scalar(value: Any) -> TypeGuard[str | int | float]:
     """Whether ``value`` of a JSON document is text or a number, as times and counts are."""
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    return type(value) in _SCALARS
