@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import IO, Final
 
 import structlog
 
@@ -24,6 +25,7 @@ from ingest.weibo.spec import Spec, parse_spec, read_list
 from stream.contract.ports import Change, Source, SourceError
 
 _log = structlog.get_logger(__name__)
+LOCK: Final = "weibo.lock"
 LOOK_S: Final = 2.0
 """So often a list file is looked at."""
 
@@ -53,6 +55,21 @@ def read_lists(specs: Sequence[Spec]) -> tuple[dict[str, Spec], list[str]]:
     return found, errors
 
 
+def _locked(directory: Path) -> IO[bytes]:
+    """The open file that keeps a second monitor from spending the same budget. Raises ``SourceError``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = (directory / LOCK).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise SourceError(
+            f"another process asks Weibo with what is remembered in {directory}. Stop it, or use another store; "
+            "two that share a session would ask twice as much as it allows"
+        ) from error
+    return file
+
+
 class Weibo:
     """An async context manager: inside of it ``sources`` may be read and ``changes`` followed."""
 
@@ -74,6 +91,7 @@ class Weibo:
         if errors:
             raise SourceError("\n  ".join(errors))
         self._session = Session(settings.cookie, settings.cookie_file)
+        self._lock = None if directory is None else _locked(directory)
         self._memory = Memory(directory)
         self._client = Client(lambda: self._session.cookies, now_ms, settings.timeout_s)
         self._desk = Desk(settings, self._session, self._memory, self._client.send, now_ms=now_ms, sleep=sleep)
@@ -93,6 +111,8 @@ class Weibo:
         return any(spec.kind == "list" for spec in self._specs)
 
     async def __aenter__(self) -> Weibo:
+        if self._lock is not None:
+            self._stack.callback(self._lock.close)
         self._stack.callback(self._memory.close)
         await self._stack.enter_async_context(self._client)
         await self._stack.enter_async_context(self._desk)

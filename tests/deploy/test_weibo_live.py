@@ -202,6 +202,18 @@ def test_a_blocked_monitor_rests_until_resume(fake: Fake, tmp_path: Path) -> Non
         assert ended(process)[0] == 0
 
 
+def test_a_session_has_one_monitor(fake: Fake, tmp_path: Path) -> None:
+    store = {**fake.environment, "WEIBOWATCH_STORE__DIRECTORY": str(tmp_path / "store")}
+    words = ("ingest", "--source", "weibo:hot")
+    with started("run", "--no-web", "--source", "weibo:hot", environment=store, stderr=subprocess.DEVNULL) as first:
+        wait_for(first, lambda: bool(metrics(fake)["requests"]))
+        with started(*words, environment=store) as second:
+            code, _, error = ended(second)
+        first.terminate()
+        assert ended(first)[0] == 0
+    assert code == 1 and "another process asks Weibo" in error and error.count("\n") == 1
+
+
 def test_a_plan_sends_nothing(fake: Fake, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("weibo:hot\nweibo:user:1234567890\n", encoding="utf-8")
     source = f"weibo:list:{tmp_path / 'list.txt'}"

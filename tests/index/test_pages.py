@@ -273,7 +273,7 @@ async def test_what_was_not_seen_is_shown_by_the_hour(
         assert (await rows.nth(2).inner_text()).split("\t")[1:] == ["3", "12", "100", "0", "50", "100"]
         await expect(rows.nth(2).locator("td.c-some")).to_have_attribute("title", re.compile(captcha))
         await expect(page.locator("main")).to_contain_text(hot)
-        await expect(page.locator(".hot li").first).to_contain_text("上海 1,034,512 热")
+        await expect(page.locator(".hot li").first).to_contain_text("1 上海 1,034,512 热")
         await page.locator(".hot a").first.click()
         await expect(page.locator("h1")).to_contain_text("3")
 
