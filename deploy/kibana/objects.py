@@ -19,10 +19,11 @@ _HIDDEN: Final = ("record", "tokens", "meta")
 """Fields for machines: the encoded record, and what searches of weibowatch itself look at."""
 _TIMES: Final[dict[Kind, str]] = {
     "documents": "created_at", "points": "bin_at", "flips": "at", "rejects": "stored_at", "pictures": "stored_at",
+    "notes": "observed_at",
 }  # fmt: skip
 _TITLES: Final[dict[Kind, str]] = {
     "documents": "Posts 帖子", "points": "Trends 趋势", "flips": "Alerts 告警", "rejects": "Dead letters 死信",
-    "pictures": "Pictures 图片",
+    "pictures": "Pictures 图片", "notes": "Coverage and observations 覆盖与观测",
 }  # fmt: skip
 _LABELS: Final = {
     "PER": "people 人物", "LOC": "places 地点", "ORG": "organisations 机构", "MISC": "works and products 作品与产品",
@@ -81,6 +82,10 @@ SEARCHES: Final = (
     Search(
         "surprises", "Bins that surprised 异常时段", "points", ("bin_at", "entity", "mentions", "authors", "score"),
         ({"range": {"score": {"gte": 4_000}}},),
+    ),
+    Search(
+        "coverage", "Coverage 采集覆盖", "notes", ("observed_at", "source", "outcome", "posts", "fresh"),
+        ({"term": {"kind": "coverage"}},),
     ),
     Search("dead-letters", "Dead letters 死信", "rejects", ("stored_at", "reason", "source", "place", "detail")),
 )  # fmt: skip

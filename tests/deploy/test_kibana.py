@@ -16,6 +16,7 @@ from deploy.kibana.objects import ndjson
 from deploy.services.elastic import ElasticNode
 from index.elastic_client import Cluster
 from tests.deploy.conftest import weibowatch
+from tests.index.contract import NOTES
 from tests.index.corpus import MARCH, document, flip, point, reject, small_corpus
 from tests.index.elastic_store import ElasticStore
 
@@ -82,6 +83,7 @@ def store(elastic: ElasticNode) -> Iterator[ElasticStore]:
     made.writer.points([point("LOC/上海", MARCH, mentions=3, score=5_200), point("ORG/苹果", MARCH, score=100)])
     made.writer.flips([flip("i1", 0, "firing"), flip("i1", 1, "resolved")])
     made.writer.rejects([reject("line 1"), reject("line 2", "bad_field")])
+    made.writer.notes(NOTES)
     made.settle()
     yield made
     made.close()

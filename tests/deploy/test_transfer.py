@@ -20,6 +20,7 @@ from deploy.settings import Settings
 from deploy.transfer import cluster_origin
 from deploy.transfer.cluster_target import GRAIN_MS
 from deploy.transfer.items import NAMES, Fact, Name, encoded
+from index.sqlite import SqliteIndex
 from stream.contract import codec
 from stream.contract.records import Control, Document, Post, Reject, replace
 from stream.core import stages
@@ -44,6 +45,7 @@ from tests.deploy.transfers import (
     same,
     write_posts,
 )
+from tests.index.contract import NOTES
 
 pytestmark = pytest.mark.xdist_group("transfer")
 FIRST, SECOND, THIRD = 270, 600, 700
@@ -83,11 +85,18 @@ def killed(tmp_path_factory: pytest.TempPathFactory, undisturbed: Undisturbed) -
     with started("run", *watch.words, environment={**watch.environment, "WEIBOWATCH_WEB__PORT": "0"}) as process:
         wait_for(process, lambda: documents(watch.store) >= FIRST)
         process.kill()
+    note(watch.store)
     holds = watch.exported(folder / "export")
     assert FIRST <= len(holds["documents"]) < SECOND
-    for name in ("points", "flips", "rejects", "controls", "outbox", "log"):
+    for name in ("points", "flips", "rejects", "notes", "controls", "outbox", "log"):
         assert holds[name], name
     return Killed(watch, folder / "export", holds)
+
+
+def note(store: Path) -> None:
+    """What a source that asks a site would have noted."""
+    with contextlib.closing(sqlite3.connect(store / DATABASE, isolation_level=None)) as connection:
+        SqliteIndex(connection).notes(NOTES)
 
 
 def documents(store: Path) -> int:
@@ -212,6 +221,7 @@ def moved(
     cluster.run("export", str(folder / "back"), "--cluster")
     holds = content(folder / "back")
     assert [name for name in NAMES if not holds[name]] == ["log", "inbox"], "at rest nothing waits"
+    assert len(holds["notes"]) == len(NOTES)
     yield Moved(cluster, folder / "back", holds)
     cluster.close()
 

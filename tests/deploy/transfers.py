@@ -103,9 +103,12 @@ def kept(folder: Path, store: str, source: Path) -> Watch:
 
 
 def same(found: Content, expected: Content) -> None:
-    """Equal but for what the wall clock says: when files and dead letters were seen, and channels were tried."""
+    """Equal but for what the wall clock says: when files and dead letters were seen, and channels were tried.
+
+    Notes were put into one of the stores by hand.
+    """
     for name in NAMES:
-        if name not in ("outbox", "rejects", "sources"):
+        if name not in ("outbox", "rejects", "sources", "notes"):
             assert found[name] == expected[name], name
     assert [row[0] for row in found["outbox"]] == [row[0] for row in expected["outbox"]]
     assert letters(found) == letters(expected)

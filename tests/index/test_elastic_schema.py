@@ -14,6 +14,7 @@ from deploy.services.elastic import ElasticNode
 from index.elastic import ElasticError
 from index.elastic_client import Refused
 from index.elastic_schema import ANALYZERS, DAY_MS, FLAT_TYPES, KINDS, OTHER_TYPE, Kind, alias, month_end_ms
+from tests.index.contract import NOTES
 from tests.index.corpus import MARCH, document, flip, picture, point, reject, small_corpus
 from tests.index.elastic_store import ElasticStore
 from tests.index.gate import Gate
@@ -44,8 +45,9 @@ def test_each_record_lies_in_the_month_of_its_time_behind_one_alias(store: Elast
     store.writer.flips([flip("i", 0, "firing", at_ms=APRIL)])
     store.writer.rejects([reject("bad_json")])
     store.writer.documents([document("p", "图", at_ms=MARCH, pictures=(picture(),))])
+    store.writer.notes(NOTES)
     prefix = store.settings.prefix
-    words = ("posts-2022.03", "posts-2022.04", "trends-2022.03", "alerts-2022.04", "rejects-2022.05")
+    words = ("posts-2022.03", "posts-2022.04", "trends-2022.03", "alerts-2022.04", "rejects-2022.05", "notes-2022.03")
     assert store.indices() == sorted(f"{prefix}-{word}" for word in (*words, "pictures-2022.05"))
     found = store.cluster.call("GET", f"/{prefix}-*/_alias")
     for index, row in found.items():
@@ -59,6 +61,7 @@ def test_fields_that_the_mapping_does_not_know_are_refused(store: ElasticStore) 
     store.writer.points([point("LOC/上海", MARCH)])
     store.writer.flips([flip("i", 0, "firing")])
     store.writer.rejects([reject("bad_json")])
+    store.writer.notes(NOTES)
     indices = store.indices()
     assert {index.rpartition("-")[0] for index in indices} == {alias(store.settings.prefix, kind) for kind in KINDS}
     for index in indices:
