@@ -11,6 +11,9 @@ import contextlib
 import resource
 import struct
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -20,8 +23,12 @@ from stream.contract.records import Picture
 
 MEMORY_BYTES: Final = 1 << 30
 DECODE_S_MAX: Final = 10.0
+PROGRAM: Final = (sys.executable, "-m", "ingest.decoder")
 _SIZE: Final = struct.Struct(">I")
 _MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+_ANSWER_BYTES_SPARE: Final = 65_536
+"""Room in an answer for all but the JPEG."""
+_ROOT: Final = Path(__file__).parents[1]
 
 
 class Order(msgspec.Struct, array_like=True):
@@ -33,16 +40,30 @@ class Order(msgspec.Struct, array_like=True):
     bytes_max: int
 
 
-class Decoders:
-    """So many processes, started when they are needed. An async context manager; ``small`` from any task."""
+class DecoderLost(Exception):
+    """The picture took its decoder along; the text is its ``problem``. The next one gets a new decoder."""
 
-    def __init__(self, settings: EdgeSettings, processes: int = 1, decode_s_max: float = DECODE_S_MAX) -> None:
-        self._settings = msgspec.json.encode(settings).decode()
+
+class Decoders:
+    """So many processes, started when they are needed. An async context manager; ``small`` from any task.
+
+    ``lost`` counts processes that had to be given up, ``busy_s`` adds up the seconds of work. ``program`` is started
+    with the settings as its last argument.
+    """
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        processes: int = 1,
+        decode_s_max: float = DECODE_S_MAX,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        self._words = (*program, msgspec.json.encode(settings).decode())
         self._decode_s_max = decode_s_max
         self._free: asyncio.Queue[asyncio.subprocess.Process | None] = asyncio.Queue()
         self._processes = processes
         self.lost = 0
-        """Processes that had to be given up."""
+        self.busy_s = 0.0
 
     async def __aenter__(self) -> Decoders:
         for _ in range(self._processes):
@@ -51,61 +72,78 @@ class Decoders:
 
     async def __aexit__(self, *error: object) -> None:
         for _ in range(self._processes):
-            await self._end(await self._free.get())
+            await _end(await self._free.get())
 
     async def small(self, order: Order) -> Picture:
-        """The small picture, or one with a ``problem``. Never raises but for cancellation."""
+        """The small picture, or one with a ``problem``. Raises ``DecoderLost``."""
         process = await self._free.get()
+        keep: asyncio.subprocess.Process | None = None
         try:
             if process is None or process.returncode is not None:
+                await _end(process)
+                process = None
                 process = await self._started()
-            return await asyncio.wait_for(self._asked(process, order), self._decode_s_max)
-        except asyncio.CancelledError:
-            await self._given_up(process)
-            process = None
-            raise
+            made = await self._timed(process, order)
+            keep = process
+            return made
         except (asyncio.TimeoutError, TimeoutError):
-            await self._given_up(process)
-            process = None
-            return Picture(id=order.id, url=order.url, problem=f"its decoder took over {self._decode_s_max:g} s")
-        except (OSError, EOFError, ValueError, msgspec.DecodeError, asyncio.IncompleteReadError):
-            await self._given_up(process)
-            process = None
-            return Picture(id=order.id, url=order.url, problem="its decoder broke down")
+            raise DecoderLost(f"its decoder took over {self._decode_s_max:g} s") from None
+        except (OSError, EOFError, msgspec.DecodeError):
+            raise DecoderLost("its decoder broke down") from None
         finally:
-            self._free.put_nowait(process)
+            try:
+                if keep is None:
+                    self.lost += 1
+                    await _end(process)
+            finally:
+                self._free.put_nowait(keep)
 
     async def _started(self) -> asyncio.subprocess.Process:
+        # It is told nothing of where it runs: what breaks out of a decoder finds no passwords in its environment. In a
+        # session of its own the terminal's Ctrl-C does not reach it; it ends when its standard input does.
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ingest.decoder", self._settings,
+            *self._words,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            limit=1 << 20,
+            limit=1 << 20, env={}, cwd=_ROOT, start_new_session=True,
         )  # fmt: skip
 
-    async def _asked(self, process: asyncio.subprocess.Process, order: Order) -> Picture:
-        assert process.stdin is not None and process.stdout is not None
-        data = msgspec.msgpack.encode(order)
-        process.stdin.write(_SIZE.pack(len(data)))
-        process.stdin.write(data)
-        await process.stdin.drain()
-        (size,) = _SIZE.unpack(await process.stdout.readexactly(_SIZE.size))
-        return msgspec.msgpack.decode(await process.stdout.readexactly(size), type=Picture)
+    async def _timed(self, process: asyncio.subprocess.Process, order: Order) -> Picture:
+        started = time.perf_counter()
+        try:
+            return await asyncio.wait_for(_asked(process, order), self._decode_s_max)
+        finally:
+            self.busy_s += time.perf_counter() - started
 
-    async def _given_up(self, process: asyncio.subprocess.Process | None) -> None:
-        self.lost += 1
-        await self._end(process)
 
-    async def _end(self, process: asyncio.subprocess.Process | None) -> None:
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        # The pipes' transports end when the loop has looked at them once more.
-        transport: Any = getattr(process, "_transport", None)
-        if transport is not None:
-            transport.close()
-        await asyncio.sleep(0)
+async def _asked(process: asyncio.subprocess.Process, order: Order) -> Picture:
+    assert process.stdin is not None and process.stdout is not None
+    data = msgspec.msgpack.encode(order)
+    process.stdin.write(_SIZE.pack(len(data)))
+    process.stdin.write(data)
+    await process.stdin.drain()
+    (size,) = _SIZE.unpack(await process.stdout.readexactly(_SIZE.size))
+    if size > order.bytes_max + _ANSWER_BYTES_SPARE:
+        # A decoder that a picture has taken over may say anything.
+        raise EOFError(f"a decoder wanted to answer with {size} bytes")
+    made = msgspec.msgpack.decode(await process.stdout.readexactly(size), type=Picture)
+    if len(made.jpeg) > order.bytes_max:
+        raise EOFError("a decoder answered with more bytes than it was allowed")
+    return made
+
+
+async def _end(process: asyncio.subprocess.Process | None) -> None:
+    if process is None:
+        return
+    # This kills it and closes the pipes before anything is waited for: a pipe that is full of what nobody reads would
+    # otherwise never end, and asyncio waits for its end.
+    transport: Any = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    # The pipes' transports end when the loop has looked at them once more.
+    await asyncio.sleep(0)
 
 
 # --- the process -------------------------------------------------------------------------------------------------
@@ -116,9 +154,10 @@ def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=EdgeSettings)
     from ingest.images import small_picture
 
-    _limit()
+    limit()
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while (data := _read(source)) is not None:
+        _more_time()
         order = msgspec.msgpack.decode(data, type=Order)
         try:
             made = small_picture(order.data, order.id, order.url, settings, order.bytes_max)
@@ -129,12 +168,19 @@ def main() -> None:
         target.flush()
 
 
-def _limit() -> None:
-    """No files beyond the pipes, no growth beyond ``MEMORY_BYTES``, no core dumps."""
+def limit() -> None:
+    """Limit this process: no files beyond the pipes, no growth beyond ``MEMORY_BYTES``, no core dumps."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _more_time() -> None:
+    """Processor time for one more picture. Whoever started this watches the clock; this holds when that one died."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime + DECODE_S_MAX) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
 def _read(source: BinaryIO) -> bytes | None:

@@ -12,8 +12,22 @@ from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PORTS: Final = frozenset((80, 443))
-_NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
-_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that has been given out to be reached from anywhere; the rest is reserved or local."""
+# Python's own list grew from release to release, so what the oldest of them lacks stands here.
+_NOT_PUBLIC: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24",  # for protocols, not for hosts
+        "192.88.99.0/24",  # what 6to4 used to find its relays by
+        "2001::/23",  # for protocols, Teredo's tunnels among them
+        "2001:db8::/32",  # for documents
+        "2002::/16",  # 6to4: a tunnel to the IPv4 address inside
+        "3fff::/20",  # for documents, too
+    )
+)
 
 
 class ForbiddenAddress(OSError):
@@ -32,7 +46,11 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def forbidden(address: str, port: int, allow: Sequence[Network] = ()) -> str:
-    """Why ``address`` may not be connected to, empty when it may. ``allow``: networks that are fine at any port."""
+    """Why ``address`` may not be connected to, empty when it may. ``allow``: networks that are fine at any port.
+
+    An IPv4 address inside an IPv6 one is judged as itself where a plain gateway would go on to it (mapped ones and
+    NAT64); tunnels are refused wherever they lead. ``allow`` means the address as it is written.
+    """
     try:
         given = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -41,29 +59,32 @@ def forbidden(address: str, port: int, allow: Sequence[Network] = ()) -> str:
         return ""
     if port not in PORTS:
         return f"port {port} is not one of the web's"
-    if isinstance(given, ipaddress.IPv6Address) and (inner := _embedded(given)) is not None:
-        return _private(inner) and f"{given} means {inner}, which {_private(inner)}"
-    return _private(given) and f"{given} {_private(given)}"
+    inner = _embedded(given)
+    if inner is not None:
+        reason = _not_public(inner)
+        return reason and f"{given} means {inner}, which {reason}"
+    reason = _not_public(given)
+    return reason and f"{given} {reason}"
 
 
-def _private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+def _not_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if address.is_loopback:
         return "is this machine"
     if address.is_multicast:
         return "is a multicast address"
     if address.is_link_local:
         return "is link-local"
+    if any(address.version == network.version and address in network for network in _NOT_PUBLIC):
+        return "is not public"
+    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
+        return "is not public"
     return "" if address.is_global else "is not public"
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for, in any of the forms that gateways know."""
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    if any(address in network for network in _NAT64) or (address in _COMPATIBLE and int(address) > 1):
+def _embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway makes of an IPv6 one, if any does."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
+    return address.ipv4_mapped

@@ -40,9 +40,9 @@ FENCED = {
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
     "selectolax": {"ingest/weibo/search_page.py"},
-    "aiohttp": {"ingest/picture_fetch.py", 
-        "index/", "ingest/http.py", "ingest/weibo/client.py", "ingest/weibo_fake/server.py", "deploy/web.py",
-        "deploy/probes.py",
+    "aiohttp": {
+        "index/", "ingest/http.py", "ingest/picture_fetch.py", "ingest/picture_http.py", "ingest/weibo/client.py",
+        "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py",
     },
     "defusedxml": {"ingest/feed.py"},
     "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py"},

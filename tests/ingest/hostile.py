@@ -57,10 +57,14 @@ FILES: Final[dict[str, bytes]] = {
 
 
 class Host:
-    """The host, and what it saw. ``at_once``: the most requests it ever had at the same time."""
+    """The host, and what it saw. ``at_once``: the most requests it ever had at the same time.
+
+    ``held.jpg`` comes when ``opened`` is set.
+    """
 
     def __init__(self) -> None:
         self.url = ""
+        self.opened = asyncio.Event()
         self.asked: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
         self.at_once = self._now = 0
@@ -105,6 +109,18 @@ class Host:
             return response
         if name == "never.jpg":
             await asyncio.sleep(60)
+        if name == "held.jpg":
+            await self.opened.wait()
+            return web.Response(body=JPEG)
+        if name == "stalls.jpg":
+            response = web.StreamResponse(headers={"Content-Length": str(len(JPEG))})
+            await response.prepare(request)
+            await response.write(JPEG[:100])
+            await asyncio.sleep(60)
+        if name == "busy.jpg":
+            return web.Response(status=503)
+        if name == "cookie.jpg":
+            return web.Response(body=JPEG, headers={"Set-Cookie": "seen=1; Path=/"})
         if name == "breaks-off.jpg":
             response = web.StreamResponse(headers={"Content-Length": str(len(JPEG))})
             await response.prepare(request)
