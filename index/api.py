@@ -208,7 +208,9 @@ async def hot_history(request: web.Request) -> web.Response:
     given = request.query
     parameters.only(given, "word", "since", "until")
     since_ms, until_ms = parameters.span(given)
-    word = parameters.text(given, "word", KEY_CHARS_MAX) or ""
+    word = parameters.text(given, "word", KEY_CHARS_MAX)
+    if word is None:
+        raise parameters.BadParameter("word", "must be given, as it stands in the lists")
     reading = request.app[READING]
     return json_response(await reading.ask(lambda: notes.hot_history_of(reading.reader, word, since_ms, until_ms)))
 

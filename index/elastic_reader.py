@@ -15,10 +15,10 @@ from index.elastic_search import Question, Searcher, Values, buckets, each, reco
 from index.elastic_settings import ElasticSettings
 from index.footprint import key64, name_of, type_of
 from index.listing import FACET_POSTS_MAX, FACET_ROWS_MAX
-from index.notes import FOR_EVER_MS, in_order
+from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
 from index.present import alert, hit, reject_row
 from index.query import LIMIT_MAX, Filters, Query, narrowed, parse, phrases
-from index.reader import REPLAYED_MAX, read_cursor, write_cursor
+from index.reader import REPLAYED_MAX, TOO_MANY_NOTES, TooSlow, read_cursor, write_cursor
 from index.reading import Order
 from index.rows import document_of, flip_of, note_of, reject_of
 from stream.contract.records import Document, Note, NoteKind, Picture, Record, Reject
@@ -52,10 +52,11 @@ class ElasticReader:
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """See ``notes.NoteReader``."""
-        filters: list[Values] = [
-            {"term": {"kind": kind}}, {"range": {"through_at": {"gte": from_ms}}},
-            {"range": {"from_at": {"lt": until_ms}}},
-        ]  # fmt: skip
+        time: Values = {"range": {"observed_at": {"gte": from_ms, "lt": until_ms}}}
+        if newest is None:
+            ends = [{"range": {"through_at": {"gte": from_ms}}}, {"range": {"from_at": {"lt": until_ms}}}]
+            time = {"bool": {"should": [time, {"bool": {"filter": ends}}]}}
+        filters: list[Values] = [{"term": {"kind": kind}}, time]
         if subject is not None:
             filters.append({"term": {"subject": subject}})
         way = "asc" if newest is None else "desc"
@@ -63,13 +64,15 @@ class ElasticReader:
         found: list[Note] = []
         after: Values = {}
         while True:
-            sort = [{"observed_at": way}, {"id": way}]
+            sort = [{"observed_at": way}, {"subject": way}, {"id": way}]
             query = {"bool": {"filter": filters}}
             [answer] = self._searcher.ask(Question("notes", query, size=size, sort=sort, _source=["record"], **after))
             page = rows(answer)
             found += [note_of(record_of(row)) for row in page]
             if newest is not None or len(page) < size:
                 return in_order(found)
+            if len(found) > NOTES_MAX:
+                raise TooSlow(TOO_MANY_NOTES)
             after = {"search_after": page[-1]["sort"]}
 
     # --- posts -------------------------------------------------------------------------------------------------

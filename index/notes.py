@@ -1,7 +1,8 @@
 """What was seen of a source by the hour, and of a post as of a moment: answers made from notes. Pure.
 
 ``covered`` of a source in an hour is the share of the hour's event time that lies in the windows of answers that showed
-their list (``ok``, ``empty``); None where no line of the ledger speaks of that hour.
+their list (``ok``, ``empty``); None where no line of the ledger speaks of that hour. Hours are always whole: a range
+that begins or ends within one takes all of it, as a part of its windows would look like a gap.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from index.parameters import BadParameter
 from index.present import iso
-from stream.contract.records import Coverage, HotList, Note, NoteKind, Observation, note_id
+from stream.contract.records import Coverage, HotList, Note, NoteKind, Observation, note_id, note_subject
 from stream.contract.spans import merged, overlap
 
 HOUR_MS: Final = 3_600_000
@@ -22,6 +23,8 @@ DAY_MS: Final = 24 * HOUR_MS
 HOURS_MAX: Final = 24 * 31
 SEEN: Final = frozenset(("ok", "empty"))
 FOR_EVER_MS: Final = 1 << 53
+NOTES_MAX: Final = 500_000
+"""Notes of one answer of a store; one with more is ``TooSlow``."""
 
 
 class NoteReader(Protocol):
@@ -31,12 +34,16 @@ class NoteReader(Protocol):
         self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
-        """Notes whose span touches [from, until), oldest first; with ``newest`` only so many of the last ones."""
+        """Notes whose span touches [from, until) or that were observed in it, in the order of ``in_order``.
+
+        A request of now may speak of last year, so both count. With ``newest`` it is only so many of the last that
+        were observed in the range. Raises ``TooSlow`` for more than ``NOTES_MAX``.
+        """
 
 
 def in_order(notes: Iterable[Note]) -> list[Note]:
-    """Oldest first, in the same order from every store."""
-    return sorted(notes, key=lambda note: (note.observed_ms, note_id(note)))
+    """Oldest first, then by subject; in the same order from every store."""
+    return sorted(notes, key=lambda note: (note.observed_ms, note_subject(note), note_id(note)))
 
 
 # --- coverage ----------------------------------------------------------------------------------------------------
@@ -47,35 +54,42 @@ def coverage(reader: NoteReader, from_ms: int, until_ms: int, source: str | None
 
     Raises ``ValueError`` for a range without an hour or with more than ``HOURS_MAX``.
     """
-    first, last = from_ms // HOUR_MS, -(-until_ms // HOUR_MS)
-    if not 0 < last - first <= HOURS_MAX:
-        raise ValueError(f"the range must have 1 to {HOURS_MAX} hours")
-    lines = [note for note in reader.notes("coverage", source, from_ms, until_ms) if isinstance(note, Coverage)]
+    first_ms, last_ms = whole_hours(from_ms, until_ms)
+    hours = range(first_ms, last_ms, HOUR_MS)
     of_source: dict[str, list[Coverage]] = {}
-    for line in lines:
-        of_source.setdefault(line.source, []).append(line)
-    hours = [hour * HOUR_MS for hour in range(first, last)]
+    for line in reader.notes("coverage", source, first_ms, last_ms):
+        if isinstance(line, Coverage):
+            of_source.setdefault(line.source, []).append(line)
     rows: list[dict[str, Any]] = []
     outcomes: Counter[str] = Counter()
     for name, own in sorted(of_source.items()):
         by = by_hour(own, hours)
-        for row in by:
-            outcomes.update(row["requests"])
-        asked = sum(sum(row["requests"].values()) for row in by)
-        rows.append({"source": name, "requests": asked, "posts": sum(row["fresh"] for row in by), "hours": by})
+        asked = sum((Counter(row["requests"]) for row in by), Counter[str]())
+        if not asked and all(row["covered"] is None for row in by):
+            continue  # a window that only ends where the range begins
+        outcomes.update(asked)
+        rows.append(
+            {
+                "source": name,
+                "requests": asked.total(),
+                "outcomes": dict(sorted(asked.items())),
+                "posts": sum(row["fresh"] for row in by),
+                "hours": by,
+            }
+        )
     overall = []
     for place, hour in enumerate(hours):
         shares = [row["hours"][place]["covered"] for row in rows if row["hours"][place]["covered"] is not None]
         mean = round(sum(shares) / len(shares), 4) if shares else None
         overall.append({"hour": iso(hour), "covered": mean, "sources": len(shares)})
-    ends = {"from": iso(hours[0]), "until": iso(last * HOUR_MS)}
+    ends = {"from": iso(first_ms), "until": iso(last_ms)}
     return {**ends, "outcomes": dict(sorted(outcomes.items())), "overall": overall, "sources": rows}
 
 
 def coverage_of(
     reader: NoteReader, since_ms: int | None, until_ms: int | None, source: str | None = None
 ) -> dict[str, Any]:
-    """``coverage`` of the last day that the ledger speaks of, where no range is given. Raises ``BadParameter``."""
+    """``coverage`` of the 24 hours up to the newest line's, where no range is given. Raises ``BadParameter``."""
     since_ms, until_ms = last_day(reader, "coverage", since_ms, until_ms)
     try:
         return coverage(reader, since_ms, until_ms, source)
@@ -83,12 +97,24 @@ def coverage_of(
         raise BadParameter("until", str(error)) from error
 
 
+def whole_hours(from_ms: int, until_ms: int) -> tuple[int, int]:
+    """The hours that [from, until) touches. Raises ``ValueError`` for none or for more than ``HOURS_MAX``."""
+    first_ms, last_ms = from_ms // HOUR_MS * HOUR_MS, _hour_after(until_ms)
+    if not 0 < last_ms - first_ms <= HOURS_MAX * HOUR_MS:
+        raise ValueError(f"the range must have 1 to {HOURS_MAX} hours")
+    return first_ms, last_ms
+
+
 def last_day(reader: NoteReader, kind: NoteKind, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
-    """The range that is asked for; the day up to the newest note where an end is open."""
+    """The range that is asked for; 24 whole hours up to the newest note's where an end is open."""
     if until_ms is None:
         newest = reader.notes(kind, newest=1)
-        until_ms = newest[-1].observed_ms + 1 if newest else DAY_MS
-    return (max(0, until_ms - DAY_MS) if since_ms is None else since_ms), until_ms
+        until_ms = _hour_after(newest[-1].observed_ms + 1) if newest else DAY_MS
+    return (max(0, _hour_after(until_ms) - DAY_MS) if since_ms is None else since_ms), until_ms
+
+
+def _hour_after(at_ms: int) -> int:
+    return -(-at_ms // HOUR_MS) * HOUR_MS
 
 
 def by_hour(lines: Sequence[Coverage], hours: Sequence[int]) -> list[dict[str, Any]]:
@@ -166,8 +192,13 @@ def hot(reader: NoteReader, as_of_ms: int | None = None) -> dict[str, Any] | Non
 
 
 def hot_history_of(reader: NoteReader, word: str, since_ms: int | None, until_ms: int | None) -> dict[str, Any]:
-    """``hot_history`` of the last day that there are lists of, where no range is given."""
-    return hot_history(reader, word, *last_day(reader, "hot_list", since_ms, until_ms))
+    """``hot_history`` of the last day that there are lists of, where no range is given. Raises ``BadParameter``."""
+    since_ms, until_ms = last_day(reader, "hot_list", since_ms, until_ms)
+    try:
+        whole_hours(since_ms, until_ms)
+    except ValueError as error:
+        raise BadParameter("until", str(error)) from error
+    return hot_history(reader, word, since_ms, until_ms)
 
 
 def hot_history(reader: NoteReader, word: str, from_ms: int, until_ms: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from index import analytics
 from index.listing import facets, matching, page, total
 from index.match import expression
-from index.notes import FOR_EVER_MS, in_order
+from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
 from index.present import alert, hit, iso, reject_row
 from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, phrases
 from index.reading import Order
@@ -27,11 +27,12 @@ from stream.contract.records import Note, NoteKind, Reject
 
 REPLAYED_MAX: Final = 200
 QUERY_S_MAX: Final = 10.0
+TOO_MANY_NOTES: Final = f"more than {NOTES_MAX} lines; ask for a shorter range or for one source"
 _PROGRESS_STEPS: Final = 100_000
 
 
 class TooSlow(Exception):
-    """A question took longer than ``QUERY_S_MAX`` and was given up. Ask for a shorter range."""
+    """A question took longer than ``QUERY_S_MAX``, or would bring too much, and was given up. Ask for less."""
 
 
 class SqliteReader:
@@ -58,14 +59,18 @@ class SqliteReader:
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """See ``notes.NoteReader``."""
-        where = "kind = ? AND through_ms >= ? AND from_ms < ?"
-        values: list[str | int] = [kind, from_ms, until_ms]
+        given = {"kind": kind, "subject": subject, "from": from_ms, "until": until_ms}
+        where = "kind = :kind AND observed_ms >= :from AND observed_ms < :until"
+        if newest is None:
+            where = f"({where} OR kind = :kind AND through_ms >= :from AND from_ms < :until)"
         if subject is not None:
-            where += " AND subject = ?"
-            values.append(subject)
-        last = "" if newest is None else f" ORDER BY observed_ms DESC LIMIT {int(newest)}"
+            where += " AND subject = :subject"
+        last = "" if newest is None else "ORDER BY observed_ms DESC, subject DESC, id DESC"
+        most = NOTES_MAX + 1 if newest is None else newest
         with self._moment() as connection:
-            rows = connection.execute(f"SELECT record FROM notes WHERE {where}{last}", values).fetchall()
+            rows = connection.execute(f"SELECT record FROM notes WHERE {where} {last} LIMIT {most}", given).fetchall()
+        if len(rows) > NOTES_MAX:
+            raise TooSlow(TOO_MANY_NOTES)
         return in_order(note_of(row[0]) for row in rows)
 
     # --- posts -------------------------------------------------------------------------------------------------

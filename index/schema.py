@@ -63,6 +63,7 @@ CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, kind TEXT NOT NULL, subje
   record BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS notes_subject ON notes (kind, subject, through_ms);
 CREATE INDEX IF NOT EXISTS notes_time ON notes (kind, through_ms);
+CREATE INDEX IF NOT EXISTS notes_observed ON notes (kind, observed_ms);
 CREATE INDEX IF NOT EXISTS notes_stored ON notes (stored_ms);
 
 CREATE TABLE IF NOT EXISTS index_totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

@@ -145,15 +145,11 @@ class SqliteIndex:
         Alerts keep their frozen evidence; posts that are still in the log would come back when it is replayed.
         """
         wanted = list(post_ids)
-        held = self._held(wanted)
-        change = _Change()
-        self._take_away(change, [doc for doc, _ in held.values()])
-        self._apply(change)
         self._connection.execute(
             "DELETE FROM notes WHERE kind = 'observation' AND subject IN (SELECT value FROM json_each(?))",
             (json.dumps(wanted),),
         )
-        return len(held)
+        return self._remove(wanted)
 
     def expire(self, before_stored_ms: int, *, kind: Kind = "documents", rows_max: int = EXPIRE_ROWS_MAX) -> int:
         """Remove what was stored before ``before_stored_ms`` (wall clock), oldest first, at most ``rows_max`` rows.
@@ -164,13 +160,21 @@ class SqliteIndex:
             rows = self._connection.execute(
                 "SELECT id FROM documents WHERE stored_ms < ? ORDER BY stored_ms LIMIT ?", (before_stored_ms, rows_max)
             ).fetchall()
-            return self.delete([post_id for (post_id,) in rows])
+            return self._remove([post_id for (post_id,) in rows])  # what was observed of them has its own time
         removed = self._connection.execute(_EXPIRE[kind], (before_stored_ms, rows_max)).rowcount
         if removed and kind in ("points", "flips"):
             self._connection.execute(f"DELETE FROM entities WHERE {_NOTHING_LEFT}")
         return removed
 
     # --- documents ---------------------------------------------------------------------------------------------
+
+    def _remove(self, post_ids: Iterable[str]) -> int:
+        """Remove posts from the index. Returns how many were there."""
+        held = self._held(post_ids)
+        change = _Change()
+        self._take_away(change, [doc for doc, _ in held.values()])
+        self._apply(change)
+        return len(held)
 
     def _held(self, post_ids: Iterable[str]) -> dict[str, tuple[int, tuple[int, int, int]]]:
         """Row id and version of those of ``post_ids`` that are indexed."""

@@ -470,6 +470,27 @@ class IndexLaws:
         assert notes.hot(reader) == notes.hot(reader, MARCH + 3 * HOUR) != notes.hot(reader, MARCH)
         assert notes.hot(reader, MARCH - 1) is None
 
+    def test_notes_of_a_range_were_made_in_it_or_speak_of_it(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        back, ahead = line(0, 60, "captcha", at=9), line(0, 120)
+        index.writer.notes([back, ahead, line(300, 360)])
+        index.settle()
+        assert index.reader.notes("coverage", None, MARCH + 9 * HOUR, MARCH + 10 * HOUR) == [back]
+        assert index.reader.notes("coverage", None, MARCH, MARCH + HOUR) == [ahead, back]
+        assert index.reader.notes("coverage", None, MARCH + HOUR, MARCH + 9 * HOUR, newest=5) == [
+            ahead, line(300, 360),
+        ]  # fmt: skip
+        hours = notes.coverage(index.reader, MARCH + 9 * HOUR + 1, MARCH + 9 * HOUR + 2)["sources"][0]["hours"]
+        assert [(row["covered"], row["requests"]) for row in hours] == [(None, {"captcha": 1})]
+
+    def test_of_lists_of_one_moment_the_same_one_is_the_newest(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        lists = [HotList(source=source, observed_ms=MARCH, items=()) for source in ("b", "a-b", "c", "a")]
+        index.writer.notes(lists)
+        index.settle()
+        assert [note.source for note in index.reader.notes("hot_list")] == ["a", "a-b", "b", "c"]
+        assert [note.source for note in index.reader.notes("hot_list", newest=2)] == ["b", "c"]
+
     def test_deletion_reaches_what_was_observed(self, make_index: MakeIndex) -> None:
         index = make_index()
         index.writer.documents([document("p1", "一"), document("p2", "二")])

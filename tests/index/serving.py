@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from index.api import make_app
 from index.live import Broadcast
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
-from stream.contract.records import Coverage, Document, Flip, HotItem, HotList, Note, Outcome
+from stream.contract.records import Counts, Coverage, Document, Flip, HotItem, HotList, Note, Observation, Outcome
 from stream.contract.signals import Name
 from tests.index.corpus import MARCH, flip, point, reject, small_corpus
 
 
 def ledger() -> list[Note]:
-    """Four hours of two sources, of which one was kept out for an hour and a half, and a hot list."""
+    """Four hours of two sources, of which one was kept out for an hour and a half, a hot list, a post that went."""
     minute = 60_000
 
     def line(source: str, outcome: Outcome, from_: int, through: int) -> Coverage:
@@ -34,6 +34,8 @@ def ledger() -> list[Note]:
         line("weibo:user:1234567890", "ok", 0, 60), line("weibo:user:1234567890", "captcha", 60, 150),
         line("weibo:user:1234567890", "ok", 150, 240), line("weibo:search:<b>上海</b>", "ok", 0, 240),
         HotList(source="weibo:hot", observed_ms=MARCH, items=items),
+        Observation(source="weibo:hot", post_id="p3", observed_ms=MARCH, counts=Counts(likes=7), text="上海演唱会"),
+        Observation(source="weibo:hot", post_id="p3", observed_ms=MARCH + 60 * minute, edit_version=0, gone=True),
     ]  # fmt: skip
 
 

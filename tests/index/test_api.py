@@ -73,6 +73,10 @@ async def test_trends_alerts_rejects_stats(client: aiohttp.ClientSession, server
     ("path", "status", "words"),
     [
         ("/api/search?limit=many", 400, "whole number"),
+        ("/api/coverage?since=2022-01-01&until=2022-03-01", 400, "744 hours"),
+        ("/api/hot/history", 400, "word"),
+        ("/api/hot/history?word=x&since=2021-01-01&until=2022-03-01", 400, "744 hours"),
+        ("/api/posts/none/history", 404, "nothing was observed"),
         ("/api/search?limit=201", 400, "0 to 200"),
         ("/api/search?limit=-1", 400, "whole number"),
         ("/api/search?since=soon", 400, "date"),
@@ -101,6 +105,21 @@ async def test_refusals(client: aiohttp.ClientSession, server: Served, path: str
         assert answer.status == status
         body = await answer.json()
         assert words in body.get("error", {}).get("message", "")
+
+
+async def test_coverage_and_hot_lists(client: aiohttp.ClientSession, server: Served) -> None:
+    around_two = "since=2022-03-01T01:59Z&until=2022-03-01T02:01Z&source=weibo:user:1234567890"
+    found = await get(client, server, f"/api/coverage?{around_two}")
+    [source] = found["sources"]
+    assert (found["from"], found["until"]) == ("2022-03-01T01:00:00Z", "2022-03-01T03:00:00Z")
+    assert [(row["covered"], row["requests"]) for row in source["hours"]] == [(0.0, {}), (0.5, {"captcha": 1})]
+    day = await get(client, server, "/api/coverage")
+    assert (day["until"], len(day["overall"])) == ("2022-03-01T04:00:00Z", 24)
+    assert [row["covered"] for row in day["overall"][-5:]] == [None, 1.0, 0.5, 0.75, 1.0]
+    lists = await get(client, server, "/api/hot/history?word=" + quote("北京"))
+    assert lists["lists"] == [{"observed_at": "2022-03-01T00:00:00Z", "rank": 2, "heat": 9}]
+    assert (await get(client, server, "/api/hot"))["items"][0]["word"] == "上海"
+    await get(client, server, "/api/hot?as_of=2022-02-01", 404)
 
 
 async def test_a_query_error_has_its_position(client: aiohttp.ClientSession, server: Served) -> None:

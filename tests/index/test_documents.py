@@ -31,10 +31,14 @@ EXAMPLES = {
     "GET /api/rejects": "/api/rejects",
     "GET /api/rejects/{id}": "/api/rejects/1",
     "GET /api/stats": "/api/stats",
+    "GET /api/coverage": "/api/coverage?source=weibo:search:" + quote("<b>上海</b>"),
+    "GET /api/posts/{id}/history": "/api/posts/p3/history",
+    "GET /api/hot": "/api/hot",
+    "GET /api/hot/history": "/api/hot/history?word=" + quote("上海"),
     "GET /healthz": "/healthz",
     "GET /api/{rest}": "/api/nothing",
 }
-OPEN_KEYS = {"by_reason", "rules", "labels", "reason_values", "status", "window", "counts"}
+OPEN_KEYS = {"by_reason", "rules", "labels", "reason_values", "status", "window", "counts", "requests", "outcomes"}
 """What differs from run to run, or may be null."""
 STATUS_KEYS = {"state", "problem", "lag_records", "watermark_ms", "posts", "expected"}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from index import notes
 from index.parameters import BadParameter
-from stream.contract.records import Coverage, HotItem, HotList, Note, NoteKind
+from stream.contract.records import Coverage, HotItem, HotList, Note, NoteKind, note_span, replace
 from tests.index.contract import line
 from tests.index.corpus import HOUR, MARCH
 
@@ -29,8 +29,17 @@ class Kept:
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         wanted = Coverage if kind == "coverage" else HotList
-        found = notes.in_order(one for one in self._kept if isinstance(one, wanted))
+        found = notes.in_order(
+            one for one in self._kept
+            if isinstance(one, wanted)
+            and (from_ms <= one.observed_ms < until_ms or (newest is None and touches(one, from_ms, until_ms)))
+        )  # fmt: skip
         return found if newest is None else found[-newest:]
+
+
+def touches(note: Note, from_ms: int, until_ms: int) -> bool:
+    first, last = note_span(note)
+    return last >= from_ms and first < until_ms
 
 
 def shares(*lines: Coverage, hours: int = 3) -> list[float | None]:
@@ -72,7 +81,10 @@ def test_the_mean_is_over_sources_that_were_watched() -> None:
 
 def test_without_a_range_it_is_the_last_day() -> None:
     found = notes.coverage_of(Kept(line(0, 60 * 30)), None, None)
-    assert (found["from"], found["until"]) == ("2022-03-01T06:00:00Z", "2022-03-02T07:00:00Z")
+    assert (found["from"], found["until"]) == ("2022-03-01T07:00:00Z", "2022-03-02T07:00:00Z")
+    assert len(found["overall"]) == 24
+    found = notes.coverage_of(Kept(), None, MARCH + 90 * MINUTE)
+    assert (found["from"], found["until"]) == ("2022-02-28T02:00:00Z", "2022-03-01T02:00:00Z")
     assert notes.coverage_of(Kept(), None, None)["sources"] == []
 
 
@@ -80,6 +92,39 @@ def test_without_a_range_it_is_the_last_day() -> None:
 def test_a_range_has_its_bounds(hours: int) -> None:
     with pytest.raises(BadParameter, match="1 to 744 hours"):
         notes.coverage_of(Kept(), MARCH, MARCH + hours * HOUR)
+
+
+@given(spans, st.integers(0, 299), st.integers(1, 300))
+def test_an_hour_is_the_same_in_every_range_that_touches_it(
+    seen: list[tuple[int, int]], first: int, length: int
+) -> None:
+    reader = Kept(*(line(*one) for one in seen))
+
+    def hours(from_: int, until: int) -> dict[str, Any]:
+        found = notes.coverage(reader, MARCH + from_ * MINUTE, MARCH + until * MINUTE)
+        return {row["hour"]: row for source in found["sources"] for row in source["hours"]}
+
+    whole, part = hours(0, 660), hours(first, first + length)
+    assert part == {hour: whole[hour] for hour in part}
+
+
+def test_a_request_counts_where_it_was_made() -> None:
+    reader = Kept(line(0, 60, "captcha", at=9), line(0, 60, source="b"))
+    found = notes.coverage(reader, MARCH + 9 * HOUR, MARCH + 10 * HOUR)
+    assert found["outcomes"] == {"captcha": 1}
+    [source] = found["sources"]
+    assert (source["outcomes"], source["hours"][0]["covered"]) == ({"captcha": 1}, None)
+    assert found["overall"][0]["sources"] == 0, "it was not watched"
+
+
+def test_a_source_whose_windows_end_where_the_range_begins_is_left_out() -> None:
+    reader = Kept(replace(line(0, 60), observed_ms=MARCH))
+    assert notes.coverage(reader, MARCH + HOUR, MARCH + 2 * HOUR)["sources"] == []
+
+
+def test_words_over_time_have_bounds() -> None:
+    with pytest.raises(BadParameter, match="1 to 744 hours"):
+        notes.hot_history_of(Kept(), "a", 0, MARCH)
 
 
 def test_a_word_over_time() -> None:

@@ -255,22 +255,24 @@ async def test_the_language_switch_keeps_the_page(browser: Browser, server: Serv
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("zh", ("采集覆盖", "验证码 1", "全部来源", "热搜")),
-        ("en", ("Coverage", "captcha 1", "All sources", "Hot searches")),
+        ("zh", ("采集覆盖", "验证码 1", "全部来源", "热搜", "验证码 1 · 正常 2")),
+        ("en", ("Coverage", "captcha 1", "All sources", "Hot searches", "captcha 1 · ok 2")),
     ],
 )
 async def test_what_was_not_seen_is_shown_by_the_hour(
-    browser: Browser, server: Served, language: str, words: tuple[str, str, str, str]
+    browser: Browser, server: Served, language: str, words: tuple[str, str, str, str, str]
 ) -> None:
-    title, captcha, everything, hot = words
+    title, captcha, everything, hot, outcomes = words
     async with visit(browser, language) as page:
         await page.goto(server.base + "/coverage?since=2022-03-01T00:00Z&until=2022-03-01T04:00Z")
         await expect(page.locator("h1")).to_have_text(title)
         rows = page.locator(".coverage tbody tr")
         await expect(rows).to_have_count(3)
-        assert (await rows.nth(0).inner_text()).split("\t") == [everything, "", "", "100", "50", "75", "100"]
+        assert (await rows.nth(0).inner_text()).split("\t") == [everything, "", "", "", "100", "50", "75", "100"]
         await expect(rows.nth(1).locator("td").first).to_have_text("weibo:search:<b>上海</b>")
-        assert (await rows.nth(2).inner_text()).split("\t")[1:] == ["3", "12", "100", "0", "50", "100"]
+        cells = (await rows.nth(2).inner_text()).split("\t")[1:]
+        assert cells == ["3", "12", outcomes, "100", "0", "50", "100"]
+        await expect(page.locator("header time").first).to_have_attribute("datetime", "2022-03-01T00:00:00Z")
         await expect(rows.nth(2).locator("td.c-some")).to_have_attribute("title", re.compile(captcha))
         await expect(page.locator("main")).to_contain_text(hot)
         await expect(page.locator(".hot li").first).to_contain_text("1 上海 1,034,512 热")

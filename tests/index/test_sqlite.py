@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from index import schema
+from index.reader import TooSlow
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
+from stream.contract.records import replace
 from tests.index import corpus
-from tests.index.contract import IndexLaws, ids
+from tests.index.contract import NOTES, IndexLaws, ids
 from tests.index.corpus import MARCH, document, flip, history, picture, point, reject, small_corpus
 
 
@@ -154,6 +156,16 @@ def test_a_reader_sees_one_moment(store: SqliteStore) -> None:
     assert store.reader.search("上海")["total"] == 0
 
 
+def test_an_answer_holds_so_many_notes(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.writer.notes(NOTES)
+    monkeypatch.setattr("index.reader.NOTES_MAX", 2)
+    assert len(store.reader.notes("observation")) == 2
+    store.writer.notes([replace(NOTES[0], post_id="p2")])
+    with pytest.raises(TooSlow, match="shorter range"):
+        store.reader.notes("observation")
+    assert len(store.reader.notes("observation", newest=1)) == 1
+
+
 # --- pictures and retention --------------------------------------------------------------------------------------
 
 
@@ -165,15 +177,17 @@ def test_retention_is_by_wall_clock_and_bounded(store: SqliteStore) -> None:
         store.writer.points([point("LOC/上海", MARCH + number * 300_000)])
         store.writer.flips([flip(f"i{number}", 0, "firing")])
         store.writer.rejects([reject(f"line {number}")])
+        store.writer.notes([replace(NOTES[0], post_id=f"p{number}")])
     assert store.writer.expire(1_005, kind="pictures") == 5
     assert [hit["pictures"][0]["stored"] for hit in store.reader.search("")["hits"]].count(True) == 5
     assert store.writer.expire(1_005, rows_max=3) == 3
     assert store.writer.expire(1_005) == 2
     assert store.reader.search("上海")["total"] == 5
-    for kind in ("points", "flips", "rejects"):
+    assert len(store.reader.notes("observation")) == 10, "what was observed stays longer than its posts"
+    for kind in ("points", "flips", "rejects", "notes"):
         assert store.writer.expire(1_005, kind=kind) == 5
         assert store.writer.expire(1_005, kind=kind) == 0
-    for kind in ("documents", "points", "flips", "rejects"):
+    for kind in ("documents", "points", "flips", "rejects", "notes"):
         assert store.writer.expire(9_999, kind=kind) == 5
     assert store.reader.entity("上海") is None
     assert {name: rows for name, rows in derived(store).items() if rows} == {
