@@ -221,7 +221,7 @@ def moved(
     cluster.run("export", str(folder / "back"), "--cluster")
     holds = content(folder / "back")
     assert [name for name in NAMES if not holds[name]] == ["log", "inbox"], "at rest nothing waits"
-    assert len(holds["notes"]) == len(NOTES)
+    assert holds["notes"] == killed.holds["notes"]
     yield Moved(cluster, folder / "back", holds)
     cluster.close()
 
@@ -232,11 +232,14 @@ def test_a_store_goes_on_in_a_cluster_and_a_cluster_in_a_store(
     same(without_orders(moved.holds, undisturbed.second), undisturbed.second)
     before, now = hours(reader(ordered)), hours(reader(moved.export))
     assert set(before["documents"]) < set(now["documents"]) and set(before["flips"]) <= set(now["flips"])
+    assert before["notes"] == now["notes"] and len(now["notes"]) == len(NOTES)
     back = elsewhere(killed, tmp_path)
     back.said("import", str(moved.export), "--store", str(back.store))
     write_posts(undisturbed.source, THIRD)
     back.run()
-    same(without_orders(back.exported(tmp_path / "after"), undisturbed.third), undisturbed.third)
+    after = back.exported(tmp_path / "after")
+    same(without_orders(after, undisturbed.third), undisturbed.third)
+    assert after["notes"] == moved.holds["notes"]
 
 
 def test_a_cluster_goes_on_in_a_fresh_one_of_another_width(
@@ -268,7 +271,7 @@ def test_a_cluster_goes_on_in_a_fresh_one_of_another_width(
 
 def hours(items: Items) -> dict[Name, list[tuple[bytes, int]]]:
     """In which hour each fact was stored; retention counts from then."""
-    names: tuple[Name, ...] = ("documents", "points", "flips", "rejects")
+    names: tuple[Name, ...] = ("documents", "points", "flips", "rejects", "notes")
     return {
         name: sorted((one.record, one.stored_ms // GRAIN_MS) for one in items(name) if isinstance(one, Fact))
         for name in names

@@ -168,7 +168,8 @@ def test_months_whose_records_were_all_stored_long_ago_go_as_whole_indices(store
     created = int(_created(store))
     store.now_ms = created
     fill(1)
-    days: dict[Kind, float] = {"documents": 30.0, "points": 0.0}
+    store.writer.notes(NOTES)
+    days: dict[Kind, float] = {"documents": 30.0, "points": 0.0, "notes": 50.0}
     store.now_ms = created + 29 * DAY_MS
     assert store.writer.expire(days) == [], "not old enough"
     store.writer.documents([document("late", "三月的晚到", at_ms=MARCH)])
@@ -176,7 +177,7 @@ def test_months_whose_records_were_all_stored_long_ago_go_as_whole_indices(store
     prefix = store.settings.prefix
     assert store.writer.expire(days) == [f"{prefix}-posts-2022.04"], "the other month was written to 11 days ago"
     store.now_ms = created + 60 * DAY_MS
-    assert store.writer.expire(days) == [f"{prefix}-posts-2022.03"]
+    assert store.writer.expire(days) == [f"{prefix}-posts-2022.03", f"{prefix}-notes-2022.03"]
     assert store.indices() == [f"{prefix}-trends-2022.03"], "0 keeps for ever"
     fill(2)
     store.settle()
