@@ -134,7 +134,7 @@ def test_sigterm_finishes_what_is_under_way(kafka: Broker, prefix: str, tmp_path
     with clustered(Cluster(kafka.bootstrap, prefix, tmp_path, tagger="marks")) as cluster:
         cluster.publish(chunks_of(LOG))
         process = cluster.start()
-        cluster.wait_until(lambda: any(tmp_path.glob("*.facts")))
+        cluster.wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.facts")))
         process.terminate()
         assert process.wait(40) == 0
         told = cluster.facts().told
