@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -19,6 +22,7 @@ from index.elastic import ElasticReader
 from index.notes import history, hot
 from index.reader import SqliteReader
 from index.reading import Reader
+from ingest.weibo.html import tidy
 from ingest.weibo_fake.world import World, WorldSettings
 from stream.contract.records import Coverage
 from stream.runtime.sqlite import DATABASE
@@ -134,6 +138,67 @@ def test_everything_that_was_shown_is_found(mode: str, fake: Fake, modes: Callab
     again = modes(mode, sources)
     assert len(again.notes("coverage")) > before, "asked anew"
     assert fake.shown() >= shown
+
+
+KILLS: Final = [5, pytest.param(30, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_kill_nine_anywhere_loses_nothing_that_was_shown(kills: int, fake: Fake, tmp_path: Path) -> None:
+    draw = random.Random(kills)
+    sources = [fake.user(number) for number in range(USERS)] + ["weibo:search:海棠咖啡", "weibo:hot"]
+    words = [word for source in sources for word in ("--source", source)]
+    store = tmp_path / "store"
+    for _ in range(kills):
+        with started(
+            "run", "--no-web", "--store", str(store), *words, environment=fake.environment, stderr=subprocess.DEVNULL
+        ) as process:
+            asked = len(metrics(fake)["requests"])
+            wait_for(process, lambda: len(metrics(fake)["requests"]) >= asked)  # noqa: B023
+            time.sleep(draw.uniform(0.5, 5.0))
+            process.kill()
+            process.wait()
+    reader = embedded(fake, store, words)
+    shown = fake.shown()
+    told = {mid: reader.post(mid) for mid in shown}
+    assert len(shown) > 20 and all(told.values())
+    assert reader.search("", limit=0)["total"] == len(shown), "and nothing besides"
+    for mid, found in told.items():
+        true = fake.world.posts[mid]
+        assert found is not None and found["author"].startswith("u:")
+        # A long text may be asked for again; what stands there is a beginning of it, or the whole.
+        assert any(tidy(text)[:100] == found["text"][:100] for _, text in true.versions)
+
+
+FEED: Final = """<rss version="2.0"><channel><title>t</title>{}</channel></rss>"""
+DATED: Final = "<pubDate>Thu, 26 Nov 2020 08:0{0}:00 GMT</pubDate>"
+ITEM: Final = "<item><guid>{0}</guid><title>上海第{0}条</title>" + DATED + "</item>"
+
+
+@pytest.mark.parametrize("mode", ["embedded", "cluster"])
+def test_feeds_are_read_by_the_same_commands(mode: str, modes: Callable[..., Reader]) -> None:
+    body = FEED.format("".join(ITEM.format(number) for number in range(5))).encode()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/rss+xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            reader = modes(mode, [f"rss:http://127.0.0.1:{server.server_port}/feed"])
+        finally:
+            server.shutdown()
+    found = reader.search("上海")
+    assert found["total"] == 5 and found["hits"][0]["text"].startswith("上海第4条")
+    [line] = reader.notes("coverage")
+    assert isinstance(line, Coverage) and line.outcome == "ok"
 
 
 @pytest.mark.parametrize("mode", ["embedded", "cluster"])
