@@ -23,6 +23,8 @@ from stream.contract.records import Picture
 
 MEMORY_BYTES: Final = 1 << 30
 DECODE_S_MAX: Final = 10.0
+END_S_MAX: Final = 0.5
+"""One that does not end by itself within this time is killed."""
 PROGRAM: Final = (sys.executable, "-m", "ingest.decoder")
 _SIZE: Final = struct.Struct(">I")
 _MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -132,16 +134,28 @@ async def _asked(process: asyncio.subprocess.Process, order: Order) -> Picture:
 
 
 async def _end(process: asyncio.subprocess.Process | None) -> None:
+    """End it, by force if it must be. Its pipes are closed before anything is waited for: one that is full of what
+    nobody reads would never end, and asyncio waits for its end.
+    """
     if process is None:
         return
-    # This kills it and closes the pipes before anything is waited for: a pipe that is full of what nobody reads would
-    # otherwise never end, and asyncio waits for its end.
-    transport: Any = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    transport: Any = getattr(process, "_transport", None)  # asyncio hides it, and only it closes what is read from
+    for number in (0, 1):
+        pipe = transport.get_pipe_transport(number)
+        if pipe is not None:
+            pipe.close()
+    try:
+        # Without its pipes it ends by itself. A signal for one that has just ended would take its exit status from
+        # asyncio's own watcher, which then complains.
+        await asyncio.wait_for(process.wait(), END_S_MAX)
+    except (asyncio.TimeoutError, TimeoutError):
+        pass
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
     await process.wait()
+    transport.close()
     # The pipes' transports end when the loop has looked at them once more.
     await asyncio.sleep(0)
 

@@ -139,7 +139,8 @@ def broken(data: bytes) -> str:
 
 def _no_picture(error: Exception) -> NoPicture:
     """An error of the network in words; where an address was refused, that."""
-    if isinstance(error, ValueError):  # aiohttp's InvalidURL is one, too
+    of_network = isinstance(error, (aiohttp.ClientError, OSError)) and not isinstance(error, aiohttp.InvalidURL)
+    if not of_network:
         return NoPicture("address", _NO_ADDRESS, lasting=True)
     # A name with several addresses gives one error that quotes them all, so only the text can tell.
     text = str(getattr(error, "os_error", error))

@@ -77,8 +77,8 @@ async def test_of_several_addresses_only_the_public_ones_are_tried() -> None:
 
 PIECES: Final = st.sampled_from(
     ["http:", "https:", "ftp:", "//", "/", "@", ":", "[", "]", "::1", "127.0.0.1", "1.2.3.4", "wx1.sinaimg.cn",
-     "large", "a.jpg", "%", "%00", "?", "#", "\\", "\r\n", "\0", " ", ".", "..", "℀", "\udcff", "é", "ß", "80", "99999999",
-     "x" * 70]
+     "large", "a.jpg", "%", "%00", "?", "#", "\\", "\r\n", "\0", " ", ".", "..", "℀", "\udcff", "é", "ß", "80",
+     "99999999", "x" * 70]
 )  # fmt: skip
 URLS: Final = st.one_of(
     st.text(max_size=60),

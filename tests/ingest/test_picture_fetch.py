@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from PIL import Image
 
 from ingest.clean import EdgeSettings
 from ingest.picture_fetch import PictureFetcher, _Lately, asked
-from ingest.picture_http import NoPicture, PictureHttp
+from ingest.picture_http import NoPicture, PictureHttp, _no_picture
 from ingest.picture_settings import PictureSettings
 from stream.contract.records import Picture
 from tests.ingest.hostile import Host, hosting
@@ -102,6 +106,56 @@ async def test_slow_hosts_are_cut_off(name: str) -> None:
 async def test_hosts_that_never_answer_are_given_up(name: str) -> None:
     settings = PictureSettings(allow=ALLOW, timeout_s=0.5, slow_bytes_per_s=0)
     assert "within 0.5 s" in (await one(name, settings)).problem
+
+
+NO_HTTP: Final = {
+    "nothing": b"",
+    "garbage": bytes(range(256)) * 40,
+    "a banner": b"220 mail.example ESMTP\r\n",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    "a length in words": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 50000\r\n\r\nabcde",
+    "a chunk without size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+    "an endless chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\nabc",
+    "an endless header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000,
+    "endless headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
+    "a place in no encoding": b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe\xc0/\r\nContent-Length: 0\r\n\r\n",
+    "a place nowhere": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "to be continued": b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+    "deflated under another name": b"HTTP/1.1 200 OK\r\nContent-Encoding: x-unknown\r\nContent-Length: 1\r\n\r\nx",
+    "deflated on the way": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", NO_HTTP.values(), ids=NO_HTTP)
+async def test_what_is_no_http_is_a_problem_like_any_other(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(said)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, PictureFetcher(PictureSettings(allow=ALLOW, timeout_s=5), EdgeSettings()) as fetcher:
+        port = server.sockets[0].getsockname()[1]
+        [found] = await fetcher.fetch([Picture(id="x", url=f"http://127.0.0.1:{port}/a.jpg")], REFERER)
+    assert found.problem and set(fetcher.problems) <= WORDS
+
+
+async def test_a_host_that_speaks_no_tls_is_a_problem_of_the_network() -> None:
+    async with hosting() as host, PictureFetcher(HERE, EdgeSettings()) as fetcher:
+        [found] = await fetcher.fetch([Picture(id="x", url=host.url.replace("http:", "https:"))], REFERER)
+    assert found.problem.startswith("not fetched: ") and fetcher.problems == {"network": 1}
+
+
+def test_a_certificate_that_does_not_hold_is_one_too() -> None:
+    """Python calls it a ValueError as well, as it does an address that is none."""
+    key = ConnectionKey("x.example", 443, True, True, None, None, None)
+    wrong = aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("self-signed"))
+    assert _no_picture(wrong).word == "network"
+    assert _no_picture(aiohttp.InvalidURL("http://127.1/")).word == "address"
 
 
 async def test_what_hosts_are_told_of_us() -> None:
