@@ -97,6 +97,8 @@ LIARS: Final = {
     "talks without end": "import sys\nwhile True: sys.stdout.buffer.write(b'x' * 65536)",
     "says little and then without end": "import sys\nsys.stdout.buffer.write(bytes([0, 0, 0, 1, 192]))\n"
     "while True: sys.stdout.buffer.write(b'x' * 65536)",
+    "means to say 4 GB": "import sys, time; sys.stdout.buffer.write(bytes([255] * 4)); sys.stdout.flush()\n"
+    "time.sleep(60)",
     "answers nonsense": "import sys; sys.stdout.buffer.write(bytes([0, 0, 0, 1, 193])); sys.stdout.flush(); input()",
 }
 

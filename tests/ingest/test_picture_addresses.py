@@ -47,6 +47,7 @@ async def test_forbidden_addresses_are_never_connected_to(address: str) -> None:
         "http://127.1/x", "http://localhost/x", "http://127.0.0.1./x", "http://127。0。0。1/x", "http://①②⑦.0.0.1/x",
         "http://pictures.example@127.0.0.1/x", "http://127.0.0.1@pictures.example/x", "http://127.0.0.1\\@x.example/x",
         "http://8.8.8.8:6379/x", "http://8.8.8.8:22/x", "http://127.0.0.1:80:80/x", "http:///127.0.0.1/x",
+        "http:////[x", "http:////127.0.0.1/x",
         "file:///etc/passwd", "ftp://8.8.8.8/x", "gopher://8.8.8.8/x", "data:image/gif;base64,R0lGODlhAQ", "unix:/x",
     ],
 )  # fmt: skip
