@@ -77,15 +77,9 @@ class Months:
 
     def observations_of(self, posts: Sequence[str]) -> list[tuple[str, str]]:
         """(index, id) of what was observed of ``posts``: some, to be asked again until there are none."""
-        name = alias(self._prefix, "notes")
         query = {"bool": {"filter": [{"term": {"kind": "observation"}}, {"terms": {"subject": list(posts)}}]}}
-        body = {"query": query, "size": ROWS_AT_ONCE, "_source": False, "track_total_hits": False}
-        try:
-            self._cluster.call("POST", f"/{name}/_refresh")
-            found = self._cluster.call("POST", f"/{name}/_search", body)
-        except Refused as error:
-            if error.status != 404:
-                raise
+        found = self._searched("notes", {"query": query, "size": ROWS_AT_ONCE, "_source": False})
+        if found is None:
             return []
         return [(row["_index"], row["_id"]) for row in found["hits"]["hits"]]
 
@@ -101,19 +95,22 @@ class Months:
 
     def unused(self, pictures: Collection[str]) -> list[str]:
         """Those of ``pictures`` that no post has (any more)."""
-        name = alias(self._prefix, "documents")
         wanted = sorted(pictures)
-        body = {
-            "size": 0,
-            "query": {"terms": {"pictures": wanted}},
-            "aggs": {"used": {"terms": {"field": "pictures", "include": wanted, "size": len(wanted)}}},
-        }
-        try:
-            self._cluster.call("POST", f"/{name}/_refresh")
-            found = self._cluster.call("POST", f"/{name}/_search", body)
-        except Refused as error:
-            if error.status != 404:
-                raise
+        terms = {"field": "pictures", "include": wanted, "size": len(wanted)}
+        body = {"size": 0, "query": {"terms": {"pictures": wanted}}, "aggs": {"used": {"terms": terms}}}
+        found = self._searched("documents", body)
+        if found is None:
             return wanted
         used = {bucket["key"] for bucket in found["aggregations"]["used"]["buckets"]}
         return [picture for picture in wanted if picture not in used]
+
+    def _searched(self, kind: Kind, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer over all that was written so far; None while there is no month of ``kind``."""
+        name = alias(self._prefix, kind)
+        try:
+            self._cluster.call("POST", f"/{name}/_refresh")
+            return self._cluster.call("POST", f"/{name}/_search", body)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None

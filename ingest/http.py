@@ -86,12 +86,17 @@ class Http:
         assert self._client is not None, "outside of its context"
         async with self._client.get(url, headers=headers, allow_redirects=False) as response:
             got = {name.lower(): value for name, value in response.headers.items()}
-            body = bytearray()
-            while block := await response.content.read(1 << 16):
-                body += block
-                if len(body) > self._bytes_max:
-                    raise ValueError(f"more than {self._bytes_max} bytes")
-            return response.status, got, bytes(body)
+            return response.status, got, await bounded(response, self._bytes_max)
+
+
+async def bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """The body of ``response``. Raises ``ValueError`` when it has more than ``bytes_max`` bytes, unpacked."""
+    body = bytearray()
+    while block := await response.content.read(1 << 16):
+        body += block
+        if len(body) > bytes_max:
+            raise ValueError(f"more than {bytes_max} bytes")
+    return bytes(body)
 
 
 def judged(status: int, headers: Mapping[str, str], body: bytes, at_ms: int) -> Answer:

@@ -28,12 +28,14 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import msgspec
 
 from ingest.clean import Edge, Refusal, clean, reject
+from ingest.cursors import read_place
 from ingest.http import Answer, Http
 from ingest.mastodon_place import Place, Seen, arrived, order, taken
 from ingest.mastodon_status import Status, id_of, is_id, raw_post, read_status
-from ingest.polling import IDLE_AFTER_S, Watch, seen_as
+from ingest.observed import seen_as
+from ingest.polling import Polled, Watch
 from stream.contract.ports import Chunk, SourceError
-from stream.contract.records import Coverage, End, Post, Reach, Record, Reject
+from stream.contract.records import Coverage, End, Post, Record, Reject
 
 PREFIX: Final = "mastodon:"
 POLL_S: Final = 60.0
@@ -140,7 +142,7 @@ class Page:
         self._known[seen.id] = seen
 
 
-class Mastodon:
+class Mastodon(Polled):
     """The source. ``once``: it ends when it has come to the top."""
 
     def __init__(
@@ -153,27 +155,17 @@ class Mastodon:
         once: bool = False,
     ) -> None:
         """Raises ``SourceError`` for a name that is no timeline."""
-        self._name = name
+        super().__init__(name, edge_at, now_ms, sleep=sleep, once=once)
         self._timeline = timeline(name)
-        self._edge_at = edge_at
-        self._now_ms = now_ms
-        self._sleep = sleep
-        self._once = once
-
-    @property
-    def name(self) -> str:
-        """The source as the user wrote it."""
-        return self._name
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        place = self._stored(cursor)
+        place = read_place(cursor, Place, self._name)
         watch = Watch(self._name, self._now_ms, once=self._once)
         above, shown_max, begun_ms = place.floor, 0, 0
         async with Http(self._now_ms, bytes_max=REPLY_BYTES_MAX) as http:
             while True:
-                if (wait_s := (place.due_ms - self._now_ms()) / 1000) > 0:
-                    await self._sleep(wait_s)
+                await self._until(place.due_ms)
                 answer, page = await self._read(await http.get(self._timeline.url(above), _ACCEPT), place)
                 if page is None:
                     records, rest_s = watch.trouble(answer, self._timeline.endpoint, place.through_ms)
@@ -195,7 +187,7 @@ class Mastodon:
                     above = following
                 place = self._due(place, max(POLL_S if done else PAUSE_S, answer.rest_s))
                 end = self._once and done
-                mark = self._end(answer, page) if end else self._reach(place)
+                mark = self._end(answer, page) if end else self._reach(place.through_ms, place.due_ms)
                 yield Chunk(records=(*page.records, line, mark), cursor=place.text(), end=end)
                 if end:
                     return
@@ -234,18 +226,8 @@ class Mastodon:
         newest_ms = max((one.created_ms for one in page.seen), default=0)
         return End(source=self._name, through_ms=max(answer.at_ms, newest_ms) + 1)
 
-    def _reach(self, place: Place) -> Reach:
-        idle = place.due_ms - self._now_ms() > 1000 * IDLE_AFTER_S
-        return Reach(source=self._name, through_ms=place.through_ms, state="idle" if idle else "live")
-
     def _due(self, place: Place, rest_s: float) -> Place:
         return msgspec.structs.replace(place, due_ms=self._now_ms() + round(1000 * rest_s))
-
-    def _stored(self, cursor: str | None) -> Place:
-        try:
-            return Place() if cursor is None else msgspec.json.decode(cursor, type=Place)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise SourceError(f"{self._name}: the stored place cannot be read ({error}); start a new store") from error
 
 
 def timeline(spec: str) -> Timeline:

@@ -46,7 +46,11 @@ def check_polled(spec: str) -> None:
 
 
 def polled_again(letter: Reject, edge: Edge) -> Post | Reject:
-    """The post behind a dead letter of one of these sources, or its Reject under ``edge``. Blocks."""
+    """The post behind a dead letter of one of these sources, or of Weibo, or its Reject under ``edge``. Blocks."""
+    if letter.source.startswith("weibo:"):
+        from ingest.weibo.again import weibo_again
+
+        return weibo_again(letter, edge)
     try:
         if letter.source.startswith("rss:"):
             from ingest.rss import item_again

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ingest.clean import Edge
 from ingest.http import Answer
 from stream.contract.ports import SourceError
-from stream.contract.records import Coverage, Observation, Outcome, Post, Reach, Record
+from stream.contract.records import Coverage, Outcome, Reach, Record
 
 BACK_OFF_S: Final = 30.0
 BACK_OFF_S_MAX: Final = 3_600.0
@@ -15,6 +17,39 @@ IDLE_AFTER_S: Final = 600.0
 """A source that will not have been read for longer than this no longer holds the watermark back."""
 TROUBLES_MAX: Final = 5
 """With ``once``, so many troubles in a row end the run with advice; else a source tries for ever."""
+
+
+class Polled:
+    """Base of the sources that poll. ``once``: it ends when it has seen what there is."""
+
+    def __init__(
+        self,
+        name: str,
+        edge_at: Callable[[int], Edge],
+        now_ms: Callable[[], int],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        once: bool = False,
+    ) -> None:
+        self._name = name
+        self._edge_at = edge_at
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._once = once
+
+    @property
+    def name(self) -> str:
+        """The source as the user wrote it."""
+        return self._name
+
+    async def _until(self, due_ms: int) -> None:
+        if (wait_s := (due_ms - self._now_ms()) / 1000) > 0:
+            await self._sleep(wait_s)
+
+    def _reach(self, through_ms: int, due_ms: int) -> Reach:
+        """Idle where the next look is so far away that nobody should wait for it."""
+        idle = due_ms - self._now_ms() > 1000 * IDLE_AFTER_S
+        return Reach(source=self._name, through_ms=through_ms, state="idle" if idle else "live")
 
 
 class Watch:
@@ -62,11 +97,3 @@ class Watch:
     def is_idle(self, rest_s: float) -> bool:
         """Whether others should not wait while this rests for ``rest_s``."""
         return (self._now_ms() - self._good_ms) / 1000 + rest_s > IDLE_AFTER_S
-
-
-def seen_as(post: Post, *, text: bool) -> Observation:
-    """``post`` as it was seen. ``text``: for the first time, or after an edit."""
-    return Observation(
-        source=post.source, post_id=post.id, observed_ms=post.observed_ms, counts=post.counts,
-        edit_version=post.edit_version, text=post.text if text else "",
-    )  # fmt: skip

@@ -22,11 +22,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ingest.clean import Edge, Refusal, clean, reject
+from ingest.cursors import read_place
 from ingest.feed import FeedError, Item, read_feed, read_item
 from ingest.http import Answer, Http
-from ingest.polling import IDLE_AFTER_S, Watch, seen_as
+from ingest.observed import seen_as
+from ingest.polling import Polled, Watch
 from stream.contract.ports import Chunk, SourceError
-from stream.contract.records import End, Post, Reach, Record, Reject
+from stream.contract.records import End, Post, Record, Reject
 
 PREFIX: Final = "rss:"
 POLL_S: Final = 300.0
@@ -97,7 +99,7 @@ class Look(NamedTuple):
         return [one for each in self.news for one in each.records if isinstance(one, Post)]
 
 
-class Rss:
+class Rss(Polled):
     """The source. ``once``: it ends after the first good look."""
 
     def __init__(
@@ -110,26 +112,16 @@ class Rss:
         once: bool = False,
     ) -> None:
         """Raises ``SourceError`` for a name without a usable address."""
-        self._name = name
+        super().__init__(name, edge_at, now_ms, sleep=sleep, once=once)
         self._url = feed_url(name)
-        self._edge_at = edge_at
-        self._now_ms = now_ms
-        self._sleep = sleep
-        self._once = once
-
-    @property
-    def name(self) -> str:
-        """The source as the user wrote it."""
-        return self._name
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        place = self._stored(cursor)
+        place = read_place(cursor, Place, self._name)
         watch = Watch(self._name, self._now_ms, once=self._once)
         async with Http(self._now_ms, bytes_max=FEED_BYTES_MAX) as http:
             while True:
-                if (wait_s := (place.due_ms - self._now_ms()) / 1000) > 0:
-                    await self._sleep(wait_s)
+                await self._until(place.due_ms)
                 answer, look = await self._read(await http.get(self._url, _conditions(place)), place)
                 if answer.outcome not in ("ok", "empty"):
                     records, rest_s = watch.trouble(answer, _ENDPOINT, place.through_ms)
@@ -143,7 +135,7 @@ class Rss:
                     yield Chunk(records=tuple(one for each in part for one in each.records), cursor=place.text())
                 place = _after(place, answer, look)
                 lines = _lines(watch, before, answer, look)
-                mark = self._end(answer, look) if self._once else self._reach(place)
+                mark = self._end(answer, look) if self._once else self._reach(place.through_ms, place.due_ms)
                 yield Chunk(records=(*lines, mark), cursor=place.text(), end=self._once)
                 if self._once:
                     return
@@ -201,16 +193,6 @@ class Rss:
     def _end(self, answer: Answer, look: Look | None) -> End:
         newest_ms = max((post.created_ms for post in look.posts), default=0) if look else 0
         return End(source=self._name, through_ms=max(answer.at_ms, newest_ms) + 1)
-
-    def _reach(self, place: Place) -> Reach:
-        idle = place.due_ms - self._now_ms() > 1000 * IDLE_AFTER_S
-        return Reach(source=self._name, through_ms=place.through_ms, state="idle" if idle else "live")
-
-    def _stored(self, cursor: str | None) -> Place:
-        try:
-            return Place() if cursor is None else msgspec.json.decode(cursor, type=Place)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise SourceError(f"{self._name}: the stored place cannot be read ({error}); start a new store") from error
 
 
 def feed_url(spec: str) -> str:

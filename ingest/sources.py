@@ -119,15 +119,13 @@ def parse_again(
     A dead letter of an unknown source is read as a line of JSON. Pictures named by path are looked for again.
     """
     kind, _, rest = reject.source.partition(":")
-    asked = kind == "weibo" or kind in POLLED
-    _, form, folder = _parts(kind, rest) if kind in KINDS and rest != "-" and not asked else (None, JsonLines(), None)
-    judge = Edge(source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms())
-    if kind == "weibo":
-        from ingest.weibo.again import weibo_again
-
-        return weibo_again(reject, judge)
-    if kind in POLLED:
+    if kind == "weibo" or kind in POLLED:
+        judge = Edge(
+            source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, None), as_of_ms=now_ms()
+        )
         return polled_again(reject, judge)
+    _, form, folder = _parts(kind, rest) if kind in KINDS and rest != "-" else (None, JsonLines(), None)
+    judge = Edge(source=reject.source, settings=edge, pseudonym=pseudonym, draw=drawer(edge, folder), as_of_ms=now_ms())
     words = reject.place.split()
     line = int(words[1]) if len(words) == 2 and words[1].isdigit() else 0
     return form.parse(reject.raw, Unit(0, len(reject.raw), line, line), judge)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ingest.clean import Edge
+from ingest.cursors import read_place
 from ingest.jsonl import JsonLines
 from ingest.replay import CHUNK_BYTES_MAX, CHUNK_POSTS_MAX, Unit
 from stream.contract.ports import Chunk, SourceError
@@ -50,7 +51,7 @@ class StandardInput:
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``. Blocks a thread, not the loop, and for no longer than a quarter of a second."""
-        place = self._read_cursor(cursor)
+        place = read_place(cursor, _Cursor, self._name)
         lines = _Lines(self._descriptor, self._edge_at(0).settings.line_bytes_max)
         silent_since: float | None = time.monotonic()
         while not lines.ended:
@@ -88,12 +89,6 @@ class StandardInput:
             if isinstance(record, Post):
                 through_ms = max(through_ms, record.created_ms - DISORDER_MS)
         return records, _Cursor(lines=line, through_ms=through_ms)
-
-    def _read_cursor(self, text: str | None) -> _Cursor:
-        try:
-            return _Cursor() if text is None else msgspec.json.decode(text, type=_Cursor)
-        except ValueError as error:
-            raise SourceError(f"{self._name}: the stored place cannot be read ({error}); start a new store") from error
 
 
 class _Lines:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from ingest.http import bounded
 from ingest.weibo.payload import REPLY_BYTES_MAX, ReplyError, Shown, Unread, statuses
 from ingest.weibo.search_page import found_posts
 from ingest.weibo.session import DESKTOP, MOBILE, Cookies
@@ -90,12 +91,7 @@ class Client:
         if cookie := self._cookies().header(request.host):
             headers["Cookie"] = cookie
         async with self._http.get(request.url, headers=headers, allow_redirects=False) as response:
-            body = await response.content.read(REPLY_BYTES_MAX + 1)
-            while chunk := await response.content.read(REPLY_BYTES_MAX):
-                body += chunk
-                if len(body) > REPLY_BYTES_MAX:
-                    raise ValueError(f"more than {REPLY_BYTES_MAX} bytes")
-            return response.status, response.headers, body
+            return response.status, response.headers, await bounded(response, REPLY_BYTES_MAX)
 
 
 def judged(request: Request, status: int, headers: Mapping[str, str], body: bytes, at_ms: int) -> Answer:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import structlog
@@ -23,7 +22,7 @@ import structlog
 from ingest.weibo import politeness
 from ingest.weibo.client import Answer, Request
 from ingest.weibo.memory import Memory
-from ingest.weibo.politeness import STOPS, PaceState
+from ingest.weibo.politeness import PaceState
 from ingest.weibo.session import Session
 from ingest.weibo.settings import WeiboSettings
 from stream.contract.records import FIRING, RESOLVED, Flip, Outcome
@@ -55,7 +54,6 @@ class Held(Exception):
 class _Turn(msgspec.Struct, eq=False):
     request: Request
     due_s: float
-    number: int
     held_s: float
     answer: asyncio.Future[Answer]
 
@@ -83,7 +81,6 @@ class Desk:
         self._draw = draw or random.Random()
         self._state = memory.pace()
         self._turns: list[_Turn] = []
-        self._numbers = itertools.count()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sent = 0
@@ -105,7 +102,7 @@ class Desk:
             turn.answer.cancel()
 
     @property
-    def stopped(self) -> str:
+    def stopped(self) -> Outcome | Literal[""]:
         """The outcome that stopped the session, empty while it goes on."""
         return self._state.stopped
 
@@ -135,7 +132,7 @@ class Desk:
         # What was due before now goes before what comes due meanwhile.
         due_s = due_ms / 1000 if due_ms else self._now_s()
         held_s = math.inf if patience_s is None else max(due_s, self._now_s()) + patience_s
-        turn = _Turn(request, due_s, next(self._numbers), held_s, asyncio.get_running_loop().create_future())
+        turn = _Turn(request, due_s, held_s, asyncio.get_running_loop().create_future())
         self._turns.append(turn)
         self._changed.set()
         try:
@@ -166,7 +163,7 @@ class Desk:
         now_s = self._now_s()
         ready_s = politeness.next_s(self._state, self._settings, now_s)
         self._hold(now_s)
-        turn = min(self._turns, key=lambda one: (one.due_s, one.number), default=None)
+        turn = min(self._turns, key=lambda one: one.due_s, default=None)
         at_s = max(ready_s, turn.due_s) if turn else math.inf
         if turn is None or at_s > now_s:
             await self._rest(min(at_s - now_s, LOOK_S))
@@ -195,9 +192,7 @@ class Desk:
         for turn in self._turns:
             impatient = turn.held_s < math.inf
             if impatient and (self._state.stopped or now_s > turn.held_s) and not turn.answer.done():
-                outcome: Outcome = "throttled"
-                for stop in STOPS:
-                    outcome = stop if stop == self._state.stopped else outcome
+                outcome = self._state.stopped or "throttled"
                 turn.answer.set_exception(Held(outcome, self._state.stopped or "the budget has no room for it yet"))
         self._turns = [turn for turn in self._turns if not turn.answer.done()]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from ingest.cursors import read_place
 from ingest.weibo.addresses import DAY_MS, HOUR_MS, list_page, one_post
 from ingest.weibo.backfill import Backfilling
 from ingest.weibo.payload import Shown, since_id_of
@@ -35,13 +36,16 @@ DETAILS_MAX: Final = 10
 CHECKS_MAX: Final = 3
 """Posts that are looked at by themselves after one walk, because they vanished from their list."""
 
+Step = Literal["on", "down", "later"]
+"""How a walk goes on after an answer: with the next page, not at all since it is down, or from the top later."""
+
 
 class Listing(Backfilling):
     """See above."""
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        self._at = self._stored(Place, cursor)
+        self._at = read_place(cursor, Place, self.name)
         fetching = asyncio.create_task(self._fetch_owed())
         try:
             if self._spec.since_ms and not self._at.complete:
@@ -81,8 +85,9 @@ class Listing(Backfilling):
         """From the top, or from where the last one was cut off, down to what is known."""
         whole = self._at.walk is None
         mids: set[str] = set()
-        fresh, troubles, down = 0, 0, False
-        while not down:
+        fresh, troubles = 0, 0
+        step: Step = "on"
+        while step != "down":
             walk = self._at.walk or Walk()
             request = list_page(self._settings, self._spec, walk.page, walk.since_id)
             due_ms = self._at.due_ms if walk.page == 1 else 0
@@ -92,21 +97,19 @@ class Listing(Backfilling):
             if answer.outcome not in ("ok", "empty"):
                 troubles += answer.outcome not in STOPS
                 records = self._trouble(request.endpoint, self._at.through_ms)
+                if troubles >= TRIES:  # the list itself is broken: rest, and begin anew at its top
+                    step = self._again_later(self._settings.poll_s_max / 4)
             elif any(isinstance(one, Shown) for one in answer.shown):
                 page = self._teller.page(answer.shown, answer.at_ms, self._spec.since_ms, self._spec.until_ms)
                 mids.update(page.mids)
                 fresh += page.fresh
-                records, down = self._read(walk, page)
+                records, step = self._read(walk, page)
             else:
                 page = self._teller.page(answer.shown, answer.at_ms)
-                records, down = self._nothing(walk, request.endpoint)
-            if troubles >= TRIES:  # the list itself is broken: rest, and begin anew at its top
-                self._at = replace(self._at, walk=None, due_ms=self._later(self._settings.poll_s_max / 4))
+                records, step = self._nothing(walk, request.endpoint)
             async for chunk in self._told(page, self._at.text(), records):
                 yield chunk
-            if self._at.walk is None and walk.page == 1 and not down and self._at.due_ms > due_ms:
-                return  # an answer in doubt: again later
-            if troubles >= TRIES:
+            if step == "later":
                 return
         walk = self._at.walk or Walk()
         async for chunk in self._details(walk):
@@ -119,8 +122,14 @@ class Listing(Backfilling):
         async for chunk in self._told(Page(), self._at.text(), [reach]):
             yield chunk
 
-    def _read(self, walk: Walk, page: Page) -> tuple[list[Record], bool]:
-        """(lines of the ledger, whether the walk is down) after a page with posts."""
+    def _again_later(self, seconds: float) -> Step:
+        """From the top, so much later."""
+        due_ms = self._parts.now_ms() + round(seconds * 1000)
+        self._at = replace(self._at, walk=None, due_ms=due_ms)
+        return "later"
+
+    def _read(self, walk: Walk, page: Page) -> tuple[list[Record], Step]:
+        """(lines of the ledger, how the walk goes on) after a page with posts."""
         answer, through_ms = self._answer, self._at.through_ms
         top_ms = walk.top_ms or answer.at_ms
         above_ms = walk.bottom_ms or top_ms
@@ -135,8 +144,8 @@ class Listing(Backfilling):
         ]
         if not known and not first_ever and walk.page >= self._settings.pages_max:
             lines.append(self._capped(bottom_ms))
-            return lines, True
-        return lines, known or first_ever
+            return lines, "down"
+        return lines, "down" if known or first_ever else "on"
 
     def _capped(self, bottom_ms: int) -> Record:
         """The list ends above what is known: what lies between is not shown."""
@@ -144,7 +153,7 @@ class Listing(Backfilling):
         at_ms = self._answer.at_ms + 1  # beside the line of the page itself
         return self._line("capped", at_ms, self._at.through_ms, bottom_ms, self._spec.kind, detail)
 
-    def _nothing(self, walk: Walk, endpoint: str) -> tuple[list[Record], bool]:
+    def _nothing(self, walk: Walk, endpoint: str) -> tuple[list[Record], Step]:
         """After an answer without posts. It may be the end of the list; while posts are known below, it cannot be."""
         answer, place = self._answer, self._at
         top_ms = walk.top_ms or answer.at_ms
@@ -154,17 +163,13 @@ class Listing(Backfilling):
         line = self._line("empty", answer.at_ms, place.through_ms, above_ms, endpoint, answer.detail)
         if below and place.doubts + 1 < TRIES:
             self._at = replace(place, doubts=place.doubts + 1)
-            if walk.page == 1:
-                self._at = replace(self._at, walk=None, due_ms=self._later(self._settings.poll_s_min))
-            return [replace(line, outcome="parse_error", detail="empty, though it showed posts before")], False
+            step: Step = self._again_later(self._settings.poll_s_min) if walk.page == 1 else "on"
+            return [replace(line, outcome="parse_error", detail="empty, though it showed posts before")], step
         capped = len(below) > CHECKS_MAX
         # Fewer may have been deleted: the list was shown whole, so they are looked after below.
         bottom_ms = walk.bottom_ms if capped or not below else begin_ms
         self._at = replace(place, walk=Walk(walk.page, "", top_ms, bottom_ms), doubts=0)
-        return ([self._capped(above_ms)] if capped else [line]), True
-
-    def _later(self, seconds: float) -> int:
-        return self._parts.now_ms() + round(seconds * 1000)
+        return ([self._capped(above_ms)] if capped else [line]), "down"
 
     def _arrived(self, walk: Walk, fresh: int) -> Place:
         """The walk is down: everything before its beginning was seen, but what has not settled."""

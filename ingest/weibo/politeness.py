@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -58,7 +58,7 @@ class PaceState(msgspec.Struct, frozen=True, kw_only=True):
     sent: tuple[float, ...] = ()
     earliest_s: float = 0.0
     troubles: int = 0
-    stopped: str = ""
+    stopped: Outcome | Literal[""] = ""
 
 
 def next_s(state: PaceState, settings: PaceSettings, now_s: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ingest.cursors import read_place
 from ingest.fields import read_count
 from ingest.weibo.addresses import hot_list, one_post
 from ingest.weibo.memory import Told
@@ -40,7 +41,7 @@ class Hot(WeiboSource):
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        self._last = self._stored(Last, cursor)
+        self._last = read_place(cursor, Last, self.name)
         request = hot_list(self._settings)
         while True:
             async for chunk in self._asked(request, self._last.due_ms, self._last.seen_ms, self._last.text()):
@@ -102,7 +103,7 @@ class Single(WeiboSource):
 
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
-        self._last = self._stored(Last, cursor)
+        self._last = read_place(cursor, Last, self.name)
         request = one_post(self._settings, self._spec.target)
         fetching = asyncio.create_task(self._fetch_owed())
         try:

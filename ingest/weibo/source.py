@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -20,15 +20,13 @@ from ingest.weibo.politeness import STOPS
 from ingest.weibo.settings import WeiboSettings
 from ingest.weibo.spec import Spec
 from ingest.weibo.teller import PICTURES, Page, Teller, lacks_pictures, with_pictures
-from stream.contract.ports import Chunk, SourceError
+from stream.contract.ports import Chunk
 from stream.contract.records import Coverage, End, Outcome, Picture, Reach, Record
 
 FETCHED_AT_ONCE: Final = 4
 """Posts of a source whose pictures are fetched side by side; the fetcher has limits of its own."""
-RETRY_S: Final = 30.0
 Pictures = Callable[[Sequence[Picture], str], Awaitable[tuple[Picture, ...]]]
 """The same pictures with their bytes or a problem; the second argument is the Referer. Never raises."""
-Stored = TypeVar("Stored", bound=msgspec.Struct)
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +69,6 @@ class WeiboSource:
     def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
         raise NotImplementedError
-
-    def _stored(self, kind: type[Stored], cursor: str | None) -> Stored:
-        """The stored place. Raises ``SourceError`` when nobody can read it."""
-        try:
-            return kind() if cursor is None else msgspec.json.decode(cursor, type=kind)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise SourceError(f"{self.name}: the stored place cannot be read ({error}); start a new store") from error
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -148,13 +139,11 @@ class WeiboSource:
 
     # --- handing over ----------------------------------------------------------------------------------------------
 
-    async def _told(
-        self, page: Page, cursor: str, extra: Sequence[Record] = (), end: bool = False
-    ) -> AsyncIterator[Chunk]:
+    async def _told(self, page: Page, cursor: str, extra: Sequence[Record] = ()) -> AsyncIterator[Chunk]:
         """A chunk, and what is to be remembered once the log has it."""
         news = self._desk.take_news()
         try:
-            yield Chunk(records=(*page.records, *extra, *news), cursor=cursor, end=end)
+            yield Chunk(records=(*page.records, *extra, *news), cursor=cursor)
             self._teller.done(page)
             self._desk.news_told(news)
         finally:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ingest.clean import Edge, Refusal, clean, reject
+from ingest.observed import seen_as
 from ingest.weibo.memory import Memory, Owed, Told, counts_of
 from ingest.weibo.payload import Shown, Unread
 from stream.contract import codec
@@ -27,8 +28,8 @@ EdgeAt = Callable[[int], Edge]
 class Page(msgspec.Struct, kw_only=True):
     """Records that follow from one reply, and what to remember once the log has them.
 
-    ``mids`` were shown, pins left out; ``oldest_ms`` and ``newest_ms`` are the times of these, 0 where there is none.
-    ``fresh`` counts the posts that were not known.
+    ``mids`` were shown, pins left out; ``oldest_ms`` is the earliest time of these, 0 where there is none. ``fresh``
+    counts the posts that were not known.
     """
 
     records: list[Record] = msgspec.field(default_factory=list)
@@ -37,7 +38,6 @@ class Page(msgspec.Struct, kw_only=True):
     refused: list[bytes] = msgspec.field(default_factory=list)
     mids: list[str] = msgspec.field(default_factory=list)
     oldest_ms: int = 0
-    newest_ms: int = 0
     shown: int = 0
     fresh: int = 0
 
@@ -78,7 +78,6 @@ class Teller:
             if listed:
                 made.mids.append(post.mid)
                 made.oldest_ms = min(made.oldest_ms or post.created_ms, post.created_ms)
-                made.newest_ms = max(made.newest_ms, post.created_ms)
             if post.created_ms < since_ms or 0 < until_ms <= post.created_ms:
                 continue
             self._post(made, post, known.get(post.mid), whole=one.whole)
@@ -89,7 +88,7 @@ class Teller:
         known = self._memory.told([post.id]).get(post.id)
         made.records.append(post)
         if lacking == DETAIL:
-            made.records.append(_observation(post, text=True))
+            made.records.append(seen_as(post, text=True))
         made.told.append(_told(post, known.source if known else self._source, known))
 
     def whole(self, shown: Iterable[Shown | Unread], owed: Owed) -> Page:
@@ -104,8 +103,7 @@ class Teller:
                 # It keeps the name of the source that told of it first.
                 post = replace(post, source=owed.post.source)
                 self.again(made, post, DETAIL)
-                if self._pictures and lacks_pictures(post):
-                    made.owed.append(Owed(post.mid, PICTURES, self._source, 0, codec.encode(post)))
+                self._owe(made, post, whole=True)
         return made
 
     def gone(self, made: Page, known: Told, at_ms: int) -> None:
@@ -131,19 +129,21 @@ class Teller:
         if known is None or edited:
             self._memory.telling.add((post.mid, post.edit_version))
             made.fresh += known is None
-            made.records += [post, _observation(post, text=True)]
+            made.records += [post, seen_as(post, text=True)]
             made.told.append(_told(post, known.source if known else self._source, known))
-            record = codec.encode(post)
-            if not whole and self._details:
-                made.owed.append(Owed(post.mid, DETAIL, self._source, 0, record))
-            elif self._pictures and lacks_pictures(post):
-                made.owed.append(Owed(post.mid, PICTURES, self._source, 0, record))
+            self._owe(made, post, whole=whole or not self._details)
             return
         if post.counts is not None and (counts_of(post.counts) != known.counts or known.gone):
-            made.records.append(_observation(post, text=False))
+            made.records.append(seen_as(post, text=False))
             made.told.append(_told(post, known.source, known))
         elif known.missing:
             made.told.append(msgspec.structs.replace(known, missing=0, observed_ms=post.observed_ms))
+
+    def _owe(self, made: Page, post: Post, *, whole: bool) -> None:
+        """Its rest first: with it come all its pictures."""
+        if not whole or (self._pictures and lacks_pictures(post)):
+            what = PICTURES if whole else DETAIL
+            made.owed.append(Owed(post.mid, what, self._source, 0, codec.encode(post)))
 
     def _refuse(self, made: Page, refusal: Refusal, body: bytes, edge: Edge) -> None:
         """Once for each post, though its counts grow, and though it stands in the list for days."""
@@ -171,10 +171,3 @@ def with_pictures(post: Post, pictures: Iterable[object], at_ms: int) -> Post:
 def _told(post: Post, source: str, known: Told | None) -> Told:
     edit = max(post.edit_version, known.edit if known else 0)
     return Told(post.mid, source, post.created_ms, post.observed_ms, edit, counts_of(post.counts))
-
-
-def _observation(post: Post, *, text: bool) -> Observation:
-    return Observation(
-        source=post.source, post_id=post.id, observed_ms=post.observed_ms, counts=post.counts,
-        edit_version=post.edit_version, text=post.text if text else "",
-    )  # fmt: skip
