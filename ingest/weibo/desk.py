@@ -44,11 +44,15 @@ _WORDS: Final[dict[str, str]] = {
 
 
 class Held(Exception):
-    """The turn did not come in time. ``outcome`` says why: what stopped the session, or ``throttled``."""
+    """The turn did not come in time. ``outcome`` says why: what stopped the session, or ``throttled``.
 
-    def __init__(self, outcome: Outcome, detail: str) -> None:
-        super().__init__(detail)
+    ``advice`` is what to do about it.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("the budget has no room for it yet" if outcome == "throttled" else outcome)
         self.outcome: Outcome = outcome
+        self.advice = _WORDS.get(outcome, f"{self}; try again later")
 
 
 class _Turn(msgspec.Struct, eq=False):
@@ -192,8 +196,7 @@ class Desk:
         for turn in self._turns:
             impatient = turn.held_s < math.inf
             if impatient and (self._state.stopped or now_s > turn.held_s) and not turn.answer.done():
-                outcome = self._state.stopped or "throttled"
-                turn.answer.set_exception(Held(outcome, self._state.stopped or "the budget has no room for it yet"))
+                turn.answer.set_exception(Held(self._state.stopped or "throttled"))
         self._turns = [turn for turn in self._turns if not turn.answer.done()]
 
     def _settle(self, answer: Answer) -> None:

@@ -7,7 +7,6 @@ in the cursor, and posts that the log has are known by their ids.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
@@ -46,8 +45,7 @@ class Listing(Backfilling):
     async def chunks(self, cursor: str | None) -> AsyncIterator[Chunk]:
         """See ``ports.Source``."""
         self._at = read_place(cursor, Place, self.name)
-        fetching = asyncio.create_task(self._fetch_owed())
-        try:
+        async with self._with_pictures():
             if self._spec.since_ms and not self._at.complete:
                 async for chunk in self._back_in_time():
                     yield chunk
@@ -60,9 +58,6 @@ class Listing(Backfilling):
             async for chunk in self._last_pictures():
                 yield chunk
             yield self._end(self._spec.until_ms or self._at.through_ms, self._at.text())
-        finally:
-            fetching.cancel()
-            await asyncio.gather(fetching, return_exceptions=True)
 
     async def _back_in_time(self) -> AsyncIterator[Chunk]:
         """All since ``since``: a search by its hours, a user's list from its top."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -105,8 +104,7 @@ class Single(WeiboSource):
         """See ``ports.Source``."""
         self._last = read_place(cursor, Last, self.name)
         request = one_post(self._settings, self._spec.target)
-        fetching = asyncio.create_task(self._fetch_owed())
-        try:
+        async with self._with_pictures():
             while True:
                 async for chunk in self._asked(request, self._last.due_ms, self._last.seen_ms, self._last.text()):
                     yield chunk
@@ -136,9 +134,6 @@ class Single(WeiboSource):
             async for chunk in self._last_pictures():
                 yield chunk
             yield self._end(self._last.seen_ms, self._last.text())
-        finally:
-            fetching.cancel()
-            await asyncio.gather(fetching, return_exceptions=True)
 
     def _due_ms(self, at_ms: int, known: Told | None) -> int:
         age_s = max(0.0, (at_ms - known.created_ms) / 1000) if known else 0.0

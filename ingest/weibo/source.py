@@ -7,6 +7,7 @@ idle when the turn does not come.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
@@ -20,7 +21,7 @@ from ingest.weibo.politeness import STOPS
 from ingest.weibo.settings import WeiboSettings
 from ingest.weibo.spec import Spec
 from ingest.weibo.teller import PICTURES, Page, Teller, lacks_pictures, with_pictures
-from stream.contract.ports import Chunk
+from stream.contract.ports import Chunk, SourceError
 from stream.contract.records import Coverage, End, Outcome, Picture, Reach, Record
 
 FETCHED_AT_ONCE: Final = 4
@@ -60,6 +61,7 @@ class WeiboSource:
         self._owing = asyncio.Event()
         self._owing.set()
         self._under_way: set[str] = set()
+        self._fetching: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +77,7 @@ class WeiboSource:
     async def _asked(self, request: Request, due_ms: int, through_ms: int, cursor: str) -> AsyncIterator[Chunk]:
         """Chunks until the answer is there, in ``_answer``. Everything before ``through_ms`` was seen.
 
-        Who runs once does not wait for what is due later.
+        Who runs once does not wait for what is due later. Raises ``SourceError`` for that one when it may not ask.
         """
         patience_s: float | None = self._settings.idle_after_s
         due_ms = 0 if self._parts.once else due_ms
@@ -88,6 +90,8 @@ class WeiboSource:
                 return
             except Held as held:
                 yield self._idle(held.outcome, str(held), request.endpoint, through_ms, cursor)
+                if self._parts.once:
+                    raise SourceError(f"{self.name} could not be asked: {held.advice}") from None
                 patience_s = None
             finally:
                 asking.cancel()
@@ -96,8 +100,12 @@ class WeiboSource:
         """What comes while the turn has not: pictures of posts that were told without."""
         while True:
             coming = asyncio.create_task(self._came.get())
+            fetching = {self._fetching} if self._fetching is not None and not self._fetching.done() else set()
             try:
-                await asyncio.wait({asking, coming}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({asking, coming, *fetching}, return_when=asyncio.FIRST_COMPLETED)
+                for broken in fetching:
+                    if broken.done():
+                        broken.result()
                 if not coming.done():
                     return
                 page = coming.result()
@@ -153,11 +161,20 @@ class WeiboSource:
 
     # --- pictures --------------------------------------------------------------------------------------------------
 
-    async def _fetch_owed(self) -> None:
-        """Fetch pictures of posts that were told, as long as the source runs. A post never waits for this."""
-        fetch = self._parts.pictures
-        if fetch is None:
+    @contextlib.asynccontextmanager
+    async def _with_pictures(self) -> AsyncIterator[None]:
+        """Fetches pictures of posts that were told, inside of the block. A post never waits for this."""
+        if self._parts.pictures is None:
+            yield
             return
+        self._fetching = asyncio.create_task(self._fetch_owed(self._parts.pictures))
+        try:
+            yield
+        finally:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _fetch_owed(self, fetch: Pictures) -> None:
         under_way = self._under_way
         while True:
             self._owing.clear()

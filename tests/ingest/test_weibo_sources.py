@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,13 @@ import pytest
 
 from ingest.clean import EdgeSettings
 from ingest.sources import parse_again
-from ingest.weibo_fake.faults import KINDS, Fault
+from ingest.weibo_fake.faults import KINDS, Fault, Kind
 from ingest.weibo_fake.flavours import mobile
 from ingest.weibo_fake.search_html import search_page
 from ingest.weibo_fake.server import FakeOptions
 from ingest.weibo_fake.world import HOUR_MS, World, WorldSettings
-from stream.contract.records import Coverage, End, Post, Reach, Reject
+from stream.contract.ports import SourceError
+from stream.contract.records import Coverage, End, Picture, Post, Reach, Reject
 from tests.ingest.weibo_sim import Sim
 
 SMALL: Final = World(WorldSettings(users=12, hours=12))
@@ -290,3 +292,23 @@ def test_a_dead_letter_is_read_again_as_what_it_was() -> None:
     for raw in (b'{"mid":"5"}', json.dumps({**row, "created_at": "never"}).encode(), b"<p>nothing</p>", b"\xff"):
         refused = again(raw)
         assert isinstance(refused, Reject) and refused.raw == raw and refused.observed_ms == now_ms
+
+
+@pytest.mark.parametrize("kind", ["captcha", "432", "418"])
+def test_once_ends_with_advice_where_nothing_may_be_asked(kind: Kind) -> None:
+    sim = Sim(SMALL, FakeOptions(faults=(Fault(kind=kind),)))
+    sim.once = True
+    with pytest.raises(SourceError, match=r"resume|try again later"):
+        run(sim, users(SMALL, 2), 30)
+    assert sim.clock.now_ms < SMALL.settings.start_ms + 3 * HOUR_MS
+    assert sim.log.coverage and sim.fake.asked(while_blocked=True) == 0
+
+
+def test_pictures_that_cannot_be_fetched_for_a_defect_are_no_secret() -> None:
+    async def defect(pictures: Sequence[Picture], referer: str) -> tuple[Picture, ...]:
+        raise RuntimeError("a defect")
+
+    sim = Sim(SMALL)
+    sim.pictures = defect
+    with pytest.raises(RuntimeError, match="a defect"):
+        run(sim, users(SMALL), 12)

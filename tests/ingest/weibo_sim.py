@@ -118,6 +118,7 @@ class Sim:
         self._cookie = cookie
         self._given = settings
         self.pictures: Pictures | None = None
+        self.once = False
         self.memory = Memory(directory)
         self._owed: set[str] = set()
         self.desk: Desk | None = None
@@ -179,7 +180,8 @@ class Sim:
         ):  # fmt: skip
             self.desk = desk
             yield Parts(
-                settings=self.settings, desk=desk, edge_at=self.edge, now_ms=self.clock.now, pictures=self.pictures
+                settings=self.settings, desk=desk, edge_at=self.edge, now_ms=self.clock.now, pictures=self.pictures,
+                once=self.once,
             )
 
     async def run(self, specs: Sequence[str], hours: float = 1e6) -> Log:
