@@ -26,6 +26,7 @@ Name = Literal[
     "weibowatch_tagger_seconds",
     "weibowatch_lag_records",
     "weibowatch_watermark_seconds",
+    "weibowatch_covered_ratio",
     "weibowatch_store_bytes",
     "weibowatch_http_requests_total",
     "weibowatch_stream_clients",
@@ -54,6 +55,7 @@ HISTOGRAMS: Final[dict[Name, str]] = {
 }
 GAUGES: Final[dict[Name, str]] = {
     "weibowatch_lag_records": "Records in the log that the worker has not processed.",
+    "weibowatch_covered_ratio": "Share of the least covered window at the last closed bin that the sources showed.",
     "weibowatch_watermark_seconds": "Event time up to which bins are closed, Unix seconds.",
     "weibowatch_store_bytes": "Size of the store on disk.",
     "weibowatch_stream_clients": "Browsers that listen to the live stream.",

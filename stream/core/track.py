@@ -68,9 +68,9 @@ class Tracked(NamedTuple):
     handled: dict[str, int]
 
     @property
-    def to_judge(self) -> tuple[BinReport, ...]:
-        """What Judge is to be given, in order: the reports."""
-        return self.reports
+    def covered(self) -> float | None:
+        """Share of the least covered window at the last bin that was closed; None where none was."""
+        return min(self.reports[-1].covered.values(), default=1000) / 1000 if self.reports else None
 
 
 def rows_of(batch: Batch) -> set[str]:

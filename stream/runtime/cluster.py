@@ -230,6 +230,7 @@ class ClusterWorker:
             indexed=facts.indexed,
             counts=facts.counts,
             watermark_ms=facts.watermark_ms,
+            covered=facts.covered,
         )
 
 

@@ -61,6 +61,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     posts: int
     indexed: int
     watermark_ms: int
+    covered: float | None
     last_offset: int
     counts: dict[str, int]
 
@@ -357,6 +358,7 @@ class Embedded:
             posts=len(spans),
             indexed=indexed,
             watermark_ms=tracked.watermark_ms,
+            covered=tracked.covered,
             last_offset=envelopes[-1].position.offset,
             counts={**tracked.counts, "mentions_per_post_max": enriched.cut},
         )
@@ -387,6 +389,7 @@ class Embedded:
             indexed=committed.indexed,
             counts=committed.counts,
             watermark_ms=committed.watermark_ms,
+            covered=committed.covered,
         )
 
 

@@ -84,6 +84,7 @@ class Facts(msgspec.Struct, kw_only=True):
     posts: int = 0
     indexed: int = 0
     watermark_ms: int = 0
+    covered: float | None = None
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add ``counts``."""
@@ -397,6 +398,7 @@ def _track(common: Common, rows: StateRows, batch: Batch, incoming: Incoming, fa
     facts.reports += reports
     facts.count(tracked.counts)
     facts.watermark_ms = max(facts.watermark_ms, tracked.watermark_ms)
+    facts.covered = facts.covered if tracked.covered is None else tracked.covered
     rows.write(tracked.writes)
 
 

@@ -22,8 +22,12 @@ def tell(
     indexed: int = 0,
     counts: Mapping[str, int],
     watermark_ms: int = 0,
+    covered: float | None = None,
 ) -> None:
-    """Count a delivered batch. ``counts``: late sightings by outcome, and the names of limits that were hit."""
+    """Count a delivered batch. ``counts``: late sightings by outcome, and the names of limits that were hit.
+
+    ``covered``: see ``Tracked.covered``.
+    """
     mentions = Counter(mention.type for document in documents for mention in document.mentions)
     totals.posts += posts
     totals.documents += indexed
@@ -57,4 +61,6 @@ def tell(
         metrics.count("weibowatch_texts_cut_total", sum(document.post.text_cut_from > 0 for document in documents))
     if posts:
         metrics.observe("weibowatch_batch_posts", posts)
+    if covered is not None:
+        metrics.gauge("weibowatch_covered_ratio", covered)
     metrics.gauge("weibowatch_watermark_seconds", totals.watermark_ms / 1000)

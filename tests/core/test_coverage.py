@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contract.records import Coverage, Record
+from stream.contract.records import Coverage, Envelope, Position, Reach, Record
 from stream.contract.records import Outcome as Outcome_
-from stream.core import coverage
+from stream.core import coverage, stages
 from stream.core.coverage import CoverageRow, covered, take
-from tests.core.harness import MINUTE, START, log_of, news, run
+from tests.core.harness import MINUTE, QUICK, START, log_of, news, run, t2s, tag
 
 HOUR: Final = 3_600_000
 
@@ -127,3 +127,19 @@ WAYS: Final[list[dict[str, Any]]] = [
 @pytest.mark.parametrize("options", WAYS, ids=str)
 def test_ledgers_do_the_same_however_the_log_is_read(options: dict[str, Any]) -> None:
     assert run(GAP, **options).facts() == run(GAP).facts()
+
+
+def test_the_last_closed_bin_says_how_much_was_seen() -> None:
+    def seen(records: Sequence[Record]) -> float | None:
+        envelopes = [Envelope(Position("g", 0, number), record) for number, record in enumerate(records)]
+        spans = [tag(text) for text in stages.texts(envelopes)]
+        made = stages.enrich(
+            envelopes, spans, stages.EnrichState(), model_version="m", partitions=1, t2s=t2s, settings=QUICK
+        )
+        return stages.track({}, made.batches[0], partition=0, settings=QUICK).covered
+
+    late_ms = START + 1300 * MINUTE
+    in_the_gap = next(n for n, one in enumerate(GAP) if isinstance(one, Reach) and one.through_ms > late_ms)
+    assert seen(GAP[: in_the_gap + 1]) == 0.0
+    assert seen(NEWS) == 1.0
+    assert seen(NEWS[:1]) is None

@@ -8,7 +8,22 @@ import pytest
 import structlog
 
 from deploy.settings import LogSettings
-from deploy.telemetry import set_up_logging
+from deploy.telemetry import Telemetry, set_up_logging
+from stream.contract.records import Coverage, Observation
+from stream.runtime.told import tell
+from stream.runtime.totals import Totals
+
+
+def test_what_sources_saw_is_measured() -> None:
+    metrics = Telemetry()
+    line = Coverage(source="weibo:hot", observed_ms=1, outcome="captcha", from_ms=0, through_ms=1)
+    seen = Observation(source="weibo:hot", post_id="1", observed_ms=1)
+    tell(Totals(), metrics, notes=[line, line, seen], counts={}, covered=0.25)
+    tell(Totals(), metrics, counts={})
+    labels = {"source": "weibo:hot", "outcome": "captcha"}
+    assert metrics.registry.get_sample_value("weibowatch_source_requests_total", labels) == 2
+    assert metrics.registry.get_sample_value("weibowatch_observations_total") == 1
+    assert metrics.registry.get_sample_value("weibowatch_covered_ratio") == 0.25, "no bin was closed since"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
