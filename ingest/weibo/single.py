@@ -55,7 +55,9 @@ class Hot(WeiboSource):
                 ):
                     yield chunk
                 continue
-            line = self._line("ok", answer.at_ms, self._last.seen_ms or answer.at_ms, answer.at_ms, request.endpoint)
+            # A list of the moment: after a gap it does not tell what stood in it meanwhile. A turn may come late.
+            since_ms = max(self._last.seen_ms, answer.at_ms - round(1500 * self._settings.hot_every_s))
+            line = self._line("ok", answer.at_ms, since_ms, answer.at_ms, request.endpoint)
             self._last = Last(answer.at_ms, due_ms)
             records: list[Record] = [
                 HotList(source=self.name, observed_ms=answer.at_ms, items=items), line,

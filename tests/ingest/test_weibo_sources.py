@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from index.notes import by_hour
 from ingest.clean import EdgeSettings
 from ingest.sources import parse_again
 from ingest.weibo_fake.faults import KINDS, Fault, Kind
@@ -226,6 +227,16 @@ def test_the_hot_list_by_time() -> None:
         expected = SMALL.hot(found.observed_ms)
         assert [(item.word, item.heat) for item in found.items] == expected
         assert [item.rank for item in found.items] == list(range(1, len(expected) + 1))
+
+
+def test_hot_lists_that_were_not_seen_stay_unseen() -> None:
+    start_ms = SMALL.settings.start_ms
+    sim = Sim(SMALL, FakeOptions(faults=(Fault(kind="captcha", from_s=3600, until_s=7200),)))
+    sim.person(2 * 3600)
+    run(sim, ["weibo:hot"], 6)
+    hours = [start_ms + hour * HOUR_MS for hour in range(6)]
+    seen = [row["covered"] for row in by_hour(sim.log.coverage, hours)]
+    assert seen[1] < 0.2 and seen[2] < 0.2 and seen[4] == 1.0, seen
 
 
 def test_searching_the_past_splits_what_shows_too_many_pages() -> None:
