@@ -57,10 +57,15 @@ class Hot(WeiboSource):
                 continue
             # A list of the moment: after a gap it does not tell what stood in it meanwhile. A turn may come late.
             since_ms = max(self._last.seen_ms, answer.at_ms - round(1500 * self._settings.hot_every_s))
-            line = self._line("ok", answer.at_ms, since_ms, answer.at_ms, request.endpoint)
+            lines = [self._line("ok", answer.at_ms, since_ms, answer.at_ms, request.endpoint)]
+            if 0 < self._last.seen_ms < since_ms:
+                detail = "what stood in it meanwhile is shown no more"
+                lines.append(
+                    self._line("capped", answer.at_ms + 1, self._last.seen_ms, since_ms, request.endpoint, detail)
+                )
             self._last = Last(answer.at_ms, due_ms)
             records: list[Record] = [
-                HotList(source=self.name, observed_ms=answer.at_ms, items=items), line,
+                HotList(source=self.name, observed_ms=answer.at_ms, items=items), *lines,
                 Reach(source=self.name, through_ms=answer.at_ms),
             ]  # fmt: skip
             async for chunk in self._told(Page(), self._last.text(), records):

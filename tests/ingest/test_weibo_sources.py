@@ -236,7 +236,7 @@ def test_hot_lists_that_were_not_seen_stay_unseen() -> None:
     run(sim, ["weibo:hot"], 6)
     hours = [start_ms + hour * HOUR_MS for hour in range(6)]
     seen = [row["covered"] for row in by_hour(sim.log.coverage, hours)]
-    assert seen[1] < 0.2 and seen[2] < 0.2 and seen[4] == 1.0, seen
+    assert all(share is not None and share < 0.3 for share in seen[1:3]) and seen[4] == 1.0, seen
 
 
 def test_searching_the_past_splits_what_shows_too_many_pages() -> None:
