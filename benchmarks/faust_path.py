@@ -27,6 +27,7 @@ from deploy.application import tune_interpreter
 from deploy.services.kafka import KafkaCluster
 from deploy.settings import LogSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
+from stream.contract.ports import TagInput
 from stream.contract.records import Document, End, Flip, Note, Post, Reach, Record, Reject, Span, TrendPoint
 from stream.notify.deliver import Deliverer
 from stream.runtime import kafka, topics
@@ -50,13 +51,13 @@ class NoTagger:
     def __init__(self) -> None:
         self._spans = [Span(start=6 * n, end=6 * n + 5, type="PER", confidence=0.9) for n in range(MENTIONS)]
 
-    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        return texts
+    def prepare(self, posts: Sequence[TagInput]) -> Sequence[TagInput]:
+        return posts
 
-    def infer(self, prepared: Sequence[str]) -> Sequence[str]:
+    def infer(self, prepared: Sequence[TagInput]) -> Sequence[TagInput]:
         return prepared
 
-    def decode(self, prepared: Sequence[str], scores: Sequence[str]) -> list[list[Span]]:
+    def decode(self, prepared: Sequence[TagInput], scores: Sequence[TagInput]) -> list[list[Span]]:
         return [self._spans for _ in prepared]
 
 

@@ -24,14 +24,15 @@ from pathlib import Path
 from deploy.settings import Settings
 from tests.corpus import demo_posts
 from deploy import wiring
-texts = [post["text"] for post in demo_posts(pictures=False)]
+from stream.contract.ports import TagInput
+posts = [TagInput(post["text"]) for post in demo_posts(pictures=False)]
 tagger = wiring.load_tagger(Settings())
 size = Settings().worker.batch_posts_max
 started = time.perf_counter()
-for start in range(0, len(texts), size):
-    prepared = tagger.prepare(texts[start:start + size])
+for start in range(0, len(posts), size):
+    prepared = tagger.prepare(posts[start:start + size])
     tagger.decode(prepared, tagger.infer(prepared))
-print(len(texts) / (time.perf_counter() - started))
+print(len(posts) / (time.perf_counter() - started))
 """
 
 

@@ -20,6 +20,7 @@ _LABELS: dict[signals.Name, tuple[str, ...]] = {
     "weibowatch_late_total": ("outcome",),
     "weibowatch_limits_total": ("limit",),
     "weibowatch_index_retries_total": ("cause",),
+    "weibowatch_tagger_problems_total": ("problem",),
     "weibowatch_http_requests_total": ("route", "status"),
 }
 _POSTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

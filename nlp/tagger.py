@@ -15,6 +15,7 @@ from nlp.crf import Crf
 from nlp.encode import Encoder, Features
 from nlp.lexicon import Lexicon, unpack
 from nlp.runtime_onnx import OnnxNetwork
+from stream.contract.ports import TagInput
 from stream.contract.records import Span
 
 BATCH_CELLS_MAX: Final = 4_096
@@ -71,7 +72,11 @@ class NeuralTagger:
             np.array(config.crf_end, dtype=np.float32),
         )
 
-    def prepare(self, texts: Sequence[str]) -> Prepared:
+    def prepare(self, posts: Sequence[TagInput]) -> Prepared:
+        """``features`` of the texts; this tagger sees no pictures."""
+        return self.features([post.text for post in posts])
+
+    def features(self, texts: Sequence[str]) -> Prepared:
         """Features by buckets of like length. Empty texts need none."""
         order = sorted((number for number, text in enumerate(texts) if text), key=lambda number: len(texts[number]))
         buckets: list[Bucket] = []
@@ -143,7 +148,7 @@ class NeuralTagger:
 
     def tag(self, texts: Sequence[str]) -> list[list[Span]]:
         """The three steps in a row."""
-        prepared = self.prepare(texts)
+        prepared = self.features(texts)
         return self.decode(prepared, self.infer(prepared))
 
 

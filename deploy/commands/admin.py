@@ -34,6 +34,7 @@ from deploy.commands.common import (
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import flat
 from deploy.wiring import traditional_to_simplified
+from stream.contract.ports import TagInput
 from stream.contract.records import Control
 from stream.runtime.sqlite import aliases_in_force, drop_in_inbox, read_only
 
@@ -106,7 +107,7 @@ def _check_model(settings: Any) -> tuple[str, bool, str]:
         tagger = wiring.load_tagger(settings)
     except (OSError, ValueError, Failure) as error:
         return "model", False, str(error)
-    prepared = tagger.prepare(["周杰伦在上海"])
+    prepared = tagger.prepare([TagInput("周杰伦在上海")])
     spans = tagger.decode(prepared, tagger.infer(prepared))[0]
     return "model", bool(spans), f"{tagger.model_version}, finds {len(spans)} entities in a test sentence"
 

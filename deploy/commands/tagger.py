@@ -19,6 +19,7 @@ from deploy.commands.common import (
     settings_for,
 )
 from deploy.errors import Failure, UsageFailure
+from stream.contract.ports import TagInput
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model folder.", show_default="the one that ships with weibowatch")
@@ -48,7 +49,7 @@ def tag(
         except UnicodeDecodeError as error:
             raise Failure(f"standard input is not UTF-8: {error}") from error
     tagger = wiring.load_tagger(settings_for(config), model)
-    prepared = tagger.prepare([text])
+    prepared = tagger.prepare([TagInput(text)])
     spans = tagger.decode(prepared, tagger.infer(prepared))[0]
     if json:
         print_json(

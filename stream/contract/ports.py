@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from stream.contract.records import Document, Flip, Note, Record, Reject, Span, TrendPoint
+from stream.contract.records import Document, Flip, Note, Picture, Record, Reject, Span, TrendPoint
 from stream.contract.signals import Name
 
 
@@ -53,6 +53,13 @@ class EngineError(Exception):
     """Kafka or Elasticsearch cannot be used as it is set up, or is away; the message says what to mend."""
 
 
+class TagInput(NamedTuple):
+    """What a tagger sees of a post. ``pictures`` are those that could be had, each a JPEG, in the post's order."""
+
+    text: str
+    pictures: tuple[Picture, ...] = ()
+
+
 class Tagger(Protocol):
     """Finds entities in three steps so that CPU preparation of one batch overlaps inference of another.
 
@@ -63,14 +70,14 @@ class Tagger(Protocol):
     def model_version(self) -> str:
         """Name and digest of the model; stands in every mention."""
 
-    def prepare(self, texts: Sequence[str]) -> Any:
-        """Features of ``texts`` (CPU)."""
+    def prepare(self, posts: Sequence[TagInput]) -> Any:
+        """Features of ``posts`` (CPU)."""
 
     def infer(self, prepared: Any) -> Any:
         """Scores for what ``prepare`` gave (device)."""
 
     def decode(self, prepared: Any, scores: Any) -> list[list[Span]]:
-        """Spans per text, in the order of ``texts``, sorted by start."""
+        """Spans per post, in the order of ``posts``, sorted by start."""
 
 
 class IndexWriter(Protocol):

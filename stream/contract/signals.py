@@ -24,6 +24,7 @@ Name = Literal[
     "weibowatch_batch_seconds",
     "weibowatch_batch_posts",
     "weibowatch_tagger_seconds",
+    "weibowatch_tagger_problems_total",
     "weibowatch_lag_records",
     "weibowatch_watermark_seconds",
     "weibowatch_covered_ratio",
@@ -46,6 +47,7 @@ COUNTERS: Final[dict[Name, str]] = {
     "weibowatch_observations_total": "Posts that were seen again, or seen to be gone.",
     "weibowatch_kafka_retries_total": "Sends to Kafka that had to be tried again.",
     "weibowatch_index_retries_total": "Requests to the index that had to be tried again, by cause.",
+    "weibowatch_tagger_problems_total": "Times the tagger worked around something, by problem.",
     "weibowatch_http_requests_total": "HTTP requests answered, by route and status.",
 }
 HISTOGRAMS: Final[dict[Name, str]] = {
@@ -53,6 +55,13 @@ HISTOGRAMS: Final[dict[Name, str]] = {
     "weibowatch_batch_posts": "Posts in a micro-batch.",
     "weibowatch_tagger_seconds": "Time the tagger took for a micro-batch.",
 }
+TaggerProblem = Literal[
+    "out_of_memory",  # a batch was halved, and batches stay smaller from then on
+    "bad_picture",  # a picture that cannot be read, or on which the tagger fails
+    "model_refused",  # an ordered model cannot be loaded
+]
+"""Values of the label ``problem``."""
+
 GAUGES: Final[dict[Name, str]] = {
     "weibowatch_lag_records": "Records in the log that the worker has not processed.",
     "weibowatch_covered_ratio": "Share of the least covered window at the last closed bin that the sources showed.",

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract import codec
+from stream.contract.ports import TagInput
 from stream.contract.records import (
     IMAGE,
     Batch,
@@ -53,12 +54,12 @@ T2s = Callable[[str], str]
 
 
 class Plan(NamedTuple):
-    """A micro-batch of one source partition, before the tagger ran. ``texts`` stand in log order, one per post."""
+    """A micro-batch of one source partition, before the tagger ran. ``inputs`` stand in log order, one per post."""
 
     envelopes: tuple[Envelope, ...]
     state: EnrichState
     settings: CoreSettings
-    texts: tuple[str, ...]
+    inputs: tuple[TagInput, ...]
 
 
 class Enriched(NamedTuple):
@@ -101,9 +102,13 @@ class _Gathered:
         self.cut = 0
 
 
-def texts(envelopes: Iterable[Envelope]) -> tuple[str, ...]:
-    """What the tagger is to see: the texts of the posts in log order."""
-    return tuple(envelope.record.text for envelope in envelopes if isinstance(envelope.record, Post))
+def inputs(envelopes: Iterable[Envelope]) -> tuple[TagInput, ...]:
+    """What the tagger is to see: the posts in log order, with the pictures that could be had."""
+    return tuple(_seen_of(envelope.record) for envelope in envelopes if isinstance(envelope.record, Post))
+
+
+def _seen_of(post: Post) -> TagInput:
+    return TagInput(post.text, tuple(picture for picture in post.pictures if picture.jpeg))
 
 
 def plan(envelopes: Sequence[Envelope], state: EnrichState, settings: CoreSettings) -> Plan:
@@ -111,22 +116,22 @@ def plan(envelopes: Sequence[Envelope], state: EnrichState, settings: CoreSettin
     places = [envelope.position for envelope in envelopes]
     if len({(place.generation, place.partition) for place in places}) > 1 or places != sorted(places):
         raise ValueError("a micro-batch holds records of one source partition, in log order")
-    return Plan(tuple(envelopes), state, settings, texts(envelopes))
+    return Plan(tuple(envelopes), state, settings, inputs(envelopes))
 
 
 def finish(
     planned: Plan, spans: Sequence[list[Span] | None], *, model_version: str, partitions: int, t2s: T2s
 ) -> Enriched:
-    """Everything that follows from ``planned`` and the tagger's ``spans`` for its texts (None: the tagger failed).
+    """Everything that follows from ``planned`` and the tagger's ``spans`` for its inputs (None: the tagger failed).
 
     Pure: the same envelopes and spans give the same values wherever the log is cut into batches.
     """
-    if len(spans) != len(planned.texts):
-        raise ValueError(f"{len(planned.texts)} texts, but spans for {len(spans)}")
+    if len(spans) != len(planned.inputs):
+        raise ValueError(f"{len(planned.inputs)} posts, but spans for {len(spans)}")
     gathered = _Gathered(partitions)
     limits = planned.settings
     naming = _Naming(planned.state, model_version, _keys(t2s), limits.excerpt_chars, limits.mentions_per_post_max)
-    tagged, prints = iter(spans), iter(simhashes(planned.texts))
+    tagged, prints = iter(spans), iter(simhashes([seen.text for seen in planned.inputs]))
     for envelope in planned.envelopes:
         offset, record = envelope.position.offset, envelope.record
         if isinstance(record, Post):
@@ -166,7 +171,7 @@ def enrich(
     t2s: T2s,
     settings: CoreSettings,
 ) -> Enriched:
-    """``plan`` and ``finish`` in one, for a caller that has the spans of ``texts(envelopes)`` already."""
+    """``plan`` and ``finish`` in one, for a caller that has the spans of ``inputs(envelopes)`` already."""
     planned = plan(envelopes, state, settings)
     return finish(planned, spans, model_version=model_version, partitions=partitions, t2s=t2s)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from stream.core.alerts import Incident
 from stream.core.coverage import CoverageRow
-from stream.core.enrich import Enriched, Plan, enrich, finish, halved, partition_of, plan, texts
+from stream.core.enrich import Enriched, Plan, enrich, finish, halved, inputs, partition_of, plan
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
 from stream.core.track import Tracked, TrackRow, rows_of, track
@@ -56,10 +56,10 @@ __all__ = [
     "enrich",
     "finish",
     "halved",
+    "inputs",
     "judge",
     "partition_of",
     "plan",
     "rows_of",
-    "texts",
     "track",
 ]

@@ -107,7 +107,7 @@ class ClusterWorker:
         self._parts = parts
         self.totals = Totals()
         self._threads = Threads()
-        self._tags = TagQueue(parts.tagger, parts.metrics)
+        self._tags = TagQueue(parts.metrics)
 
     async def run(self, stop: asyncio.Event, *, once: bool = False) -> Totals:
         """Until ``stop``, or with ``once`` until the workers have nothing left to do; what is under way is finished.
@@ -126,7 +126,7 @@ class ClusterWorker:
         )  # fmt: skip
         recall = Recall(parts.kafka)
         enrich = Enrich(
-            common, self._threads, self._tags, model_version=parts.tagger.model_version, t2s=parts.t2s, recall=recall
+            common, self._threads, self._tags, tagger=parts.tagger, t2s=parts.t2s, recall=recall
         )
         names = common.names
         tables = [FaustTable(app, sender, name, count) for name, count in _tables(partitions)]

@@ -94,7 +94,7 @@ class Embedded:
         self._store = parts.store
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._tags = TagQueue(parts.tagger, parts.metrics)
+        self._tags = TagQueue(parts.metrics)
         connection = parts.store.connection
         self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
@@ -281,7 +281,7 @@ class Embedded:
 
     async def _carry(self, envelopes: Sequence[Envelope], before: asyncio.Task[None] | None) -> None:
         """One batch from the log to the index. Batches overlap in the tagger and are committed one after another."""
-        spans = await self._tags.tag(stages.texts(envelopes))
+        spans = await self._tags.tag(self._parts.tagger, stages.inputs(envelopes))
         if before is not None:
             await before
         await self._settle(envelopes, spans)
@@ -315,7 +315,7 @@ class Embedded:
                 self._commit([refused(envelopes[0], error)], [], done)
                 return
             middle = len(envelopes) // 2
-            posts = len(stages.texts(envelopes[:middle]))
+            posts = len(stages.inputs(envelopes[:middle]))
             self._commit(envelopes[:middle], spans[:posts], done)
             self._commit(envelopes[middle:], spans[posts:], done)
         else:

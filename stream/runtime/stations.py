@@ -19,7 +19,7 @@ import structlog
 from stream.contract import codec
 from stream.contract.bundle import pack, place, unpack
 from stream.contract.codec import CodecError
-from stream.contract.ports import IndexWriter, Metrics
+from stream.contract.ports import IndexWriter, Metrics, Tagger
 from stream.contract.records import (
     Batch,
     BinReport,
@@ -189,14 +189,14 @@ class Enrich:
         threads: Threads,
         tags: TagQueue,
         *,
-        model_version: str,
+        tagger: Tagger,
         t2s: Callable[[str], str],
         recall: Callable[[int], Sequence[tuple[int, bytes]]],
     ) -> None:
         self._common = common
         self._threads = threads
         self._tags = tags
-        self._model_version = model_version
+        self._tagger = tagger
         self._t2s = t2s
         self._recall = recall
         self._states: dict[int, tuple[int, stages.EnrichRow]] = {}
@@ -208,17 +208,17 @@ class Enrich:
     async def settle(self, records: Sequence[Incoming], before: Awaitable[None] | None) -> None:
         """Tag, wait for the batch ``before``, then deliver what follows from ``records``."""
         parts = await self._threads.on_core(lambda: self._opened(records))
-        texts = [text for _, envelopes in parts for text in stages.texts(envelopes)]
-        spans = await self._tags.tag(texts)
+        posts = [post for _, envelopes in parts for post in stages.inputs(envelopes)]
+        spans = await self._tags.tag(self._tagger, posts)
         if before is not None:
             await before
         started = time.perf_counter()
-        facts = Facts(records=sum(len(envelopes) for _, envelopes in parts), posts=len(texts))
+        facts = Facts(records=sum(len(envelopes) for _, envelopes in parts), posts=len(posts))
         done = 0
         for partition, envelopes in parts:
-            posts = len(stages.texts(envelopes))
-            mine = spans[done : done + posts]
-            done += posts
+            count = len(stages.inputs(envelopes))
+            mine = spans[done : done + count]
+            done += count
             await self._threads.on_core(lambda: self._take(partition, envelopes, mine, facts))  # noqa: B023
         await deliver(self._common, self._threads, facts)
         self._common.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
@@ -261,7 +261,7 @@ class Enrich:
                 return
             _log.error("batch_not_enriched", records=len(envelopes), error=repr(error))
             middle = len(envelopes) // 2
-            posts = len(stages.texts(envelopes[:middle]))
+            posts = len(stages.inputs(envelopes[:middle]))
             self._take(partition, envelopes[:middle], spans[:posts], facts)
             self._take(partition, envelopes[middle:], spans[posts:], facts)
 
@@ -272,8 +272,8 @@ class Enrich:
         first, last = envelopes[0].position.offset, envelopes[-1].position.offset
         state = self._state(partition, first)
         enriched = stages.enrich(
-            envelopes, spans, state, model_version=self._model_version, partitions=common.partitions, t2s=self._t2s,
-            settings=common.core,
+            envelopes, spans, state, model_version=self._tagger.model_version, partitions=common.partitions,
+            t2s=self._t2s, settings=common.core,
         )  # fmt: skip
         messages = [
             Message(common.names.batches, codec.encode(batch, INTERNAL_BYTES_MAX), None, number)

@@ -10,11 +10,14 @@ from typing import Final
 
 import structlog
 
-from stream.contract.ports import Metrics, Tagger
+from stream.contract.ports import Metrics, Tagger, TagInput
 from stream.contract.records import Span
 
 CHARS_MAX: Final = 100_000
 """Characters in the tagger at once; features are a few hundred bytes each."""
+
+PICTURES_MAX: Final = 128
+"""Pictures in the tagger at once; one is some 600 kB once it is decoded."""
 
 BATCHES_TAGGED: Final = 2
 """Micro-batches in the tagger at once: the next one begins where the last parts of one leave threads free."""
@@ -23,26 +26,25 @@ _log = structlog.get_logger(__name__)
 
 
 class TagQueue:
-    """A tagger in threads of its own: one prepares and decodes, others infer. ``cpu`` may take other short work."""
+    """Threads for taggers: one prepares and decodes, others infer. ``cpu`` may take other short work."""
 
-    def __init__(self, tagger: Tagger, metrics: Metrics) -> None:
-        self._tagger = tagger
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self.cpu = ThreadPoolExecutor(1, thread_name_prefix="tagger-cpu")
         self._device = ThreadPoolExecutor(BATCHES_TAGGED, thread_name_prefix="tagger-device")
 
-    async def tag(self, texts: Sequence[str]) -> Sequence[list[Span] | None]:
-        """Spans per text, None for one that the tagger fails on."""
-        run, tagger = asyncio.get_running_loop().run_in_executor, self._tagger
+    async def tag(self, tagger: Tagger, posts: Sequence[TagInput]) -> Sequence[list[Span] | None]:
+        """Spans per post, None for one that ``tagger`` fails on."""
+        run = asyncio.get_running_loop().run_in_executor
         started = time.perf_counter()
         spans: list[list[Span] | None] = []
-        for group in groups(texts):
+        for group in groups(posts):
             try:
                 prepared = await run(self.cpu, tagger.prepare, group)
                 scores = await run(self._device, tagger.infer, prepared)
                 spans += await run(self.cpu, tagger.decode, prepared, scores)
             except Exception:
-                spans += await run(self._device, tag_isolating, tagger, group)
+                spans += await run(self._device, tag_isolating, tagger, group, self._metrics)
         self._metrics.observe("weibowatch_tagger_seconds", time.perf_counter() - started)
         return spans
 
@@ -52,31 +54,42 @@ class TagQueue:
         self._device.shutdown()
 
 
-def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """``texts`` in parts of at most ``CHARS_MAX`` characters or one text, so that long ones do not fill the memory."""
-    start = size = 0
-    for number, text in enumerate(texts):
-        if number > start and size + len(text) > CHARS_MAX:
-            yield texts[start:number]
-            start, size = number, 0
-        size += len(text)
-    if start < len(texts):
-        yield texts[start:]
+def groups(posts: Sequence[TagInput]) -> Iterator[Sequence[TagInput]]:
+    """``posts`` in parts of at most ``CHARS_MAX`` characters and ``PICTURES_MAX`` pictures, or one post."""
+    start = chars = pictures = 0
+    for number, post in enumerate(posts):
+        chars += len(post.text)
+        pictures += len(post.pictures)
+        if number > start and (chars > CHARS_MAX or pictures > PICTURES_MAX):
+            yield posts[start:number]
+            start, chars, pictures = number, len(post.text), len(post.pictures)
+    if start < len(posts):
+        yield posts[start:]
 
 
-def tag_isolating(tagger: Tagger, texts: Sequence[str]) -> list[list[Span] | None]:
-    """Spans per text; None for a text that the tagger fails on even alone. Blocking.
+def tag_isolating(tagger: Tagger, posts: Sequence[TagInput], metrics: Metrics) -> list[list[Span] | None]:
+    """Spans per post; None for a post that the tagger fails on even alone and without its pictures. Blocking.
 
-    A failing batch is halved until the poison stands alone, so that n texts with one bad one cost O(log n) batches.
+    A failing batch is halved until the poison stands alone, so that n posts with one bad one cost O(log n) batches.
     """
-    if not texts:
+    if not posts:
         return []
     try:
-        prepared = tagger.prepare(texts)
+        prepared = tagger.prepare(posts)
         return list(tagger.decode(prepared, tagger.infer(prepared)))
     except Exception as error:
-        if len(texts) == 1:
-            _log.warning("tagger_failed", characters=len(texts[0]), error=repr(error))
-            return [None]
-    middle = len(texts) // 2
-    return tag_isolating(tagger, texts[:middle]) + tag_isolating(tagger, texts[middle:])
+        if len(posts) == 1:
+            return [_without_pictures(tagger, posts[0], error, metrics)]
+    middle = len(posts) // 2
+    return tag_isolating(tagger, posts[:middle], metrics) + tag_isolating(tagger, posts[middle:], metrics)
+
+
+def _without_pictures(tagger: Tagger, post: TagInput, error: Exception, metrics: Metrics) -> list[Span] | None:
+    """Spans of a post's text alone, which counts as a bad picture; None where that fails, too."""
+    _log.warning("tagger_failed", characters=len(post.text), pictures=len(post.pictures), error=repr(error))
+    if not post.pictures:
+        return None
+    spans = tag_isolating(tagger, [TagInput(post.text)], metrics)[0]
+    if spans is not None:
+        metrics.count("weibowatch_tagger_problems_total", problem="bad_picture")
+    return spans

@@ -210,7 +210,7 @@ class Runtime:
         chosen = self.logs[origin][self._enriched[origin] : self._enriched[origin] + size]
         state = Rows(self.enrich[origin]).get(stages.HEADER) or stages.EnrichState()
         planned = stages.plan(chosen, state, self.settings)
-        spans = [tag(text) for text in planned.texts]
+        spans = [tag(post.text) for post in planned.inputs]
         enriched = stages.finish(planned, spans, model_version="m1", partitions=self.partitions, t2s=t2s)
         self.out.documents.update({document.post.id: document for document in enriched.documents})
         self.out.rejects.extend(enriched.rejects)

@@ -132,7 +132,7 @@ def test_ledgers_do_the_same_however_the_log_is_read(options: dict[str, Any]) ->
 def test_the_last_closed_bin_says_how_much_was_seen() -> None:
     def seen(records: Sequence[Record]) -> float | None:
         envelopes = [Envelope(Position("g", 0, number), record) for number, record in enumerate(records)]
-        spans = [tag(text) for text in stages.texts(envelopes)]
+        spans = [tag(post.text) for post in stages.inputs(envelopes)]
         made = stages.enrich(
             envelopes, spans, stages.EnrichState(), model_version="m", partitions=1, t2s=t2s, settings=QUICK
         )

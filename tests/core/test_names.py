@@ -116,7 +116,7 @@ def test_a_micro_batch_is_of_one_source_partition() -> None:
 def test_every_partition_gets_a_batch_with_all_posts_and_each_sighting_goes_to_one() -> None:
     envelopes = [Envelope(Position("g", 0, n), post(n, n, [f"名{n}", "甲", "甲"])) for n in range(20)]
     planned = stages.plan(envelopes, stages.EnrichState(), CoreSettings())
-    spans = [tag(text) for text in planned.texts]
+    spans = [tag(post.text) for post in planned.inputs]
     enriched = stages.finish(planned, spans, model_version="m", partitions=4, t2s=t2s)
     assert [len(batch.posts) for batch in enriched.batches] == [20] * 4
     assert sum(len(batch.sightings) for batch in enriched.batches) == 40

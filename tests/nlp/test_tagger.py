@@ -46,7 +46,7 @@ FLOOR = 0.835
 def test_torch_and_onnx_give_the_same_tags_and_scores_on_all_of_dev(tagger: NeuralTagger) -> None:
     torch_tagger = load_torch_tagger(artifact.DEFAULT)
     for start in range(0, len(TEXTS), 64):
-        prepared = tagger.prepare(TEXTS[start : start + 64])
+        prepared = tagger.features(TEXTS[start : start + 64])
         ours, theirs = tagger.infer(prepared), torch_tagger.infer(prepared)
         for one, other, bucket in zip(ours, theirs, prepared.buckets, strict=True):
             mask = bucket.features[0].mask[:, :, None]

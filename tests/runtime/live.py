@@ -14,7 +14,7 @@ from deploy.telemetry import Telemetry
 from index.schema import create_schema
 from index.sqlite import SqliteIndex
 from stream.contract import codec
-from stream.contract.ports import Chunk, Source, Tagger
+from stream.contract.ports import Chunk, Source, Tagger, TagInput
 from stream.contract.records import Document, End, Flip, Post, Reach, Record, Reject, Span
 from stream.core.settings import CoreSettings
 from stream.runtime.embedded import Committed, Embedded, Parts
@@ -34,8 +34,8 @@ class Marks:
 
     model_version = "marks"
 
-    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        return list(texts)
+    def prepare(self, posts: Sequence[TagInput]) -> Sequence[str]:
+        return [post.text for post in posts]
 
     def infer(self, prepared: Sequence[str]) -> Sequence[str]:
         return prepared

@@ -14,7 +14,7 @@ from deploy.telemetry import Telemetry
 from index.schema import create_schema
 from index.sqlite import SqliteIndex
 from stream.contract import codec
-from stream.contract.ports import Chunk
+from stream.contract.ports import Chunk, TagInput
 from stream.contract.records import Document, End, Post, Reach, Record, Reject, Span
 from stream.core.settings import CoreSettings
 from stream.runtime.embedded import BATCHES_MAX, Embedded, Parts
@@ -56,8 +56,8 @@ class Bracketed:
 
     model_version = "bracketed"
 
-    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        return texts
+    def prepare(self, posts: Sequence[TagInput]) -> Sequence[str]:
+        return [post.text for post in posts]
 
     def infer(self, prepared: Sequence[str]) -> Sequence[str]:
         if any("poison" in text for text in prepared):

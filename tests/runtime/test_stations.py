@@ -84,7 +84,7 @@ class Told:
 def batch() -> Batch:
     """The whole log as one batch."""
     envelopes = [Envelope(Position("g", 0, number), record) for number, record in enumerate(LOG)]
-    spans = [tag(text) for text in stages.texts(envelopes)]
+    spans = [tag(post.text) for post in stages.inputs(envelopes)]
     enriched = stages.enrich(
         envelopes, spans, stages.EnrichState(), model_version="m", partitions=1, t2s=t2s, settings=QUICK
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stream.contract import codec
-from stream.contract.ports import Chunk
+from stream.contract.ports import Chunk, TagInput
 from stream.contract.records import Control, Document, Flip, Post, Span
 from stream.core.rules import Rule, RuleSet
 from stream.runtime.embedded import BATCHES_MAX
@@ -109,9 +109,9 @@ class Poisoned(Marks):
         if step == self._step and any("毒" in text for text in texts):
             raise RuntimeError("毒")
 
-    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        self._swallow("prepare", texts)
-        return super().prepare(texts)
+    def prepare(self, posts: Sequence[TagInput]) -> Sequence[str]:
+        self._swallow("prepare", [post.text for post in posts])
+        return super().prepare(posts)
 
     def infer(self, prepared: Sequence[str]) -> Sequence[str]:
         self._swallow("infer", prepared)

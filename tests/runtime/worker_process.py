@@ -18,6 +18,7 @@ from deploy import wiring
 from deploy.application import stop_on_signals
 from deploy.settings import LogSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
+from stream.contract.ports import TagInput
 from stream.contract.records import Span
 from stream.notify.deliver import Deliverer
 from stream.runtime.cluster import ClusterWorker, WorkerParts
@@ -31,8 +32,8 @@ class Marked:
 
     model_version = "m1"
 
-    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
-        return list(texts)
+    def prepare(self, posts: Sequence[TagInput]) -> Sequence[str]:
+        return [post.text for post in posts]
 
     def infer(self, prepared: Sequence[str]) -> Sequence[str]:
         return prepared
