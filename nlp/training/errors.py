@@ -1,0 +1,7 @@
+"""What can go wrong in training that the user can mend."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """A run cannot start or go on; the message says what to do."""
