@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 
 FENCED = {
-    "torch": {"nlp/train.py", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/"},
+    "torch": {"nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/"},
     "transformers": {"nlp/models/", "nlp/backbones.py"},
     "torchvision": {"nlp/models/", "nlp/backbones.py"},
     "faust": {"stream/runtime/faust_app.py", "stream/runtime/faust_consumer.py"},
@@ -35,7 +35,7 @@ FENCED = {
     "elasticsearch": {"index/elastic_client.py"},
     "elastic_transport": {"index/elastic_client.py"},
     "onnxruntime": {"nlp/runtime_onnx.py"},
-    "sqlite3": {"stream/runtime/sqlite.py", "index/", "deploy/commands/admin.py", "ingest/weibo/memory.py"},
+    "sqlite3": {"stream/runtime/sqlite", "index/", "deploy/commands/admin.py", "ingest/weibo/memory.py"},
     "opencc": {"deploy/wiring.py"},
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
