@@ -34,9 +34,9 @@ from deploy.commands.common import (
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import flat
 from deploy.wiring import traditional_to_simplified
-from stream.contract.ports import TagInput
+from stream.contract.ports import TagInput, tagged
 from stream.contract.records import Control
-from stream.runtime.sqlite import aliases_in_force, drop_in_inbox, read_only
+from stream.runtime.sqlite import drop_in_inbox, read_only
 
 FileArgument = Annotated[Path, typer.Argument(help="The YAML file.", dir_okay=False)]
 
@@ -107,8 +107,7 @@ def _check_model(settings: Any) -> tuple[str, bool, str]:
         tagger = wiring.load_tagger(settings)
     except (OSError, ValueError, Failure) as error:
         return "model", False, str(error)
-    prepared = tagger.prepare([TagInput("周杰伦在上海")])
-    spans = tagger.decode(prepared, tagger.infer(prepared))[0]
+    spans = tagged(tagger, [TagInput("周杰伦在上海")])[0]
     return "model", bool(spans), f"{tagger.model_version}, finds {len(spans)} entities in a test sentence"
 
 
@@ -168,6 +167,8 @@ def aliases_apply(
         orders.put_in_force(settings, control)
         typer.echo(f"{file}: in force for all posts that come now")
         return
+    from stream.runtime.sqlite_in_force import aliases_in_force
+
     directory = store_directory(store, config)
     with contextlib.closing(read_only(existing_database(store, config))) as connection:
         before = aliases_in_force(connection)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from deploy.transfer.items import Row
 from stream.contract.records import Control
-from stream.core import stages
+from stream.core import models, stages
 from stream.core.rows import EnrichState, TrackHeader
 
 
@@ -25,5 +23,4 @@ def in_force(header: TrackHeader, state: EnrichState) -> Iterator[Control]:
     if state.aliases.version or state.aliases.names:
         yield Control(topic="aliases", version=state.aliases.version, payload=state.aliases.to_payload())
     if state.model_epoch:
-        payload = msgspec.json.encode({"epoch": state.model_epoch}).decode()
-        yield Control(topic="model", version=state.model_epoch, payload=payload)
+        yield models.control(models.Order(state.model_epoch, state.model))

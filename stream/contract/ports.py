@@ -50,7 +50,11 @@ class SourceError(Exception):
 
 
 class EngineError(Exception):
-    """Kafka or Elasticsearch cannot be used as it is set up, or is away; the message says what to mend."""
+    """Kafka, Elasticsearch or a model cannot be used as it is set up, or is away; the message says what to mend."""
+
+
+class ModelError(EngineError):
+    """A model cannot be loaded; the message says why and what to do."""
 
 
 class TagInput(NamedTuple):
@@ -78,6 +82,12 @@ class Tagger(Protocol):
 
     def decode(self, prepared: Any, scores: Any) -> list[list[Span]]:
         """Spans per post, in the order of ``posts``, sorted by start."""
+
+
+def tagged(tagger: Tagger, posts: Sequence[TagInput]) -> list[list[Span]]:
+    """Spans per post: the three steps in a row."""
+    prepared = tagger.prepare(posts)
+    return tagger.decode(prepared, tagger.infer(prepared))
 
 
 class IndexWriter(Protocol):

@@ -101,7 +101,8 @@ class Post(Record, frozen=True, kw_only=True, tag="post"):
 class Span(Value, frozen=True, kw_only=True):
     """An entity as the tagger sees it: code points [start, end) of the text, confidence in [0, 1].
 
-    ``provenance`` is ``image`` when only the picture ``picture_id`` gave it away.
+    ``provenance`` is ``image`` when only the picture ``picture_id`` gave it away. ``model_version`` is empty where the
+    tagger has one model only.
     """
 
     start: int
@@ -110,6 +111,7 @@ class Span(Value, frozen=True, kw_only=True):
     confidence: float
     provenance: str = TEXT
     picture_id: str = ""
+    model_version: str = ""
 
 
 class Mention(Record, frozen=True, kw_only=True, tag="mention"):

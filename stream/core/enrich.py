@@ -5,7 +5,6 @@ Stateless but for what Control records say. A control takes effect for the posts
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -40,6 +39,7 @@ from stream.contract.records import (
 )
 from stream.core.dedupe import hash64, simhashes
 from stream.core.entities import AliasError, Aliases, raw_key, split_id
+from stream.core.models import TOPIC, order_in
 from stream.core.rows import EnrichState
 from stream.core.rules import RuleError, RuleSet
 from stream.core.settings import CoreSettings
@@ -250,8 +250,9 @@ def _obeyed(state: EnrichState, control: Control) -> EnrichState:
         return msgspec.structs.replace(state, aliases=msgspec.structs.replace(aliases, version=control.version))
     if control.topic == "rules":
         RuleSet.from_payload(control.payload, control.version)
-    if control.topic == "model":
-        return msgspec.structs.replace(state, model_epoch=_epoch(control.payload))
+    if control.topic == TOPIC:
+        order = order_in(control)
+        return msgspec.structs.replace(state, model_epoch=order.epoch, model=order.model or state.model)
     return state
 
 
@@ -260,14 +261,6 @@ def _misplaced(record: Record, offset: int) -> Reject:
     kind = type(record).__name__
     detail = f"a {kind} does not belong into the log of posts"
     return Reject(source="log", reason="bad_record", detail=detail, raw=codec.encode(record), place=f"offset {offset}")
-
-
-def _epoch(payload: str) -> int:
-    """The epoch in the payload of a model switch. Raises ``ValueError``."""
-    value = json.loads(payload)
-    if not isinstance(value, dict) or not isinstance(value.get("epoch"), int):
-        raise ValueError('the payload of a model switch is {"epoch": number}')
-    return int(value["epoch"])
 
 
 # --- posts -------------------------------------------------------------------------------------------------------
@@ -321,7 +314,7 @@ def _mention(naming: _Naming, post: Post, print64: int, span: Span) -> Mention:
         end=span.end,
         confidence=round(span.confidence, 6),
         simhash=print64,
-        model_version=naming.model_version,
+        model_version=span.model_version or naming.model_version,
         alias_version=aliases.version,
         author_known=post.author_known,
         provenance=span.provenance,

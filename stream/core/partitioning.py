@@ -216,7 +216,9 @@ def judge_split(rows: Iterable[tuple[str, JudgeRow]], partitions: int) -> Iterat
 def enrich_joined(states: Iterable[EnrichState]) -> EnrichState:
     """What the newest controls have said to the source partitions, each of which has a state of its own."""
     every = [*states, EnrichState()]
+    newest = max(every, key=lambda state: state.model_epoch)
     return EnrichState(
         aliases=max((state.aliases for state in every), key=lambda aliases: aliases.version),
-        model_epoch=max(state.model_epoch for state in every),
+        model_epoch=newest.model_epoch,
+        model=newest.model,
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from stream.contract.records import BinReport, Control
 from stream.core.entities import Aliases
+from stream.core.models import Model
 from stream.core.windows import Watermark
 
 HEADER: Final = "\x00header"
@@ -59,6 +60,7 @@ class EnrichState(msgspec.Struct, frozen=True, array_like=True, tag="enrich"):
 
     aliases: Aliases = Aliases()
     model_epoch: int = 0
+    model: Model = Model()
 
 
 # --- Track -------------------------------------------------------------------------------------------------------

@@ -14,16 +14,18 @@ import structlog
 
 from stream.contract.ports import IndexWriter, Metrics, Tagger
 from stream.contract.records import Reject
+from stream.core.models import Model
 from stream.core.settings import CoreSettings
 from stream.runtime import kafka
+from stream.runtime.enrich_station import Enrich
 from stream.runtime.faust_app import EXIT_AGAIN, Agent, FaustTable, FaustWorker, Sender, leave, make_app
 from stream.runtime.ingest import log_topic
 from stream.runtime.letters import LetterLimit
+from stream.runtime.models import Models, no_other_model
 from stream.runtime.outbox import Outbox, take_flip
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 from stream.runtime.stations import (
     Common,
-    Enrich,
     Facts,
     Incoming,
     Keyed,
@@ -58,6 +60,7 @@ class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker drives, made by the composition root. ``instance`` names it in the consumer group.
 
     ``index`` puts what it refuses into ``refused``; ``hopeless`` are its errors that a person must mend.
+    ``tagger`` is that of the settings; ``load_model`` loads those that are ordered, see ``Models``.
     ``keep_house`` is called from time to time, in a thread. Outbox rows are given up after ``alerts_days``, 0 never.
     """
 
@@ -78,6 +81,7 @@ class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: Callable[[], int]
     directory: Path
     instance: str
+    load_model: Callable[[Model], Tagger] = no_other_model
 
 
 class Recall:
@@ -108,6 +112,7 @@ class ClusterWorker:
         self.totals = Totals()
         self._threads = Threads()
         self._tags = TagQueue(parts.metrics)
+        self._models = Models(parts.load_model, parts.metrics, {Model(): parts.tagger})
 
     async def run(self, stop: asyncio.Event, *, once: bool = False) -> Totals:
         """Until ``stop``, or with ``once`` until the workers have nothing left to do; what is under way is finished.
@@ -126,7 +131,7 @@ class ClusterWorker:
         )  # fmt: skip
         recall = Recall(parts.kafka)
         enrich = Enrich(
-            common, self._threads, self._tags, tagger=parts.tagger, t2s=parts.t2s, recall=recall
+            common, self._threads, self._tags, models=self._models, t2s=parts.t2s, recall=recall
         )
         names = common.names
         tables = [FaustTable(app, sender, name, count) for name, count in _tables(partitions)]
@@ -175,6 +180,7 @@ class ClusterWorker:
 
     def _close(self) -> None:
         self._tags.close()
+        self._models.close()
         self._threads.close()
 
     def _refused(self) -> list[Reject]:

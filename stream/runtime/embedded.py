@@ -32,8 +32,10 @@ from stream.contract.records import (
     TrendPoint,
 )
 from stream.core import stages
+from stream.core.models import Model, ordered
 from stream.core.settings import CoreSettings
 from stream.runtime.feeds import Feeds
+from stream.runtime.models import Models, Piece, no_other_model
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
@@ -69,7 +71,8 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the runtime drives, made by the composition root. ``t2s`` maps traditional to simplified Chinese.
 
-    ``changes`` tells of sources that come and go meanwhile.
+    ``changes`` tells of sources that come and go meanwhile. ``tagger`` is the one of ``model``, which is in force at
+    the worker's place in the log; ``load_model`` loads those that are ordered later, see ``Models``.
     """
 
     store: Store
@@ -84,6 +87,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     worker: WorkerSettings
     observer: Callable[[Committed], None]
     changes: AsyncIterator[Change] | None = None
+    model: Model = Model()
+    load_model: Callable[[Model], Tagger] = no_other_model
 
 
 class Embedded:
@@ -95,6 +100,8 @@ class Embedded:
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tags = TagQueue(parts.metrics)
+        self._models = Models(parts.load_model, parts.metrics, {parts.model: parts.tagger})
+        self._model = parts.model
         connection = parts.store.connection
         self._enrich_rows = StateTable[Any](connection, "enrich", stages.encode_row, stages.decode_row)
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
@@ -171,6 +178,7 @@ class Embedded:
 
     def _shut_down(self) -> None:
         self._tags.close()
+        self._models.close()
         self._writer.shutdown()
 
     # --- sources → log -----------------------------------------------------------------------------------------
@@ -214,7 +222,17 @@ class Embedded:
     async def _poll_inbox(self) -> None:
         while True:
             await asyncio.sleep(self._parts.worker.inbox_poll_s)
-            await self._take_inbox()
+            if await self._models_are_there():
+                await self._take_inbox()
+
+    async def _models_are_there(self) -> bool:
+        """Whether the models that orders in the inbox name are loaded, or cannot be; else they are being loaded.
+
+        An order gets its place in the log only then, so that no post behind it has to wait for the model.
+        """
+        waiting = await self.on_writer(self._store.waiting)
+        wanted = [model for record in waiting if (model := ordered(record)) is not None]
+        return all([self._models.begin(model).done() for model in wanted[-1:]])
 
     async def _take_inbox(self) -> None:
         parts = self._parts
@@ -244,11 +262,12 @@ class Embedded:
         try:
             while True:
                 envelopes = await (self._read() if carried else self._next_batch())
-                if envelopes:
-                    carried.append(asyncio.create_task(self._carry(envelopes, carried[-1] if carried else None)))
-                elif not carried:
+                if not envelopes and not carried:
                     return
-                if len(carried) == BATCHES_MAX or not envelopes:
+                pieces, self._model = await self._models.pieces(envelopes, self._model)
+                for piece in pieces:
+                    carried.append(asyncio.create_task(self._carry(piece, carried[-1] if carried else None)))
+                while len(carried) >= (BATCHES_MAX if envelopes else 1):
                     await carried.popleft()
         finally:
             for task in carried:
@@ -279,30 +298,36 @@ class Embedded:
             self._progressed.set()
         return envelopes
 
-    async def _carry(self, envelopes: Sequence[Envelope], before: asyncio.Task[None] | None) -> None:
+    async def _carry(self, piece: Piece, before: asyncio.Task[None] | None) -> None:
         """One batch from the log to the index. Batches overlap in the tagger and are committed one after another."""
-        spans = await self._tags.tag(self._parts.tagger, stages.inputs(envelopes))
+        spans = await self._tags.tag(piece.tagger, stages.inputs(piece.envelopes))
         if before is not None:
             await before
-        await self._settle(envelopes, spans)
+        await self._settle(piece, spans)
 
-    async def _settle(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> None:
+    async def _settle(self, piece: Piece, spans: Sequence[list[Span] | None]) -> None:
         started = time.perf_counter()
         done: list[Committed] = []
-        await self._durably(lambda: self._commit(envelopes[_records_of(done) :], spans[_posts_of(done) :], done))
+
+        def commit_the_rest() -> None:
+            rest = piece._replace(envelopes=piece.envelopes[_records_of(done) :])
+            self._commit(rest, spans[_posts_of(done) :], done)
+
+        await self._durably(commit_the_rest)
         self._parts.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
         for committed in done:
             self._count(committed)
             self._parts.observer(committed)
 
-    def _commit(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None], done: list[Committed]) -> None:
+    def _commit(self, piece: Piece, spans: Sequence[list[Span] | None], done: list[Committed]) -> None:
         """Everything that follows from one batch, in one transaction, appended to ``done``. On the writer thread.
 
         A batch that cannot be applied is halved until the record at fault stands alone and becomes a dead letter.
         """
+        envelopes = piece.envelopes
         try:
             with self._store.transaction():
-                committed = self._apply(envelopes, spans)
+                committed = self._apply(piece, spans)
         except BaseException as error:
             for rows in self._states:
                 rows.forget()
@@ -312,23 +337,23 @@ class Embedded:
                 raise
             _log.error("batch_not_applied", records=len(envelopes), offset=envelopes[0].position.offset, exc_info=True)
             if len(envelopes) == 1:
-                self._commit([refused(envelopes[0], error)], [], done)
+                self._commit(piece._replace(envelopes=[refused(envelopes[0], error)]), [], done)
                 return
             middle = len(envelopes) // 2
             posts = len(stages.inputs(envelopes[:middle]))
-            self._commit(envelopes[:middle], spans[:posts], done)
-            self._commit(envelopes[middle:], spans[posts:], done)
+            self._commit(piece._replace(envelopes=envelopes[:middle]), spans[:posts], done)
+            self._commit(piece._replace(envelopes=envelopes[middle:]), spans[posts:], done)
         else:
             done.append(committed)
 
-    def _apply(self, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None]) -> Committed:
-        parts = self._parts
+    def _apply(self, piece: Piece, spans: Sequence[list[Span] | None]) -> Committed:
+        parts, envelopes = self._parts, piece.envelopes
         state = self._enrich_rows.get(stages.HEADER) or stages.EnrichRow()
         enriched = stages.enrich(
             envelopes,
             spans,
             state,
-            model_version=parts.tagger.model_version,
+            model_version=piece.tagger.model_version,
             partitions=1,
             t2s=parts.t2s,
             settings=parts.core,

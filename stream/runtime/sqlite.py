@@ -13,15 +13,12 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from stream.contract import codec
-from stream.contract.records import Control, Envelope, Flip, Position, Record, Reject
+from stream.contract.records import Envelope, Flip, Position, Record, Reject
 from stream.runtime.wire import decoded, encoded
-
-if TYPE_CHECKING:
-    from stream.core.entities import Aliases
 
 DatabaseError = sqlite3.DatabaseError
 DATABASE: Final = "weibowatch.db"
@@ -192,6 +189,10 @@ class Store:
         """Offset of the last record whose effects are committed."""
         return int(self.meta("worker_offset") or 0)
 
+    def waiting(self) -> list[Record]:
+        """What other processes left in the inbox."""
+        return [decoded(data) for (data,) in self.connection.execute("SELECT record FROM inbox ORDER BY id")]
+
     def take_inbox(self, forget: Callable[[Sequence[Reject]], int], *, stored_ms: int) -> int:
         """Move what other processes left in the inbox to the log. Returns the newest offset of the log.
 
@@ -273,21 +274,6 @@ class Store:
 def read_only(path: Path) -> sqlite3.Connection:
     """A connection to the database at ``path`` that cannot change it."""
     return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None)
-
-
-def aliases_in_force(connection: sqlite3.Connection) -> Aliases:
-    """The aliases that the log of a store, and what waits in its inbox, have put in force."""
-    from stream.core import stages
-    from stream.core.entities import Aliases
-
-    row = connection.execute("SELECT row FROM state WHERE part = 'enrich' AND key = ?", (stages.HEADER,)).fetchone()
-    state = stages.decode_row(row[0]) if row else None
-    found = state.aliases if isinstance(state, stages.EnrichState) else Aliases()
-    for (data,) in connection.execute("SELECT record FROM inbox ORDER BY id"):
-        record = decoded(data)
-        if isinstance(record, Control) and record.topic == "aliases":
-            found = Aliases.from_payload(record.payload)
-    return found
 
 
 def drop_in_inbox(directory: Path, records: Sequence[tuple[Record, Reject | None]]) -> None:

@@ -8,7 +8,6 @@ nothing may be acknowledged; the process ends and everything is read again.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -17,35 +16,28 @@ import msgspec
 import structlog
 
 from stream.contract import codec
-from stream.contract.bundle import pack, place, unpack
+from stream.contract.bundle import pack, unpack
 from stream.contract.codec import CodecError
-from stream.contract.ports import IndexWriter, Metrics, Tagger
+from stream.contract.ports import IndexWriter, Metrics
 from stream.contract.records import (
     Batch,
     BinReport,
     Document,
-    Envelope,
     Flip,
     Note,
-    Position,
     Record,
     Reject,
-    Span,
     TrendPoint,
-    replace,
 )
 from stream.core import stages
 from stream.core.settings import CoreSettings
 from stream.runtime.letters import LetterLimit
 from stream.runtime.publisher import Message
 from stream.runtime.rows import RowsLost, StateRows
-from stream.runtime.tagging import TagQueue
 from stream.runtime.topics import INTERNAL_BYTES_MAX, Names
-from stream.runtime.wire import DETAIL_CHARS_MAX, REJECT_BYTES_MAX, encoded, refused
+from stream.runtime.wire import DETAIL_CHARS_MAX, REJECT_BYTES_MAX, encoded
 
 _log = structlog.get_logger(__name__)
-LIVE_POSTS_MAX: Final = 12
-"""Newest posts of a batch that dashboards are told of; the key of the first tells how many there were."""
 OWN_REASONS: Final = frozenset({"tagger_failed", "bad_record"})
 """Dead letters that a worker makes of what a source gave; those with the source ``log`` are its own as well."""
 Result = TypeVar("Result")
@@ -173,139 +165,6 @@ def by_partition(records: Sequence[Incoming]) -> dict[int, list[Incoming]]:
     return parts
 
 
-# --- Enrich ------------------------------------------------------------------------------------------------------
-
-
-class Enrich:
-    """Posts → documents, and a batch for every Track partition.
-
-    Its state, what controls said, is kept by place in a compacted topic: ``recall`` gives (offset, row) pairs of a
-    partition, oldest first. Blocking.
-    """
-
-    def __init__(
-        self,
-        common: Common,
-        threads: Threads,
-        tags: TagQueue,
-        *,
-        tagger: Tagger,
-        t2s: Callable[[str], str],
-        recall: Callable[[int], Sequence[tuple[int, bytes]]],
-    ) -> None:
-        self._common = common
-        self._threads = threads
-        self._tags = tags
-        self._tagger = tagger
-        self._t2s = t2s
-        self._recall = recall
-        self._states: dict[int, tuple[int, stages.EnrichRow]] = {}
-
-    def forget(self) -> None:
-        """Partitions may have been elsewhere meanwhile."""
-        self._states.clear()
-
-    async def settle(self, records: Sequence[Incoming], before: Awaitable[None] | None) -> None:
-        """Tag, wait for the batch ``before``, then deliver what follows from ``records``."""
-        parts = await self._threads.on_core(lambda: self._opened(records))
-        posts = [post for _, envelopes in parts for post in stages.inputs(envelopes)]
-        spans = await self._tags.tag(self._tagger, posts)
-        if before is not None:
-            await before
-        started = time.perf_counter()
-        facts = Facts(records=sum(len(envelopes) for _, envelopes in parts), posts=len(posts))
-        done = 0
-        for partition, envelopes in parts:
-            count = len(stages.inputs(envelopes))
-            mine = spans[done : done + count]
-            done += count
-            await self._threads.on_core(lambda: self._take(partition, envelopes, mine, facts))  # noqa: B023
-        await deliver(self._common, self._threads, facts)
-        self._common.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
-
-    def _opened(self, records: Sequence[Incoming]) -> list[tuple[int, list[Envelope]]]:
-        """The records of the bundles, by partition; what cannot be read becomes a Reject with its place."""
-        return [
-            (partition, [envelope for one in mine for envelope in self._envelopes(one)])
-            for partition, mine in by_partition(records).items()
-        ]
-
-    def _envelopes(self, incoming: Incoming) -> list[Envelope]:
-        common, (partition, offset, value) = self._common, incoming
-        try:
-            parts = unpack(value)
-        except CodecError as error:
-            letter = common.letter(error, common.names.posts, incoming)
-            return [Envelope(Position(common.log_id, partition, place(offset, 0)), letter)]
-        found = []
-        for index, data in enumerate(parts):
-            record: Record
-            try:
-                record = codec.decode(data)
-            except CodecError as error:
-                record = common.letter(error, common.names.posts, incoming._replace(value=data), index)
-            found.append(Envelope(Position(common.log_id, partition, place(offset, index)), record))
-        return found
-
-    def _take(
-        self, partition: int, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None], facts: Facts
-    ) -> None:
-        """What follows from one partition's records; a record at fault is found by halving and becomes a Reject."""
-        try:
-            self._add(partition, envelopes, spans, facts)
-        except Exception as error:
-            if len(envelopes) == 1:
-                if isinstance(envelopes[0].record, Reject):
-                    raise
-                self._add(partition, [refused(envelopes[0], error)], [], facts)
-                return
-            _log.error("batch_not_enriched", records=len(envelopes), error=repr(error))
-            middle = len(envelopes) // 2
-            posts = len(stages.inputs(envelopes[:middle]))
-            self._take(partition, envelopes[:middle], spans[:posts], facts)
-            self._take(partition, envelopes[middle:], spans[posts:], facts)
-
-    def _add(
-        self, partition: int, envelopes: Sequence[Envelope], spans: Sequence[list[Span] | None], facts: Facts
-    ) -> None:
-        common = self._common
-        first, last = envelopes[0].position.offset, envelopes[-1].position.offset
-        state = self._state(partition, first)
-        enriched = stages.enrich(
-            envelopes, spans, state, model_version=self._tagger.model_version, partitions=common.partitions,
-            t2s=self._t2s, settings=common.core,
-        )  # fmt: skip
-        messages = [
-            Message(common.names.batches, codec.encode(batch, INTERNAL_BYTES_MAX), None, number)
-            for number, batch in enumerate(enriched.batches)
-        ]
-        if enriched.state != state:
-            row = stages.encode_row(enriched.state)
-            messages.append(Message(common.names.enrich, row, str(last).encode(), partition))
-        told = str(len(enriched.documents)).encode()
-        for document in enriched.documents[-LIVE_POSTS_MAX:]:
-            slim = replace(document, post=replace(document.post, pictures=()))
-            messages.append(Message(common.names.live, encoded(slim), told, 0))
-            told = b"0"
-        facts.messages += [*messages, *(_flip_message(common, flip) for flip in enriched.flips)]
-        facts.notes += enriched.notes
-        facts.documents += enriched.documents
-        facts.rejects += enriched.rejects
-        facts.count({"mentions_per_post_max": enriched.cut})
-        self._states[partition] = (last, enriched.state)
-
-    def _state(self, partition: int, first: int) -> stages.EnrichRow:
-        """What controls before offset ``first`` have said."""
-        held = self._states.get(partition)
-        if held is None or held[0] >= first:
-            state = stages.EnrichRow()
-            for offset, row in self._recall(partition):
-                if offset < first:
-                    state = stages.decode_row(row)  # type: ignore[assignment]
-            return state
-        return held[1]
-
-
 # --- Track, Judge, alerts ----------------------------------------------------------------------------------------
 
 
@@ -409,7 +268,7 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
         return
     try:
         judged = stages.judge(rows, report, partitions=common.partitions, settings=common.core)
-        flips = [_flip_message(common, flip) for flip in judged.flips]
+        flips = [flip_message(common, flip) for flip in judged.flips]
     except (RowsLost, MemoryError):
         raise
     except Exception as error:
@@ -420,7 +279,8 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
     rows.write(judged.writes)
 
 
-def _flip_message(common: Common, flip: Flip) -> Message:
+def flip_message(common: Common, flip: Flip) -> Message:
+    """``flip`` for the topic of alerts."""
     return Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), flip.incident_id.encode())
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from stream.contract.ports import Metrics, Tagger, TagInput
+from stream.contract.ports import Metrics, Tagger, TagInput, tagged
 from stream.contract.records import Span
 
 CHARS_MAX: Final = 100_000
@@ -75,8 +75,7 @@ def tag_isolating(tagger: Tagger, posts: Sequence[TagInput], metrics: Metrics) -
     if not posts:
         return []
     try:
-        prepared = tagger.prepare(posts)
-        return list(tagger.decode(prepared, tagger.infer(prepared)))
+        return list(tagged(tagger, posts))
     except Exception as error:
         if len(posts) == 1:
             return [_without_pictures(tagger, posts[0], error, metrics)]

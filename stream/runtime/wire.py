@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from stream.contract import codec
-from stream.contract.records import Envelope, Record, Reject
+from stream.contract.records import Control, Envelope, Record, Reject
 
 REJECT_BYTES_MAX: Final = codec.RECORD_BYTES_MAX - 10_000
 DETAIL_CHARS_MAX: Final = 500
@@ -33,7 +33,7 @@ def refused(envelope: Envelope, error: Exception) -> Envelope:
     """The dead letter that stands for a record that nothing could be done with."""
     record = envelope.record
     letter = Reject(
-        source=str(getattr(record, "source", "log")),
+        source=f"control:{record.topic}" if isinstance(record, Control) else str(getattr(record, "source", "log")),
         reason="bad_record",
         detail=f"{type(error).__name__}: {error}"[:DETAIL_CHARS_MAX],
         raw=encoded(record),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract import codec
-from stream.contract.records import Control, Counts, Document, Envelope, Position, Post
+from stream.contract.records import Control, Counts, Document, Envelope, Position, Post, replace
 from stream.core import stages
 from stream.core.dedupe import hamming, hash64, near_duplicates, simhash, simhashes
 from stream.core.enrich import excerpt, popularity_weight
@@ -98,6 +98,17 @@ def test_a_model_switch_makes_newer_documents() -> None:
     switch = Control(topic="model", version=1, payload='{"epoch": 4}')
     outcome = run([post(1, 0, []), switch, post(2, 0, []), ending(1)])
     assert [outcome.documents[key].model_epoch for key in "12"] == [0, 4]
+
+
+def test_a_mention_has_the_version_of_the_model_that_found_it() -> None:
+    envelopes = [Envelope(Position("g", 0, 1), post(1, 0, ["甲", "乙"]))]
+    first, second = tag(post(1, 0, ["甲", "乙"]).text) or []
+    enriched = stages.enrich(
+        envelopes, [[first, replace(second, model_version="english-1")]], stages.EnrichState(),
+        model_version="m", partitions=1, t2s=t2s, settings=CoreSettings(),
+    )  # fmt: skip
+    assert [mention.model_version for mention in enriched.documents[0].mentions] == ["m", "english-1"]
+    assert enriched.documents[0].model_version == "m"
 
 
 def test_a_post_that_the_tagger_fails_on_is_kept_whole() -> None:

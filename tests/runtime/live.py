@@ -16,8 +16,10 @@ from index.sqlite import SqliteIndex
 from stream.contract import codec
 from stream.contract.ports import Chunk, Source, Tagger, TagInput
 from stream.contract.records import Document, End, Flip, Post, Reach, Record, Reject, Span
+from stream.core.models import Model
 from stream.core.settings import CoreSettings
 from stream.runtime.embedded import Committed, Embedded, Parts
+from stream.runtime.models import no_other_model
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import DATABASE, Store
 from stream.runtime.totals import Totals
@@ -165,8 +167,13 @@ async def running(
     core: CoreSettings | None = None,
     once: bool = False,
     first: Sequence[Record] = (),
+    model: Model | None = None,
+    load_model: Callable[[Model], Tagger] = no_other_model,
 ) -> AsyncIterator[Live]:
-    """A run over the store in ``directory``, stopped as by Ctrl-C at the end of the block. ``first`` goes in before."""
+    """A run over the store in ``directory``, stopped as by Ctrl-C at the end of the block. ``first`` goes in before.
+
+    ``tagger`` is the one of ``model``.
+    """
     store = await asyncio.to_thread(Store, directory)
     create_schema(store.connection)
     live, stop = Live(directory), asyncio.Event()
@@ -175,6 +182,7 @@ async def running(
             store=store, index=SqliteIndex(store.connection, now_ms=lambda: START), tagger=tagger or Marks(),
             sources=sources, channels=(), metrics=live.telemetry, t2s=str, now_ms=lambda: START,
             core=core or CoreSettings(), worker=worker or WorkerSettings(), observer=live.observe,
+            model=model or Model(), load_model=load_model,
         )
     )  # fmt: skip
     try:
