@@ -1,0 +1,100 @@
+"""The file of ``weibowatch train``: YAML, then ``--set``, checked against the settings of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import msgspec.inspect
+import yaml
+
+from deploy.errors import UsageFailure
+
+T = TypeVar("T")
+_PLACE = re.compile(r"(.*) - at `\$\.?(.*)`$", re.DOTALL)
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file as plain values. Raises ``UsageFailure``."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageFailure(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageFailure(f"{path}: no valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UsageFailure(f"{path}: expected fields such as family: bilstm; see nlp/configs for examples")
+    return tree
+
+
+def put(tree: dict[str, Any], assignments: Iterable[str]) -> None:
+    """Set ``key.key.0.key=value`` in ``tree``; the value is YAML. Raises ``UsageFailure``."""
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageFailure(f"--set {text}: write --set loop.epochs=5")
+        try:
+            _put(tree, name.split("."), yaml.safe_load(value))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise UsageFailure(f"--set {text}: there is no place {name!r} in this configuration") from error
+        except yaml.YAMLError as error:
+            raise UsageFailure(f"--set {text}: the value is no valid YAML") from error
+
+
+def _put(tree: Any, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
+    if isinstance(tree, list):
+        tree[int(keys[-1])] = value
+    else:
+        tree[keys[-1]] = value
+
+
+def settings_of(tree: dict[str, Any], kind: type[T], where: str) -> T:
+    """The settings in ``tree``. Raises ``UsageFailure``, which names the field and what may stand there."""
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        found = _PLACE.match(str(error))
+        message, place = (found[1], found[2]) if found else (str(error), "")
+        allowed = _allowed(msgspec.inspect.type_info(kind), [a or b for a, b in _STEP.findall(place)], tree)
+        raise UsageFailure(f"{where}: {place + ': ' if place else ''}{message}{allowed}") from error
+
+
+def _allowed(kind: Any, steps: list[str], value: Any) -> str:
+    """What the type at the end of ``steps`` takes: fields or values; nothing where that cannot be said."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        tags = [str(one.tag) for one in kind.types if isinstance(one, msgspec.inspect.StructType) and one.tag]
+        if tags and steps == [_tag_field(kind)]:
+            return f"; it is one of: {', '.join(tags)}"
+        known = [_allowed(one, steps, value) for one in kind.types if _fits(one, value)]
+        return next(filter(None, known), "")
+    if not steps:
+        if isinstance(kind, msgspec.inspect.StructType):
+            return f"; fields are: {', '.join(field.encode_name for field in kind.fields)}"
+        if isinstance(kind, msgspec.inspect.LiteralType):
+            return f"; it is one of: {', '.join(str(one) or chr(39) * 2 for one in kind.values)}"
+        return ""
+    step, *rest = steps
+    if isinstance(kind, msgspec.inspect.StructType):
+        inner = next((field.type for field in kind.fields if field.encode_name == step), None)
+        return _allowed(inner, rest, value.get(step) if isinstance(value, dict) else None) if inner else ""
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        inside = value[int(step)] if isinstance(value, list) and step.isdigit() and int(step) < len(value) else None
+        return _allowed(kind.item_type, rest, inside)
+    return ""
+
+
+def _tag_field(kind: msgspec.inspect.UnionType) -> str:
+    return next((one.tag_field or "" for one in kind.types if isinstance(one, msgspec.inspect.StructType)), "")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value may be meant for one of several kinds: those of one field tell themselves apart by a tag."""
+    if not isinstance(kind, msgspec.inspect.StructType) or kind.tag_field is None or not isinstance(value, dict):
+        return not isinstance(kind, msgspec.inspect.NoneType)
+    return bool(value.get(kind.tag_field) == kind.tag)
