@@ -26,9 +26,12 @@ MAY_IMPORT = {
 }
 
 FENCED = {
-    "torch": {"nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/"},
-    "transformers": {"nlp/models/", "nlp/backbones.py"},
-    "torchvision": {"nlp/models/", "nlp/backbones.py"},
+    "torch": {
+        "nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/", "nlp/backbones.py",
+        "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
+    },
+    "transformers": {"nlp/backbones.py"},
+    "torchvision": {"nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py"},
     "faust": {"stream/runtime/faust_app.py", "stream/runtime/faust_consumer.py"},
     "aiokafka": {"stream/runtime/faust_app.py"},
     "kafka": {"stream/runtime/kafka.py", "stream/runtime/publisher.py"},
@@ -45,7 +48,7 @@ FENCED = {
         "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py",
     },
     "defusedxml": {"ingest/feed.py"},
-    "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py"},
+    "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py", "nlp/pictures.py", "nlp/rendered/"},
 }
 
 PURE_CORE = {"asyncio", "datetime", "logging", "os", "pathlib", "random", "socket", "sqlite3", "structlog", "time"}
