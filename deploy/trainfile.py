@@ -18,10 +18,19 @@ _PLACE = re.compile(r"(.*) - at `\$\.?(.*)`$", re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: to PyYAML ``2e-5`` is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The file as plain values. Raises ``UsageFailure``."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageFailure(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -38,11 +47,15 @@ def put(tree: dict[str, Any], assignments: Iterable[str]) -> None:
         if not equals or not name:
             raise UsageFailure(f"--set {text}: write --set loop.epochs=5")
         try:
-            _put(tree, name.split("."), yaml.safe_load(value))
+            _put(tree, name.split("."), _parsed(value))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise UsageFailure(f"--set {text}: there is no place {name!r} in this configuration") from error
         except yaml.YAMLError as error:
             raise UsageFailure(f"--set {text}: the value is no valid YAML") from error
+
+
+def _parsed(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def _put(tree: Any, keys: list[str], value: Any) -> None:
@@ -70,7 +83,7 @@ def _allowed(kind: Any, steps: list[str], value: Any) -> str:
     if isinstance(kind, msgspec.inspect.UnionType):
         tags = [str(one.tag) for one in kind.types if isinstance(one, msgspec.inspect.StructType) and one.tag]
         if tags and steps == [_tag_field(kind)]:
-            return f"; it is one of: {', '.join(tags)}"
+            return f"; it is one of: {', '.join(sorted(tags))}"
         known = [_allowed(one, steps, value) for one in kind.types if _fits(one, value)]
         return next(filter(None, known), "")
     if not steps:
@@ -98,3 +111,8 @@ def _fits(kind: Any, value: Any) -> bool:
     if not isinstance(kind, msgspec.inspect.StructType) or kind.tag_field is None or not isinstance(value, dict):
         return not isinstance(kind, msgspec.inspect.NoneType)
     return bool(value.get(kind.tag_field) == kind.tag)
+
+
+def written(tree: dict[str, Any]) -> str:
+    """The tree as a file that ``read`` reads."""
+    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nlp import scoring
 from nlp.batch import Batch
+from nlp.calibration import Calibration, calibrate, rightness
 from nlp.models.base import Tagging
 from nlp.training.coder import Coder, Ints
 from nlp.training.config import BatchSettings
@@ -24,6 +25,7 @@ from nlp.training.pictures import PictureReader
 from nlp.training.posts import Posts, row_of
 from nlp.training.rows import collate
 from nlp.training.trained import decoder_of
+from stream.contract.records import Span
 
 Floats = NDArray[np.float32]
 _EPOCH_SEED, _DRAW_SEED, _VIEW_SEED = range(3)
@@ -65,7 +67,7 @@ class TaggingTask:
         self._reading = reading
         self._shares = shares
         self._dev = dev
-        self._names = names
+        self.names = names
         self._seed = seed
         self._augment = augment
 
@@ -106,9 +108,22 @@ class TaggingTask:
         with under(self._module, weights):
             found = self.decoder().chunks(tagged(self._module, self._dev, self._reading))
         posts, texts = self._dev.posts, [post.text for post in self._dev.posts]
-        strict = scoring.scores([post.gold for post in posts], found, texts, self._names)
-        lenient = scoring.scores([post.lenient for post in posts], found, texts, self._names)
+        strict = scoring.scores([post.gold for post in posts], found, texts, self.names)
+        lenient = scoring.scores([post.lenient for post in posts], found, texts, self.names)
         return {**strict, "lenient": lenient["micro"]}
+
+    def calibration(self) -> Calibration | None:
+        """The temperature that fits the confidences of what the module, in eval mode, finds on dev; None for nothing."""
+        posts = tagged(self._module, self._dev, self._reading)
+
+        def found(temperature: float) -> list[list[Span]]:
+            return decoder_of(self._module, self._reading.labels, self._reading.coder, temperature).spans(posts)
+
+        def confidences(temperature: float) -> NDArray[np.float64]:
+            return np.array([span.confidence for spans in found(temperature) for span in spans])
+
+        right = rightness([post.gold for post in self._dev.posts], found(1.0))
+        return calibrate(confidences, right) if len(right) else None
 
     def decoder(self) -> Decoder:
         """The decoder with the CRF as it is now."""
