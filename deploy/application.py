@@ -43,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     once: bool
     rules: Path | None
     quiet: bool = False
+    model: Path | None = None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +101,8 @@ async def _run_on(store: Store, options: Options, settings: Settings, opened: wi
     create_schema(store.connection)
     store.release_claims()
     _check_bins(store, settings)
-    runtime = Embedded(await _parts(store, opened, settings, telemetry, feed))
+    loader = wiring.ModelLoader(settings, options.model, telemetry)
+    runtime = Embedded(await _parts(store, opened, settings, telemetry, feed, loader))
     controls = _controls(runtime, options, settings)
     started = time.monotonic()
     stop = stop_on_signals()
@@ -137,14 +139,19 @@ def _check_bins(store: Store, settings: Settings) -> None:
         )
 
 
-async def _parts(store: Store, opened: wiring.Opened, settings: Settings, telemetry: Telemetry, feed: Any) -> Parts:
+async def _parts(
+    store: Store, opened: wiring.Opened, settings: Settings, telemetry: Telemetry, feed: Any, loader: wiring.ModelLoader
+) -> Parts:
     from index.sqlite import SqliteIndex
+    from stream.runtime.sqlite_in_force import enrich_state
 
-    tagger = await asyncio.to_thread(wiring.load_tagger, settings)
+    model = enrich_state(store.connection).model
     return Parts(
         store=store,
         index=SqliteIndex(store.connection, now_ms=wiring.now_ms),
-        tagger=tagger,
+        tagger=await asyncio.to_thread(loader.in_force, model),
+        model=model,
+        load_model=loader,
         sources=opened.sources,
         changes=opened.changes,
         channels=wiring.channels(settings),

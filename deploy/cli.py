@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from deploy import __version__
-from deploy.commands import admin, cluster, kibana, query, run, services, tagger, transfer, weibo
+from deploy.commands import (
+    admin,
+    cluster,
+    kibana,
+    model_group,
+    model_use,
+    query,
+    run,
+    services,
+    tagger,
+    train,
+    transfer,
+    weibo,
+)
 
 app = typer.Typer(
     name="weibowatch",
@@ -38,6 +51,9 @@ cluster.register(app)
 services.register(app)
 kibana.register(app)
 transfer.register(app)
+train.register(app)
+model_group.register(app)
+model_use.register()
 weibo.register(app)
 
 

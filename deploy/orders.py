@@ -43,6 +43,14 @@ def in_force(settings: Settings, topic: str) -> Control | None:
     return controls_in_force(settings.kafka).get(topic)
 
 
+def announce(settings: Settings, control: Control) -> None:
+    """Write ``control`` into every partition of the log; it is not kept as one in force. Blocking.
+
+    Raises ``KafkaProblem``.
+    """
+    _write(settings, [control])
+
+
 def put_in_force(settings: Settings, control: Control) -> None:
     """Write ``control`` into every partition of the log, then note that it is in force. Blocking.
 

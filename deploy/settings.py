@@ -16,6 +16,7 @@ from index.elastic_settings import ElasticSettings
 from ingest.clean import EdgeSettings
 from ingest.picture_settings import PictureSettings
 from ingest.weibo.settings import WeiboSettings
+from nlp.serving.settings import TaggerSettings
 from stream.core.settings import CoreSettings
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 
@@ -56,15 +57,6 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not self.http_host or not -1 <= self.http_port <= 65_535:
             raise ValueError("ingest.http_host must not be empty, ingest.http_port must be from -1 to 65535")
-
-
-class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    model: str = ""
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.threads <= 1024:
-            raise ValueError("tagger.threads must be from 1 to 1024")
 
 
 class RulesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

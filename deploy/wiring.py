@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import structlog
 
 from deploy import rulefile
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
-from stream.contract.ports import Change, Channel, Source, SourceError
+from stream.contract.ports import Change, Channel, Metrics, ModelError, Source, SourceError
 from stream.contract.records import Control, Flip
+from stream.contract.signals import TaggerProblem
 
 if TYPE_CHECKING:
-    from nlp.tagger import NeuralTagger
+    from nlp.evaluate import NamedTagger
+    from stream.core.models import Model
+
+_log = structlog.get_logger(__name__)
 
 AUTHOR_KEY_FILE = "author.key"
 HERE = Path(__file__).parent
@@ -33,15 +38,64 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def load_tagger(settings: Settings, model: Path | None = None) -> NeuralTagger:
-    """The tagger named on the command line, else in the settings, else the one that ships. Raises ``Failure``."""
-    from nlp import artifact, tagger
+def load_tagger(settings: Settings, model: Path | None = None, metrics: Metrics | None = None) -> NamedTagger:
+    """The tagger named on the command line, else in the settings, else the one that ships. Raises ``ModelError``.
 
+    Where the settings name an English model, it tags the English posts.
+    """
+    from nlp import artifact
+    from nlp.serving import loading
+
+    count = _counting(metrics)
     chosen = model or (Path(settings.tagger.model) if settings.tagger.model else None)
     try:
-        return tagger.load_tagger(chosen, threads=settings.tagger.threads)
+        return loading.with_english(loading.load(chosen, settings.tagger, count), settings.tagger, count)
     except artifact.ArtifactError as error:
-        raise Failure(str(error)) from error
+        raise ModelError(str(error)) from error
+
+
+class ModelLoader:
+    """Loads the models that the log orders; ``chosen`` on the command line is taken instead of any of them."""
+
+    def __init__(self, settings: Settings, chosen: Path | None, metrics: Metrics) -> None:
+        self._settings = settings
+        self._chosen = chosen
+        self._metrics = metrics
+        self._held: NamedTagger | None = None
+
+    def __call__(self, model: Model) -> NamedTagger:
+        """The tagger of ``model``. Blocking. Raises ``ModelError``, also for a folder that holds another model."""
+        if self._chosen is not None:
+            self._held = self._held or load_tagger(self._settings, self._chosen, self._metrics)
+            if model.folder:
+                _log.warning("order_not_followed", ordered=model.version, used=self._held.model_version)
+            return self._held
+        if not model.folder:
+            return load_tagger(self._settings, None, self._metrics)
+        tagger = load_tagger(self._settings, Path(model.folder), self._metrics)
+        if tagger.model_version.partition("+")[0] != model.version:
+            raise ModelError(f"{model.folder} holds {tagger.model_version}, the order wants {model.version}")
+        return tagger
+
+    def in_force(self, model: Model) -> NamedTagger:
+        """The tagger of the model in force when a run starts. Raises ``ModelError``."""
+        try:
+            return self(model)
+        except ModelError as error:
+            if not model.folder:
+                raise
+            raise ModelError(
+                f"{model.version} was put in force by `weibowatch model use` and cannot be loaded: {error}. "
+                "Put it back, or start with another one: --model FOLDER"
+            ) from error
+
+
+def _counting(metrics: Metrics | None) -> Callable[[TaggerProblem], None]:
+    def count(problem: TaggerProblem) -> None:
+        if metrics is not None:
+            metrics.count("weibowatch_tagger_problems_total", problem=problem)
+
+    return count
 
 
 def traditional_to_simplified() -> Callable[[str], str]:

@@ -24,8 +24,9 @@ from deploy.settings import RetentionSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from index.elastic import ElasticError, ElasticIndex
 from index.elastic_schema import Kind
-from stream.contract.ports import Tagger
+from stream.contract.ports import ModelError, Tagger
 from stream.contract.records import Reject
+from stream.core.models import Model
 from stream.notify.deliver import Deliverer
 from stream.runtime.cluster import ClusterWorker, WorkerParts
 
@@ -40,6 +41,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None = None
     once: bool = False
     quiet: bool = False
+    model: Path | None = None
 
 
 async def work(options: WorkerOptions, settings: Settings) -> Summary:
@@ -54,9 +56,11 @@ async def work(options: WorkerOptions, settings: Settings) -> Summary:
     refused: deque[Reject] = deque()
     index = ElasticIndex(settings.elastic, metrics=telemetry, stopping=stopping, refused=refused.extend)
     with slot(Path(settings.store.directory), options.slot) as (directory, name):
-        tagger = await asyncio.to_thread(wiring.load_tagger, settings)
+        loader = wiring.ModelLoader(settings, options.model, telemetry)
+        tagger = await asyncio.to_thread(loader, Model())
         await _unless(stop, stopping, asyncio.to_thread(index.ensure))
-        parts = _parts(settings, telemetry, index, refused, tagger, directory, f"{settings.kafka.prefix}-{name}")
+        instance = f"{settings.kafka.prefix}-{name}"
+        parts = _parts(settings, telemetry, index, refused, (tagger, loader), directory, instance)
         worker = ClusterWorker(parts)
         started = time.monotonic()
         http = settings.worker
@@ -77,7 +81,7 @@ def _parts(
     telemetry: Telemetry,
     index: ElasticIndex,
     refused: deque[Reject],
-    tagger: Tagger,
+    models: tuple[Tagger, wiring.ModelLoader],
     directory: Path,
     instance: str,
 ) -> WorkerParts:
@@ -89,8 +93,9 @@ def _parts(
         core=settings.core,
         index=index,
         refused=refused,
-        hopeless=(ElasticError,),
-        tagger=tagger,
+        hopeless=(ElasticError, ModelError),
+        tagger=models[0],
+        load_model=models[1],
         channels=tuple(channels),
         deliverer=lambda outbox: Deliverer(outbox, channels, outbox.on_loop, wiring.now_ms),
         keep_house=lambda: index.expire(_ages(keep)),

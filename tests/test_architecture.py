@@ -27,8 +27,9 @@ MAY_IMPORT = {
 
 FENCED = {
     "torch": {
-        "nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/crf_torch.py", "nlp/models/", "nlp/backbones.py",
-        "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
+        "nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
+        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
+        "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py",
     },
     "transformers": {"nlp/backbones.py"},
     "torchvision": {"nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py"},

@@ -34,7 +34,7 @@ from deploy.commands.common import (
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import flat
 from deploy.wiring import traditional_to_simplified
-from stream.contract.ports import TagInput, tagged
+from stream.contract.ports import ModelError, TagInput, tagged
 from stream.contract.records import Control
 from stream.runtime.sqlite import drop_in_inbox, read_only
 
@@ -105,7 +105,7 @@ def _check_model(settings: Any) -> tuple[str, bool, str]:
 
     try:
         tagger = wiring.load_tagger(settings)
-    except (OSError, ValueError, Failure) as error:
+    except (OSError, ValueError, ModelError) as error:
         return "model", False, str(error)
     spans = tagged(tagger, [TagInput("周杰伦在上海")])[0]
     return "model", bool(spans), f"{tagger.model_version}, finds {len(spans)} entities in a test sentence"

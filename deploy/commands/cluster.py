@@ -15,6 +15,7 @@ from deploy.commands.common import (
     SOURCES_HELP,
     ConfigOption,
     JsonOption,
+    ModelOption,
     cluster_libraries,
     print_json,
     reports_failures,
@@ -167,6 +168,7 @@ def worker(
         typer.Option("--slot", min=0, help="Number of this worker in the group.", show_default="first free one"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the workers have nothing left to do.")] = False,
+    model: ModelOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -179,7 +181,7 @@ def worker(
         from deploy import worker as process
     from deploy.application import sentence
 
-    options = process.WorkerOptions(slot=slot, once=once, quiet=json)
+    options = process.WorkerOptions(slot=slot, once=once, quiet=json, model=model)
     summary = asyncio.run(process.work(options, settings_for(config)))
     if json:
         print_json(msgspec.to_builtins(summary))

@@ -30,6 +30,10 @@ ClusterOption = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file.", show_default="weibowatch.toml, if it is here")
 ]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Model folder.", file_okay=False, show_default="tagger.model, or what ships"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 SOURCES_HELP = (

@@ -13,6 +13,7 @@ from deploy.commands.common import (
     SOURCES_HELP,
     ConfigOption,
     JsonOption,
+    ModelOption,
     StoreOption,
     print_json,
     reports_failures,
@@ -48,6 +49,7 @@ def run(
     rules: Annotated[
         Path | None, typer.Option("--rules", help="Rules file (YAML).", dir_okay=False, show_default="built in")
     ] = None,
+    model: ModelOption = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -66,6 +68,7 @@ def run(
         once=once,
         rules=rules,
         quiet=json,
+        model=model,
     )
     summary = asyncio.run(application.run(options, settings_for(config)))
     if json:

@@ -14,16 +14,14 @@ import typer
 from deploy.commands.common import (
     ConfigOption,
     JsonOption,
+    ModelOption,
     print_json,
     reports_failures,
     settings_for,
 )
 from deploy.errors import Failure, UsageFailure
-from stream.contract.ports import TagInput
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model folder.", show_default="the one that ships with weibowatch")
-]
+from stream.contract.ports import TagInput, tagged
+from stream.contract.records import Picture
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +34,14 @@ def register(app: typer.Typer) -> None:
 @reports_failures
 def tag(
     text: Annotated[str, typer.Argument(help="The text, or - for standard input.")] = "-",
+    picture: Annotated[
+        list[Path] | None, typer.Option("--picture", help="A picture of the post; may be repeated.", dir_okay=False)
+    ] = None,
     model: ModelOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Find the entities in a text."""
+    """Find the entities in a text, with the pictures that came with it where the model sees pictures."""
     from deploy import wiring
 
     if text == "-":
@@ -48,9 +49,8 @@ def tag(
             text = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:
             raise Failure(f"standard input is not UTF-8: {error}") from error
-    tagger = wiring.load_tagger(settings_for(config), model)
-    prepared = tagger.prepare([TagInput(text)])
-    spans = tagger.decode(prepared, tagger.infer(prepared))[0]
+    post = TagInput(text, tuple(_picture(path) for path in picture or ()))
+    spans = tagged(wiring.load_tagger(settings_for(config), model), [post])[0]
     if json:
         print_json(
             [
@@ -60,18 +60,31 @@ def tag(
                     "type": span.type,
                     "text": text[span.start : span.end],
                     "confidence": span.confidence,
+                    "provenance": span.provenance,
+                    "picture": span.picture_id,
                 }
                 for span in spans
             ]
         )
         return
     for span in spans:
-        typer.echo(f"{span.type:5} {span.confidence:.2f}  {span.start}-{span.end}  {text[span.start : span.end]}")
+        seen = f"  ({span.picture_id})" if span.picture_id else ""
+        typer.echo(f"{span.type:5} {span.confidence:.2f}  {span.start}-{span.end}  {text[span.start : span.end]}{seen}")
+
+
+def _picture(path: Path) -> Picture:
+    try:
+        return Picture(id=path.name, jpeg=path.read_bytes())
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read ({error.strerror})") from error
 
 
 @reports_failures
 def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Gold file: CMNER, CoNLL or Weibo NER text.", dir_okay=False)],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the posts' pictures.", file_okay=False)
+    ] = None,
     model: ModelOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -82,7 +95,7 @@ def evaluate(
     from nlp import evaluate as scoring
 
     try:
-        scores = scoring.evaluate(wiring.load_tagger(settings_for(config), model), data)
+        scores = scoring.evaluate(wiring.load_tagger(settings_for(config), model), data, images)
     except (OSError, datasets.DatasetError) as error:
         raise Failure(f"{data}: {error}") from error
     if json:
