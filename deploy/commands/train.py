@@ -65,13 +65,13 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         from nlp.training.config import TrainSettings
         from nlp.training.errors import TrainingError
         from nlp.training.report import Report
-        from nlp.training.run import run
+        from nlp.training.run import holds_run, run
     except ImportError as error:
         raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'") from error
     settings = trainfile.settings_of(tree, TrainSettings, where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CONFIG).exists() and not resume:
+        if not resume and holds_run(folder):
             raise UsageFailure(f"{folder} holds a run. Go on with it: --resume; or name another folder with --out")
         (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
         with Report() as report:

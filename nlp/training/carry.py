@@ -32,34 +32,33 @@ def read(folder: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def carry_over(module: nn.Module, weights: dict[str, Tensor], same_labels: bool, say: Callable[[str], None]) -> None:
-    """Copy tensors of the same name and shape, and tell of those that do not fit.
+def carry_over(module: nn.Module, weights: dict[str, Tensor], say: Callable[[str], None]) -> None:
+    """Copy tensors of the same name and shape, and tell of those that do not fit or begin at random.
 
-    Embeddings whose vocabulary has grown at its end keep the rows that were there. Without ``same_labels`` tensors
-    fit nowhere where one of their sizes is that of the label set, even where it has not changed: their rows mean
-    something else.
+    Embeddings whose vocabulary has grown at its end keep the rows that were there. Raises ``TrainingError`` where
+    nothing fits.
     """
     own = module.state_dict()
     embeddings = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
-    of_labels = set() if same_labels else _of_labels(module)
     left = []
     for name, value in weights.items():
         target = own.get(name)
         if target is None:
             left.append(f"{name} (there is none here)")
-        elif name in of_labels:
-            left.append(f"{name} (other labels)")
         elif target.shape == value.shape:
             target.copy_(value)
         elif name in embeddings and target.shape[1:] == value.shape[1:] and len(target) > len(value):
             target[: len(value)] = value
             say(f"init_from: {name}: {len(value)} of {len(target)} rows taken over")
         else:
-            left.append(f"{name} ({'x'.join(map(str, value.shape))} there, {'x'.join(map(str, target.shape))} here)")
-    new = sorted(own.keys() - weights.keys())
+            left.append(f"{name} ({_shape(value)} there, {_shape(target)} here)")
     if len(left) == len(weights):
         raise TrainingError("init_from: not one tensor of that model fits this one; are they of one family and size?")
     for line in left:
         say(f"init_from: left out {line}")
-    for name in new:
+    for name in sorted(own.keys() - weights.keys()):
         say(f"init_from: {name} begins at random")
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a number"

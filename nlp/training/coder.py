@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -106,6 +106,12 @@ class TokenVocabulary(msgspec.Struct, frozen=True):
     tokens: tuple[str, ...]
     chars: tuple[str, ...] = ()
 
+    def with_more(self, tokens: Iterable[str], chars: Iterable[str] = ()) -> TokenVocabulary:
+        """The same ids, and new ones behind them for what is not known yet."""
+        return TokenVocabulary(
+            tuple(dict.fromkeys([*self.tokens, *tokens])), tuple(dict.fromkeys([*self.chars, *chars]))
+        )
+
 
 class Coding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """How texts are cut: where a token may begin, and how many tokens are read at once."""
@@ -196,11 +202,22 @@ class TokenCoder:
             found[row, : len(held)] = held
         return found
 
+    def limited(self, tokens_max: int) -> TokenCoder:
+        """The same with windows of at most so many tokens."""
+        return TokenCoder(_limited(self.coding, tokens_max), self.vocabulary)
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes ``vocabulary.json``."""
         (folder / VOCABULARY).write_bytes(msgspec.json.encode(self.vocabulary))
         found: dict[str, Any] = msgspec.to_builtins(self.coding)
         return found
+
+
+C = TypeVar("C", bound=Coding)
+
+
+def _limited(coding: C, tokens_max: int) -> C:
+    return msgspec.structs.replace(coding, tokens_max=min(coding.tokens_max, tokens_max))
 
 
 VOCABULARY: Final = "vocabulary.json"
@@ -248,6 +265,10 @@ class PieceCoder:
             self._known[word] = found
         return found
 
+    def limited(self, tokens_max: int) -> PieceCoder:
+        """The same with windows of at most so many tokens."""
+        return PieceCoder(_limited(self.coding, tokens_max), self._tokenizer)
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes the tokenizer's files into a folder of their own."""
         self._tokenizer.save_pretrained(str(folder / TOKENIZER))
@@ -265,8 +286,11 @@ def load_coder(
     return TokenCoder(coding, vocabulary)
 
 
-def vocabulary_of(texts: Iterable[str], coding: TokenCoding, more: Iterable[str] = ()) -> TokenVocabulary:
-    """Tokens and characters of texts, the frequent first (ACA's reference orders them so), then the tokens ``more``."""
+NOTHING_KNOWN: Final = TokenVocabulary(())
+
+
+def vocabulary_of(texts: Iterable[str], coding: TokenCoding, known: TokenVocabulary = NOTHING_KNOWN) -> TokenVocabulary:
+    """What is ``known``, then tokens and characters of texts, the frequent first (ACA's reference orders them so)."""
     tokens: dict[str, int] = {}
     chars: dict[str, int] = {}
     for text in texts:
@@ -275,10 +299,8 @@ def vocabulary_of(texts: Iterable[str], coding: TokenCoding, more: Iterable[str]
             tokens[form] = tokens.get(form, 0) + 1
             for char in form if coding.normal == "aca" else text[start:end]:
                 chars[char] = chars.get(char, 0) + 1
-    kept = _frequent(tokens, coding.count_min)
-    known = set(kept)
-    kept += [token for token in dict.fromkeys(more) if token not in known]
-    return TokenVocabulary(tuple(kept), tuple(_frequent(chars, coding.count_min)) if coding.chars else ())
+    new = _frequent(tokens, coding.count_min), _frequent(chars, coding.count_min) if coding.chars else []
+    return known.with_more(*new)
 
 
 def _frequent(counts: dict[str, int], least: int) -> list[str]:

@@ -7,14 +7,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from nlp.backbones import PictureBackbone, TextBackbone
+from nlp.models.base import Family
 from nlp.training.coder import PieceCoding, TokenCoding
 from nlp.training.loop import LoopSettings
 from nlp.training.optimizers import OptimizerSettings
 from nlp.training.pictures import PictureInput, Policy
 
-FamilyName = Literal["bilstm", "transformer", "image", "aca", "umt", "fusion"]
 LabelScheme = Literal["", "bio", "aca", "umt"]
-TEXT_ONLY: Final = ("bilstm", "transformer")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,11 +108,12 @@ class TrainSettings(Section, frozen=True, kw_only=True):
     """A run.
 
     ``model`` holds sizes and switches of the family (docs/models.md); sizes of vocabularies and label sets are filled
-    in. ``labels`` is the label set: plain BIO, or those of the references of ACA and UMT, which are the default for
-    these families. ``init_from`` is a model folder or a run whose tensors are taken over where they fit.
+    in. ``tokenizer`` is the folder or name of one for a coder of pieces, by default that of ``text``. ``labels`` is
+    the label set: plain BIO, or those of the references of ACA and UMT, which are the default for these families.
+    ``init_from`` is a model folder or a run whose tensors are taken over where they fit.
     """
 
-    family: FamilyName
+    family: Family
     data: DataSettings
     name: str = ""
     seed: int = 1
@@ -121,6 +121,7 @@ class TrainSettings(Section, frozen=True, kw_only=True):
     threads: int = 2
     labels: LabelScheme = ""
     coder: TokenCoding | PieceCoding = TokenCoding()
+    tokenizer: str = ""
     vectors: VectorSettings | None = None
     model: dict[str, Any] = {}
     text: TextBackbone | None = None

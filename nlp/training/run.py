@@ -20,11 +20,12 @@ import torch
 from nlp import artifact, datasets
 from nlp.datasets import Example
 from nlp.labels import chunks
+from nlp.models.families import model_type
 from nlp.training import curves, trained
 from nlp.training.building import Built, build
 from nlp.training.card import ModelCard, versions
-from nlp.training.checkpoints import RunFiles
-from nlp.training.config import TEXT_ONLY, DataFile, DataSettings, TrainSettings
+from nlp.training.checkpoints import CHECKPOINT, RunFiles
+from nlp.training.config import DataFile, DataSettings, TrainSettings
 from nlp.training.errors import TrainingError
 from nlp.training.loop import Fitted, Loop
 from nlp.training.mixing import Part, counts
@@ -35,6 +36,11 @@ from nlp.training.task import Share, TaggingTask
 
 MODEL: Final = "model"
 CURVES: Final = "curves.png"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run, or one in stages, has been in a folder long enough to be gone on with."""
+    return any(folder.glob(CHECKPOINT)) or any(folder.glob(f"*/{CHECKPOINT}"))
 
 
 def run(settings: TrainSettings, folder: Path, report: Report, *, resume: bool = False) -> ModelCard:
@@ -114,8 +120,7 @@ def _task(
         raise TrainingError(f"data.mix: {error}") from error
     overlap = settings.batches.overlap
     shares = [
-        Share(Posts(examples, built.reading.coder, overlap), count)
-        for examples, count in zip(sets, shown, strict=True)
+        Share(Posts(examples, built.reading.coder, overlap), count) for examples, count in zip(sets, shown, strict=True)
     ]
     held_out = Posts([example for one in dev for example in one], built.reading.coder, overlap)
     names = frozenset(
@@ -174,6 +179,6 @@ def _limits(settings: TrainSettings, scores: dict[str, Any]) -> tuple[str, ...]:
     ]
     if settings.data.transductive:
         found.insert(0, "The vocabulary knows the development texts: the scores are better than on new posts.")
-    if settings.pictures.policy in ("none", "constant") and settings.family not in TEXT_ONLY:
+    if settings.pictures.policy in ("none", "constant") and model_type(settings.family).sees_pictures:
         found.insert(0, f"A control: its pictures were {settings.pictures.policy}.")
     return tuple(found)

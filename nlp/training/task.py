@@ -113,7 +113,7 @@ class TaggingTask:
         return {**strict, "lenient": lenient["micro"]}
 
     def calibration(self) -> Calibration | None:
-        """The temperature that fits the confidences of what the module, in eval mode, finds on dev; None for nothing."""
+        """The temperature for the confidences of what the module, in eval mode, finds on dev; None if nothing."""
         posts = tagged(self._module, self._dev, self._reading)
 
         def found(temperature: float) -> list[list[Span]]:

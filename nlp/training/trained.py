@@ -75,7 +75,9 @@ def save(folder: Path, trained: Trained) -> Trained:
     """Write the folder; what is there is replaced. Returns ``trained`` with the digests in its card."""
     folder.mkdir(parents=True, exist_ok=True)
     families.save_model(folder, trained.model, trained.family, trained.labels)
-    coder = msgspec.convert(trained.coder.save(folder), TokenCoding | PieceCoding)  # type: ignore[call-overload]
+    # safetensors makes files that only their owner can read; a worker may run as somebody else.
+    (folder / artifact.WEIGHTS).chmod(0o644)
+    coder = msgspec.convert(trained.coder.save(folder), TokenCoding | PieceCoding)
     kept = _Kept(
         format=FORMAT,
         coder=coder,
@@ -103,7 +105,7 @@ def load(folder: Path, device: str = "cpu") -> Trained:
             if artifact.digest(folder / name) != expected:
                 raise ArtifactError(f"{folder / name} is not the file that was saved; train or fetch the model again")
         kept = msgspec.json.decode((folder / TRAINED).read_bytes(), type=_Kept)
-        coder = load_coder(folder, kept.coder, backbones.tokenizer)
+        coder = load_coder(folder, kept.coder, lambda own: backbones.tokenizer(str(own)))
         model, labels = families.load_model(folder)
     except OSError as error:
         raise ArtifactError(f"{folder} is no folder of a trained model: {error}. Make one: weibowatch train") from error

@@ -13,19 +13,16 @@ from nlp.training.errors import TrainingError
 Floats = NDArray[np.float32]
 
 
-def read_vectors(path: Path, size: int, wanted: frozenset[str], more: int = 0) -> dict[str, Floats]:
-    """Vectors (``size``,) of the ``wanted`` tokens and of the first ``more`` others of a file.
+def read_vectors(path: Path, wanted: frozenset[str], more: int = 0) -> dict[str, Floats]:
+    """Vectors of the ``wanted`` tokens and of the first ``more`` others of a file, all of the size of the first.
 
-    A first line of two numbers is passed over, and so are tokens with spaces inside. Raises ``TrainingError`` where
-    vectors have another size, with the line that is broken, or where no token is wanted.
+    A first line of two numbers is passed over, and so are tokens with spaces inside. Raises ``TrainingError`` with the
+    line that is broken, or where no token is wanted.
     """
     found: dict[str, Floats] = {}
-    others = 0
-    checked = False
+    others = size = 0
     for number, token, values in _lines(path):
-        if not checked and len(values) != size:
-            raise TrainingError(f"{path}:{number}: {len(values)} numbers, but the model's word vectors have {size}")
-        checked = True
+        size = size or len(values)
         others += token not in wanted
         if len(values) == size and token not in found and (token in wanted or others <= more):
             found[token] = _vector(values, f"{path}:{number}")

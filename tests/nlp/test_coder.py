@@ -115,10 +115,12 @@ def test_forms() -> None:
     assert token_form("Ａb", "fold") == "ab"
 
 
-def test_a_vocabulary_is_ordered_by_frequency_and_keeps_what_is_added() -> None:
+def test_a_vocabulary_is_ordered_by_frequency_and_grows_at_its_end() -> None:
     coding = TokenCoding(split="space", count_min=2, chars=4)
-    found = vocabulary_of(["b b a a a c", "É"], coding, more=["z", "a"])
-    assert found == TokenVocabulary(("a", "b", "z"), ("a", "b"))
+    found = vocabulary_of(["b b a a a c", "É"], coding)
+    assert found == TokenVocabulary(("a", "b"), ("a", "b"))
+    assert found.with_more(["z", "a"]) == TokenVocabulary(("a", "b", "z"), ("a", "b"))
+    assert vocabulary_of(["a a y y"], coding, found.with_more(["z"])).tokens == ("a", "b", "z", "y")
 
 
 @given(st.integers(0, 80), st.integers(8, 24), st.integers(0, 8), st.booleans())

@@ -75,19 +75,19 @@ def vectors(tmp_path: Path, text: str) -> Path:
 
 def test_vectors_of_wanted_tokens_and_some_others(tmp_path: Path) -> None:
     path = vectors(tmp_path, "5 2\n上 1 2\n海 3 4\nx 5 6\ny 7 8\na b 9 9\n上 0 0\n")
-    found = read_vectors(path, 2, frozenset("上y"), more=1)
+    found = read_vectors(path, frozenset("上y"), more=1)
     assert {token: value.tolist() for token, value in found.items()} == {"上": [1, 2], "海": [3, 4], "y": [7, 8]}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("上 1 2 3\n", "1: 3 numbers"), ("上 1 x\n", "1: expected"), ("q 1 2\n", "same language"), ("", "no vector")],
+    [("上 1 x\n", "1: expected"), ("q 1 2\n", "same language"), ("", "no vector")],
 )
 def test_vectors_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        read_vectors(vectors(tmp_path, text), 2, frozenset("上"))
+        read_vectors(vectors(tmp_path, text), frozenset("上"))
     with pytest.raises(TrainingError, match="cannot be read"):
-        read_vectors(tmp_path / "nowhere", 2, frozenset("上"))
+        read_vectors(tmp_path / "nowhere", frozenset("上"))
 
 
 def test_curves_are_a_picture(tmp_path: Path) -> None:

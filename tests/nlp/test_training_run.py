@@ -1,0 +1,218 @@
+"""Runs from a configuration to a model folder: the same bytes again, after SIGKILL too; stages; changed folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nlp import artifact
+from nlp.datasets import Example
+from nlp.labels import Chunk
+from nlp.training import trained
+from nlp.training.card import ModelCard
+from nlp.training.config import BatchSettings, TrainSettings
+from nlp.training.errors import TrainingError
+from nlp.training.posts import Posts
+from nlp.training.report import Report
+from nlp.training.run import MODEL, run
+from nlp.training.task import Reading, tagged
+from tests.nlp.corpora import small_run, write_set
+
+ROOT = Path(__file__).parents[2]
+
+
+def trained_in(folder: Path, tree: dict[str, Any], *, resume: bool = False) -> ModelCard:
+    """Run a configuration; what it tells goes to standard error."""
+    folder.mkdir(exist_ok=True)
+    return run(msgspec.convert(tree, TrainSettings), folder, Report(), resume=resume)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, ModelCard]:
+    """A configuration, the folder of its run and its card."""
+    base = tmp_path_factory.mktemp("small")
+    tree = small_run(base)
+    return tree, base / "run", trained_in(base / "run", tree)
+
+
+Small = tuple[dict[str, Any], Path, ModelCard]
+
+
+def test_a_run_learns_and_its_folder_has_all_that_is_promised(small: Small) -> None:
+    _, folder, card = small
+    assert card.scores["micro"]["f1"] > 0.9
+    assert set(card.scores) == {"micro", "lenient", "per_type", "seen", "unseen"}
+    assert card.calibration is not None
+    assert {path.name for path in folder.iterdir()} >= {
+        "history.jsonl",
+        "curves.png",
+        MODEL,
+        "card.json",
+        "MODEL_CARD.md",
+    }
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
+    assert max(row["f1"] for row in rows) == card.scores["micro"]["f1"]
+    people = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert all(value in people for value in card.data.values())
+
+
+def test_a_model_is_loaded_as_it_was_trained(small: Small) -> None:
+    _, folder, card = small
+    loaded = trained.load(folder / MODEL)
+    assert loaded.model_version == f"bilstm-{card.files[artifact.WEIGHTS][:8]}"
+    assert ("张三", "PER") in loaded.names
+    assert not loaded.model.training
+    assert loaded.pictures is None
+    texts = ["张三今天去了上海。", "", "听说王小明回来了"]
+    posts = Posts([Example(text, tuple(text), ("O",) * len(text)) for text in texts], loaded.coder, 4)
+    reading = Reading(loaded.coder, loaded.labels, None, BatchSettings(), torch.device("cpu"))
+    found = loaded.decoder().chunks(tagged(loaded.model, posts, reading))
+    assert found == [[Chunk(0, 2, "PER"), Chunk(6, 8, "LOC")], [], [Chunk(2, 5, "PER")]]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(small: Small, tmp_path: Path) -> None:
+    tree, folder, _ = small
+    trained_in(tmp_path / "again", tree)
+    trained_in(tmp_path / "other", {**tree, "seed": 2})
+    files = [(one / MODEL / artifact.WEIGHTS).read_bytes() for one in (folder, tmp_path / "again", tmp_path / "other")]
+    assert files[0] == files[1] != files[2]
+
+
+def test_a_command_killed_in_the_middle_goes_on_to_the_same_bytes(small: Small, tmp_path: Path) -> None:
+    tree, folder, _ = small
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(tree), encoding="utf-8")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deploy.cli", "train", "--config", str(config), "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / MODEL).exists()
+    trained_in(out, tree, resume=True)
+    for name in (f"{MODEL}/{artifact.WEIGHTS}", "history.jsonl"):
+        assert (out / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_run_with_other_data_is_not_gone_on_with(small: Small, tmp_path: Path) -> None:
+    tree = small_run(tmp_path, loop={"epochs": 1})
+    trained_in(tmp_path / "run", tree)
+    write_set(tmp_path / "train.txt", 50, 1)
+    with pytest.raises(TrainingError, match="another configuration"):
+        trained_in(tmp_path / "run", tree, resume=True)
+
+
+@pytest.mark.parametrize("name", [artifact.WEIGHTS, "vocabulary.json", trained.TRAINED, artifact.CONFIG])
+def test_a_changed_or_missing_file_is_refused(small: Small, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(small[1] / MODEL, copy)
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(artifact.ArtifactError, match="not the file that was saved"):
+        trained.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(artifact.ArtifactError, match="weibowatch train"):
+        trained.load(copy)
+
+
+def test_a_stage_goes_on_from_the_weights_of_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = small_run(tmp_path)
+    data = tree["data"]
+    write_set(tmp_path / "few.txt", 3, 1)
+    few = {"train": [{"path": str(tmp_path / "few.txt")}], "dev": data["dev"]}
+    still = {"name": "adam", "rate": 1e-30, "schedule": "constant", "warmup": 0}
+    stages = [{"name": "wide"}, {"name": "narrow", "data": few, "optimizer": still, "loop": {"epochs": 1}}]
+    card = trained_in(tmp_path / "run", {**tree, "stages": stages})
+    first, second = (load_file(tmp_path / "run" / name / MODEL / artifact.WEIGHTS) for name in ("1-wide", "2-narrow"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items()), "at a rate of nothing all stays"
+    assert (tmp_path / "run" / MODEL / artifact.WEIGHTS).exists()
+    assert card.scores["micro"]["f1"] > 0.9, "the vocabulary of the first stage is kept"
+    alone = trained_in(tmp_path / "alone", {**tree, "data": few, "loop": {"epochs": 1}})
+    assert alone.scores["micro"]["f1"] < 0.5
+    assert "begins at random" not in capsys.readouterr().err
+
+
+def test_tensors_that_do_not_fit_are_named(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = small[1]
+    other = small_run(tmp_path, init_from=str(folder), loop={"epochs": 1})
+    other["model"] = {"reader": {"token_size": 16, "hidden": 16, "layers": 2}}
+    other["data"]["train"][0]["types"] = {"LOC": "GPE"}
+    trained_in(tmp_path / "run", other)
+    told = capsys.readouterr().err
+    assert "left out classifier.weight (5x16 there, 7x16 here)" in told
+    assert "left out crf.transitions" in told
+    assert "lstm.weight_ih_l1 begins at random" in told
+    assert "left out reader.embedding" not in told
+
+
+def test_another_coder_or_a_foreign_model_is_refused(small: Small, tmp_path: Path) -> None:
+    tree = small_run(tmp_path, init_from=str(small[1]), coder={"kind": "tokens", "split": "word"})
+    with pytest.raises(TrainingError, match="another coder"):
+        trained_in(tmp_path / "run", tree)
+    with pytest.raises(TrainingError, match="neither a model folder"):
+        trained_in(tmp_path / "run", {**tree, "init_from": str(tmp_path)})
+
+
+def test_long_texts_are_read_in_windows_and_no_entity_is_lost(small: Small, tmp_path: Path) -> None:
+    tree = small_run(tmp_path)
+    tree["coder"] = {"kind": "tokens", "tokens_max": 8}
+    tree["batches"] = {"posts": 4, "overlap": 4}
+    card = trained_in(tmp_path / "run", tree)
+    support = sum(row["support"] for row in card.scores["per_type"].values())
+    assert support == sum(row["support"] for row in small[2].scores["per_type"].values())
+    assert card.scores["micro"]["f1"] > 0.7
+
+
+def test_pretrained_vectors_are_put_in_and_may_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "some.vec"
+    path.write_text("2 16\n" + "".join(f"{char} {' '.join(['0.25'] * 16)}\n" for char in "上龘"), encoding="utf-8")
+    tree = small_run(tmp_path, vectors={"path": str(path), "more": 5, "frozen": True}, loop={"epochs": 1})
+    trained_in(tmp_path / "run", tree)
+    loaded = trained.load(tmp_path / "run" / MODEL)
+    table = loaded.model.word_vectors()
+    assert table is not None
+    ids = loaded.coder.code("上龘").ids
+    assert table.weight[torch.from_numpy(ids)].eq(0.25).all()
+    with pytest.raises(TrainingError, match="they have 16 numbers"):
+        trained_in(tmp_path / "other", {**tree, "model": {"reader": {"token_size": 8, "hidden": 16}}})
+
+
+def test_the_vocabulary_is_of_training_texts_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    tree = small_run(tmp_path, loop={"epochs": 1})
+    dev = Path(tree["data"]["dev"][0]["path"])
+    dev.write_text(dev.read_text(encoding="utf-8") + "\nWID:x\n龘\tO\n", encoding="utf-8")
+    plain = trained_in(tmp_path / "plain", tree)
+    tree["data"]["transductive"] = True
+    knowing = trained_in(tmp_path / "knowing", tree)
+    known = ["龘" in (tmp_path / name / MODEL / "vocabulary.json").read_text("utf-8") for name in ("plain", "knowing")]
+    assert known == [False, True]
+    assert not any("development texts" in limit for limit in plain.limits)
+    assert any("development texts" in limit for limit in knowing.limits)
+
+
+def test_groups_are_mixed_as_the_configuration_says(tmp_path: Path) -> None:
+    tree = small_run(tmp_path, loop={"epochs": 1})
+    tree["data"]["train"] = [
+        {"path": str(write_set(tmp_path / f"{name}.txt", posts, 1)), "group": name}
+        for name, posts in (("zh", 60), ("en", 20))
+    ]
+    trained_in(tmp_path / "run", {**tree, "data": {**tree["data"], "mix": {"zh": 0.25, "en": 0.75}}})
+    with pytest.raises(TrainingError, match="mix must give each group"):
+        trained_in(tmp_path / "other", {**tree, "data": {**tree["data"], "mix": {"zh": 1}}})
