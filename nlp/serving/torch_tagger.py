@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlp import artifact
 from nlp.artifact import ArtifactError
 from nlp.backbones import BackboneError, PictureEncoder
 from nlp.batch import Batch
@@ -289,4 +290,6 @@ def load(folder: Path, settings: TaggerSettings, count: Count) -> TorchTagger:
         trained = folders.load(folder, str(device.torch))
     except BackboneError as error:
         raise ArtifactError(f"{folder}: {error}") from error
+    if artifact.WEIGHTS not in trained.card.files:
+        raise ArtifactError(f"{folder}: its card has no digest of {artifact.WEIGHTS}; train or fetch the model again")
     return TorchTagger(trained, device, settings, count)
