@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.telemetry import Telemetry
+from nlp.evaluate import evaluate
 from nlp.serving.settings import TaggerSettings
 from nlp.serving.torch_tagger import TorchTagger
 from stream.contract.ports import TagInput, tagged
@@ -134,6 +136,16 @@ def test_a_picture_on_which_the_model_fails_costs_its_post_only_the_pictures() -
     ]
     labels = {"problem": "bad_picture"}
     assert telemetry.registry.get_sample_value("weibowatch_tagger_problems_total", labels) == 1
+
+
+def test_a_gold_file_is_scored_with_the_pictures_of_its_folder(tmp_path: Path) -> None:
+    data = tmp_path / "dev.txt"
+    data.write_text("".join(f"WID:w{n}\n红\t{'B-LOC' if n % 2 else 'O'}\n\n" for n in range(8)), encoding="utf-8")
+    for n in range(8):
+        (tmp_path / f"w{n}_1.png").write_bytes(picture("", RED if n % 2 else GREY).jpeg)
+    (tmp_path / "w3_0.jpg").write_bytes(b"no picture")
+    assert evaluate(tagger_of(Painted()), data, tmp_path)["micro"]["f1"] == 1.0
+    assert evaluate(tagger_of(Painted()), data)["micro"]["f1"] == 0.0
 
 
 # --- batches -----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_any_text_has_a_language(text: str) -> None:
     assert is_english(text + " ") is is_english(text)
 
 
-@given(st.lists(st.sampled_from(["人", "Paris", "人红", "Paris, Rome", ""]), max_size=12))
+@given(st.lists(st.sampled_from(["人", "人红", "Paris and Rome and London 人", ""]), max_size=12))
 def test_posts_keep_their_order_and_spans_name_their_model(texts: list[str]) -> None:
     main, english = tagger_of(Painted()), tagger_of(Painted())
     english.model_version = "english-1"
@@ -54,7 +54,9 @@ def test_posts_keep_their_order_and_spans_name_their_model(texts: list[str]) -> 
     assert [[span.type for span in spans] for spans in found] == [
         [span.type for span in spans] for spans in tagged(main, posts)
     ]
-    assert {span.model_version for spans in found for span in spans} <= {main.model_version}
+    for text, spans in zip(texts, found, strict=True):
+        assert {span.model_version for span in spans} <= {"english-1" if is_english(text) else main.model_version}
+        assert bool(spans) == bool(text)
     assert both.model_version == f"{main.model_version}+english-1"
 
 
