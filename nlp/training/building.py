@@ -20,10 +20,10 @@ from nlp.training import carry, trained
 from nlp.training.coder import PieceCoder, TokenCoder, TokenCoding, TokenVocabulary, vocabulary_of
 from nlp.training.config import TrainSettings, label_set
 from nlp.training.errors import TrainingError
+from nlp.training.evaluation import Reading
 from nlp.training.pictures import PictureInput, PictureReader
 from nlp.training.regions import FrozenRegions
 from nlp.training.report import Report
-from nlp.training.task import Reading
 from nlp.training.vectors import Floats, read_vectors
 
 FEATURES: Final = "features"

@@ -8,38 +8,22 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nlp import scoring
 from nlp.batch import Batch
 from nlp.calibration import Calibration, calibrate, rightness
 from nlp.models.base import Tagging
-from nlp.training.coder import Coder, Ints
-from nlp.training.config import BatchSettings
+from nlp.training.coder import Ints
 from nlp.training.decode import Decoder
-from nlp.training.decode import Post as Tagged
+from nlp.training.evaluation import Reading, scores_of, tagged
 from nlp.training.mixing import bucketed, drawn
-from nlp.training.pictures import PictureReader
 from nlp.training.posts import Posts, row_of
 from nlp.training.rows import collate
 from nlp.training.trained import decoder_of
 from stream.contract.records import Span
 
-Floats = NDArray[np.float32]
 _EPOCH_SEED, _DRAW_SEED, _VIEW_SEED = range(3)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How posts become batches: coder, labels, pictures (None: the model sees none), limits, device."""
-
-    coder: Coder
-    labels: tuple[str, ...]
-    pictures: PictureReader | None
-    batches: BatchSettings
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -107,10 +91,7 @@ class TaggingTask:
         """Strict scores on dev against the full gold, and ``lenient`` micro scores beside them."""
         with under(self._module, weights):
             found = self.decoder().chunks(tagged(self._module, self._dev, self._reading))
-        posts, texts = self._dev.posts, [post.text for post in self._dev.posts]
-        strict = scoring.scores([post.gold for post in posts], found, texts, self.names)
-        lenient = scoring.scores([post.lenient for post in posts], found, texts, self.names)
-        return {**strict, "lenient": lenient["micro"]}
+        return scores_of(self._dev, found, self.names)
 
     def calibration(self) -> Calibration | None:
         """The temperature for the confidences of what the module, in eval mode, finds on dev; None if nothing."""
@@ -161,21 +142,3 @@ def under(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         module.load_state_dict(own)
         module.train(training)
-
-
-@torch.no_grad()
-def tagged(module: Tagging, posts: Posts, reading: Reading) -> list[Tagged]:
-    """What the model, in eval mode, says of each post: emissions of all of its tokens, windows joined."""
-    size = len(reading.labels)
-    found: list[Floats] = [np.zeros((len(post.coded), size), dtype=np.float32) for post in posts.posts]
-    places = posts.places(range(len(posts)))
-    limits = reading.batches
-    for group in bucketed(posts.lengths(places), limits.posts, limits.tokens, None):
-        held = [(posts.posts[places[one][0]], places[one]) for one in group]
-        rows = [row_of(post, post.windows[place], None, reading.pictures, None) for post, (_, place) in held]
-        scores = module.scores(collate(rows, length_min=limits.pad_to).to(reading.device))
-        emissions = scores.emissions.float().cpu().numpy()
-        for row, (post, (number, place)) in enumerate(held):
-            window = post.windows[place]
-            found[number][window.places[window.left : window.right]] = emissions[row, window.left : window.right]
-    return [Tagged(post.coded, emissions) for post, emissions in zip(posts.posts, found, strict=True)]

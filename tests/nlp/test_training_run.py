@@ -24,10 +24,10 @@ from nlp.training import trained
 from nlp.training.card import ModelCard
 from nlp.training.config import BatchSettings, TrainSettings
 from nlp.training.errors import TrainingError
+from nlp.training.evaluation import Reading, tagged
 from nlp.training.posts import Posts
 from nlp.training.report import Report
 from nlp.training.run import MODEL, run
-from nlp.training.task import Reading, tagged
 from tests.nlp.corpora import small_run, write_set
 
 ROOT = Path(__file__).parents[2]
