@@ -28,9 +28,10 @@ from tests.runtime.facts import FactsFile
 
 
 class Marked:
-    """The tagger of the core's tests."""
+    """The tagger of the core's tests, of any version."""
 
-    model_version = "m1"
+    def __init__(self, version: str = "m1") -> None:
+        self.model_version = version
 
     def prepare(self, posts: Sequence[TagInput]) -> Sequence[str]:
         return [post.text for post in posts]
@@ -71,6 +72,7 @@ async def main(folder: Path, slot: str) -> None:
             now_ms=wiring.now_ms,
             directory=folder / f"worker-{slot}",
             instance=f"{settings.kafka.prefix}-{slot}",
+            load_model=lambda model: Marked(model.version or "m1"),
         )
     )
     stop = stop_on_signals()
