@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from nlp.artifact import ArtifactError
 from nlp.batch import Batch
 from nlp.serving.settings import TaggerSettings
 
+BATCHES_AT_ONCE: Final = 2
+"""Batches that a worker has in the device's step; threads that are more than the cores wait for one another."""
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -61,7 +63,7 @@ def device_for(settings: TaggerSettings) -> Device:
     if settings.device == "cuda" and not there:
         raise ArtifactError("tagger.device is cuda, and PyTorch sees no CUDA device. Set it to auto or cpu")
     if settings.device == "cpu" or not there:
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(max(1, settings.threads // BATCHES_AT_ONCE))
         return Device(torch.device("cpu"))
     half = settings.precision == "bfloat16" or (settings.precision == "auto" and torch.cuda.is_bf16_supported())
     return Device(torch.device("cuda"), half=half, compiles=settings.compile == "on")

@@ -42,7 +42,7 @@ Floats = NDArray[np.float32]
 TOKENS_CPU: Final = 4_096
 TOKENS_CUDA: Final = 32_768
 PADDED: Final = 1.25
-"""How much longer than its shortest the longest row of a batch may be."""
+"""How much longer than its shortest the longest row of a batch may be, so that little is spent on padding."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class TorchTagger:
             self._count,
             self._device.relieve,
         )
-        for group in _alike(items):
+        for group in _alike(items, self.budget // 4):
             for number, emissions in zip(group, scoring(group), strict=True):
                 row, window = places[number]
                 own = window.places[window.left : window.right]
@@ -242,15 +242,18 @@ def _size(items: Sequence[Item], regions: dict[str, Tensor]) -> int:
     return len(items) * (max(len(item.coded) for item in items) + pictures * each)
 
 
-def _alike(items: Sequence[Item]) -> Iterator[list[int]]:
-    """Numbers of ``items`` in groups of like length, those with pictures apart from those without."""
+def _alike(items: Sequence[Item], tokens_min: int) -> Iterator[list[int]]:
+    """Numbers of ``items`` by length, those with pictures apart from those without.
+
+    Once a group has ``tokens_min`` tokens, padding included, it takes none that is much longer than its first.
+    """
     order = sorted(range(len(items)), key=lambda number: (bool(items[number].digests), len(items[number].coded)))
     group: list[int] = []
     for number in order:
-        item, first = items[number], items[group[0]] if group else None
-        if first and (
-            bool(item.digests) != bool(first.digests) or len(item.coded) > max(PADDED * len(first.coded), 16)
-        ):
+        item, first = items[number], items[group[0] if group else number]
+        size = len(item.coded)
+        much_longer = len(group) * size >= tokens_min and size > PADDED * len(first.coded)
+        if group and (much_longer or bool(item.digests) != bool(first.digests)):
             yield group
             group = []
         group.append(number)
