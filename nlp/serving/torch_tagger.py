@@ -199,7 +199,10 @@ class TorchTagger:
         with self._device.precision():
             emissions = self._scores(batch).emissions
         rows = emissions.float().cpu().numpy()
-        return [rows[number, : len(item.coded)] for number, item in enumerate(items)]
+        found = [rows[number, : len(item.coded)] for number, item in enumerate(items)]
+        if not all(np.isfinite(row).all() for row in found):
+            raise FloatingPointError("the model gives emissions that are no numbers")
+        return found
 
     def _with_regions(self, batch: Batch, items: Sequence[Item], regions: dict[str, Tensor]) -> Batch:
         """``batch`` with the regions of each row's pictures, zeros where a row has no further one."""

@@ -38,11 +38,14 @@ LABELS = bio_labels(f"B-{type_}" for type_ in ("PER", "LOC", "ORG", "MISC"))
 TOKENS = "人红蓝双。"
 SIDE = 16
 PREPROCESS = Preprocess(resize=SIDE, crop=SIDE, mean=(0, 0, 0), deviation=(1, 1, 1))
-RED, BLUE, GREEN, GREY = (230, 20, 20), (20, 20, 230), (20, 230, 20), (128, 128, 128)
+RED, BLUE, GREEN, GREY, WHITE = (230, 20, 20), (20, 20, 230), (20, 230, 20), (128, 128, 128), (255, 255, 255)
 
 
 class Colours(PictureEncoder):
-    """Regions are mean colours, so R = 4 and D = 3. ``seen`` counts the pictures; green is poison."""
+    """Regions are mean colours, so R = 4 and D = 3. ``seen`` counts the pictures.
+
+    Green is poison, and white comes out as no number.
+    """
 
     def __init__(self) -> None:
         built = Parts(network=nn.Identity(), layers=(), end=GridRegions(2), regions=4, width=3)
@@ -51,10 +54,11 @@ class Colours(PictureEncoder):
 
     def forward(self, pixels: Tensor) -> Tensor:
         self.seen += len(pixels)
-        if bool((pixels[:, 1].mean(dim=(1, 2)) > 0.8).any()):
+        colours = pixels.mean(dim=(2, 3))
+        if bool(((colours[:, 1] > 0.8) & (colours[:, 0] < 0.5)).any()):
             raise RuntimeError("green")
         regions: Tensor = super().forward(pixels)
-        return regions
+        return torch.where((colours.amin(dim=1) > 0.9)[:, None, None], torch.nan, regions)
 
 
 class Painted(Tagging):

@@ -18,7 +18,7 @@ from nlp.serving.torch_tagger import TorchTagger
 from stream.contract.ports import TagInput, tagged
 from stream.contract.records import Picture, Span
 from stream.runtime.tagging import tag_isolating
-from tests.nlp.serving_models import BLUE, GREEN, GREY, RED, TOKENS, Painted, Problems, picture, tagger_of
+from tests.nlp.serving_models import BLUE, GREEN, GREY, RED, TOKENS, WHITE, Painted, Problems, picture, tagger_of
 
 Found = tuple[str, str, str]
 
@@ -127,8 +127,9 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_counted() -> None:
     assert problems.found == ["bad_picture"] * 2
 
 
-def test_a_picture_on_which_the_model_fails_costs_its_post_only_the_pictures() -> None:
-    posts = [TagInput("人红", (picture(str(n), GREEN if n == 5 else RED, n),)) for n in range(12)]
+@pytest.mark.parametrize("poison", [GREEN, WHITE])
+def test_a_picture_on_which_the_model_fails_costs_its_post_only_the_pictures(poison: tuple[int, int, int]) -> None:
+    posts = [TagInput("人红", (picture(str(n), poison if n == 5 else RED, n),)) for n in range(12)]
     telemetry = Telemetry()
     found = tag_isolating(tagger_of(Painted()), posts, telemetry)
     assert [kinds(spans or []) for spans in found] == [
