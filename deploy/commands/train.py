@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,26 +62,63 @@ def _over(name: str, value: Any) -> list[str]:
 def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) -> dict[str, Any]:
     """Run it; the card as plain values."""
     try:
+        from nlp.artifact import ArtifactError
         from nlp.backbones import BackboneError
-        from nlp.training.config import TrainSettings
+        from nlp.datasets import DatasetError
         from nlp.training.errors import TrainingError
-        from nlp.training.report import Report
-        from nlp.training.run import holds_run, run
+        from nlp.training.run import holds_run
     except ImportError as error:
-        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'") from error
-    settings = trainfile.settings_of(tree, TrainSettings, where)
+        raise _missing(error) from error
+    if not resume and holds_run(folder):
+        raise UsageFailure(f"{folder} holds a run. Go on with it: --resume; or name another folder with --out")
+    work = _towers(tree, where, folder) if tree.get("family") == "towers" else _family(tree, where, folder, resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not resume and holds_run(folder):
-            raise UsageFailure(f"{folder} holds a run. Go on with it: --resume; or name another folder with --out")
         (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
-        with Report() as report:
-            card = run(settings, folder, report, resume=resume)
-    except (TrainingError, BackboneError) as error:
+        found: dict[str, Any] = msgspec.to_builtins(work())
+        return found
+    except (TrainingError, BackboneError, ArtifactError, DatasetError) as error:
         raise Failure(str(error)) from error
+    except ImportError as error:
+        raise _missing(error) from error
     except OSError as error:
         raise Failure(f"{error.filename or folder}: {error.strerror}") from error
     except KeyboardInterrupt as error:
         raise Failure(f"stopped. Go on with: weibowatch train --resume --out {folder}") from error
-    found: dict[str, Any] = msgspec.to_builtins(card)
-    return found
+
+
+def _missing(error: ImportError) -> Failure:
+    return Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'")
+
+
+def _family(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Callable[[], Any]:
+    """A run of a family of ``nlp.models``, ready to begin."""
+    from nlp.training.config import TrainSettings
+    from nlp.training.report import Report
+    from nlp.training.run import run
+
+    settings = trainfile.settings_of(tree, TrainSettings, where)
+
+    def work() -> Any:
+        with Report() as report:
+            return run(settings, folder, report, resume=resume)
+
+    return work
+
+
+def _towers(tree: dict[str, Any], where: str, folder: Path) -> Callable[[], Any]:
+    """A run of the model that ships, ready to begin."""
+    from nlp.train import TrainConfig, train
+    from nlp.training.config import TowersSettings
+
+    given = trainfile.settings_of(
+        {name: value for name, value in tree.items() if name != "device"}, TowersSettings, where
+    )
+    own = {"name": given.name, "seed": given.seed, "threads": given.threads, **given.model}
+    unknown = sorted(own.keys() - set(TrainConfig.__struct_fields__))
+    if unknown:
+        fields = ", ".join(TrainConfig.__struct_fields__)
+        raise UsageFailure(f"{where}: model: unknown field {', '.join(unknown)}; fields are: {fields}")
+    config = trainfile.settings_of(own, TrainConfig, f"{where}: model")
+    paths = Path(given.data.train[0].path), Path(given.data.dev[0].path)
+    return lambda: train(*paths, folder / "model", config)

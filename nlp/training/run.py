@@ -69,7 +69,7 @@ def _run(settings: TrainSettings, folder: Path, report: Report, resume: bool) ->
     sets, dev = [_read(file) for file in settings.data.train], [_read(file) for file in settings.data.dev]
     files = _digests(settings.data)
     built = build(settings, sets, [example for one in dev for example in one], folder, report)
-    task = _task(settings, built, sets, dev)
+    task = task_of(settings, built, sets, dev)
     optimizer = optimizer_of(built.module, settings.optimizer, built.is_backbone)
     run_files = RunFiles(folder, _identity(settings, files))
     resume = resume and run_files.exists()
@@ -108,9 +108,10 @@ def _identity(settings: TrainSettings, files: dict[str, str]) -> str:
     return hashlib.sha256(msgspec.json.encode((same, files), order="sorted")).hexdigest()
 
 
-def _task(
+def task_of(
     settings: TrainSettings, built: Built, sets: Sequence[Sequence[Example]], dev: Sequence[Sequence[Example]]
 ) -> TaggingTask:
+    """What the loop trains; ``sets`` are the posts of the files of ``data.train``. Raises ``TrainingError``."""
     parts = [
         Part(len(examples), file.weight, file.group) for file, examples in zip(settings.data.train, sets, strict=True)
     ]

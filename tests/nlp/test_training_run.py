@@ -16,18 +16,26 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
-from nlp import artifact
+from deploy import trainfile
+from deploy.cli import app
+from nlp import artifact, datasets
+from nlp.backbones import TextBackbone, text_encoder
 from nlp.datasets import Example
 from nlp.labels import Chunk
+from nlp.models import families
+from nlp.tagger import load_tagger
 from nlp.training import trained
+from nlp.training.building import build
 from nlp.training.card import ModelCard
-from nlp.training.config import BatchSettings, TrainSettings
+from nlp.training.coder import BEGIN, END, FIRST
+from nlp.training.config import BatchSettings, TowersSettings, TrainSettings
 from nlp.training.errors import TrainingError
-from nlp.training.evaluation import Reading, tagged
+from nlp.training.evaluation import Reading, evaluate, tagged
 from nlp.training.posts import Posts
 from nlp.training.report import Report
-from nlp.training.run import MODEL, run
+from nlp.training.run import MODEL, run, task_of
 from tests.nlp.corpora import small_run, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -207,12 +215,74 @@ def test_the_vocabulary_is_of_training_texts_unless_it_is_said_otherwise(tmp_pat
     assert any("development texts" in limit for limit in knowing.limits)
 
 
-def test_groups_are_mixed_as_the_configuration_says(tmp_path: Path) -> None:
-    tree = small_run(tmp_path, loop={"epochs": 1})
+def test_an_epoch_has_the_mix_that_the_configuration_says(tmp_path: Path) -> None:
+    tree = small_run(tmp_path)
+    (tmp_path / "en.txt").write_text("".join(f"WID:E{n}\nx\tB-PER\nx\tO\n\n" for n in range(20)), encoding="utf-8")
     tree["data"]["train"] = [
-        {"path": str(write_set(tmp_path / f"{name}.txt", posts, 1)), "group": name}
-        for name, posts in (("zh", 60), ("en", 20))
+        {"path": str(tmp_path / "train.txt"), "group": "zh"},
+        {"path": str(tmp_path / "en.txt"), "group": "en"},
     ]
-    trained_in(tmp_path / "run", {**tree, "data": {**tree["data"], "mix": {"zh": 0.25, "en": 0.75}}})
+    tree["data"]["mix"] = {"zh": 0.25, "en": 0.75}
+    settings = msgspec.convert(tree, TrainSettings)
+    sets = [datasets.read(Path(file.path)) for file in settings.data.train]
+    dev = [datasets.read(Path(file.path)) for file in settings.data.dev]
+    built = build(settings, sets, dev[0], tmp_path, Report(quiet=True))
+    task = task_of(settings, built, sets, dev)
+    english = built.reading.coder.code("x").ids[0]
+    for epoch in (1, 2):
+        rows = [row for batch in task.batches(epoch) for row in batch.tokens]
+        assert len(rows) == 80
+        assert sum(int(row[0]) == english for row in rows) == 60
     with pytest.raises(TrainingError, match="mix must give each group"):
         trained_in(tmp_path / "other", {**tree, "data": {**tree["data"], "mix": {"zh": 1}}})
+
+
+def test_a_pretrained_encoder_and_its_tokenizer_are_tuned_saved_and_loaded(tmp_path: Path) -> None:
+    tree = small_run(tmp_path, family="transformer", model={})
+    chars = sorted(set((tmp_path / "train.txt").read_text(encoding="utf-8")) - set("\t\n -"))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *chars]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(1)
+    config = {"model_type": "bert", "vocab_size": len(words), "max_position_embeddings": 24, **sizes}
+    source = tmp_path / "bert"
+    text_encoder(TextBackbone(config=config)).save(source)
+    (source / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tree |= {"coder": {"kind": "pieces", "split": "char"}, "text": {"folder": str(source), "train": 1}}
+    tree["optimizer"] = {"rate": 0.02, "backbone_rate": 0.005}
+    card = trained_in(tmp_path / "run", tree)
+    assert card.scores["micro"]["f1"] > 0.5
+    shutil.rmtree(source)
+    loaded = trained.load(tmp_path / "run" / MODEL)
+    assert loaded.coder.tokens_max == 24, "the encoder's positions"
+    assert loaded.coder.code("张三").roles.tolist() == [BEGIN, FIRST, FIRST, END]
+    dev = datasets.read(tmp_path / "dev.txt")
+    assert evaluate(loaded, dev, tmp_path)["micro"] == pytest.approx(card.scores["micro"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_model_that_ships_is_a_family_of_the_command(tmp_path: Path) -> None:
+    train, dev = write_set(tmp_path / "train.txt", 20, 1), write_set(tmp_path / "dev.txt", 10, 2)
+    config = tmp_path / "towers.yaml"
+    sizes = {"epochs": 1, "bigrams": 256, "ngrams": 1024}
+    tree = {"family": "towers", "data": {"train": [{"path": str(train)}], "dev": [{"path": str(dev)}]}, "model": sizes}
+    config.write_text(json.dumps(tree), encoding="utf-8")
+    done = CliRunner().invoke(app, ["train", "--config", str(config), "--out", str(tmp_path / "run"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert load_tagger(tmp_path / "run" / MODEL).labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    for change, message in (("model.epoch=1", "epoch; fields are: name"), ("data.train.0.images=x", "texts alone")):
+        done = CliRunner().invoke(
+            app, ["train", "--config", str(config), "--out", str(tmp_path / "b"), "--set", change]
+        )
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nlp" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_example_configurations_are_valid(path: Path) -> None:
+    tree = trainfile.read(path)
+    if tree["family"] == "towers":
+        trainfile.settings_of(tree, TowersSettings, str(path))
+        return
+    settings = trainfile.settings_of(tree, TrainSettings, str(path))
+    sized = families.with_vocabulary(settings.family, settings.model, 100, 100)
+    msgspec.convert(sized, families.settings_type(settings.family))
