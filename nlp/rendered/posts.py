@@ -1,0 +1,89 @@
+"""Texts in which nothing tells what a name is, and what has to be in their pictures so that it can be known.
+
+Posts come in groups that share a text. In a group every name has every type equally often, so a reader of texts alone
+is right about one name in four, whatever it learns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
+
+from nlp.rendered.motifs import COLOURS, DRAWINGS, Motif
+
+Kind = Literal["one", "two"]
+TYPES: Final = tuple(DRAWINGS)
+
+NAMES: Final = ("巴黎", "苹果", "华盛顿", "小米", "亚马逊", "平安", "长江", "莲花", "林肯", "福特", "海尔", "长城")
+LETTERS: Final = "鲁秦晋楚宋唐魏齐燕吴"
+"""Names of one character. A longer one has two labels, ``B-`` and ``I-``, and a vector that is the same for all words
+could carry one type for each of them."""
+
+OPEN: Final = ("今天聊聊{}吧", "又看到{}了，真不错", "大家怎么看{}？", "刚刚拍到的{}", "关于{}的几张图", "我喜欢{}")
+TOLD: Final = {"PER": "歌手{}开口唱了", "LOC": "去{}旅游三天", "ORG": "{}公司招人啦", "MISC": "买了一本《{}》"}
+"""Texts that tell the type, for posts without pictures."""
+COLOURED: Final = ("图里{}的是{}，{}的是{}", "看，{}的{}和{}的{}", "{}的{}，还有{}的{}，都在", "先看{}的{}再看{}的{}")
+TOLD_EVERY: Final = 5
+"""One group in so many is of posts without pictures."""
+PICTURES_MAX: Final = 3
+
+
+class Post(NamedTuple):
+    """Characters, their BIO tags, and the motifs of each picture."""
+
+    tokens: str
+    tags: tuple[str, ...]
+    pictures: tuple[tuple[Motif, ...], ...]
+
+
+def posts(kind: Kind, at_least: int, chance: random.Random) -> list[Post]:
+    """Whole groups of posts, ``at_least`` so many posts, in random order."""
+    groups = _groups_of_one(chance) if kind == "one" else _groups_of_two(chance)
+    found: list[Post] = []
+    while len(found) < at_least:
+        found += next(groups)
+    chance.shuffle(found)
+    return found
+
+
+def _groups_of_one(chance: random.Random) -> Iterator[list[Post]]:
+    """One name a post. One of its pictures shows the type, in any colour; the others show nothing."""
+    for number in itertools.count():
+        name = chance.choice(NAMES)
+        if number % TOLD_EVERY == TOLD_EVERY - 1:
+            yield [_post(TOLD[type_], [name], [type_], ()) for type_ in TYPES]
+            continue
+        text = chance.choice(OPEN)
+        yield [_post(text, [name], [type_], _one_tells(type_, chance)) for type_ in TYPES]
+
+
+def _one_tells(type_: str, chance: random.Random) -> tuple[tuple[Motif, ...], ...]:
+    shown: list[tuple[Motif, ...]] = [()] * chance.randint(1, PICTURES_MAX)
+    shown[chance.randrange(len(shown))] = (Motif(type_, chance.choice(list(COLOURS))),)
+    return tuple(shown)
+
+
+def _groups_of_two(chance: random.Random) -> Iterator[list[Post]]:
+    """Two names of unlike types a post, and one picture: the colour before a name is that of its motif."""
+    while True:
+        text = chance.choice(COLOURED)
+        colours = chance.sample(list(COLOURS), 2)
+        names = chance.sample(LETTERS, 2)
+        words = [word for pair in zip(colours, names, strict=True) for word in pair]
+        yield [
+            _post(text, words, ["", types[0], "", types[1]], (tuple(map(Motif, types, colours)),))
+            for types in itertools.permutations(TYPES, 2)
+        ]
+
+
+def _post(text: str, words: Sequence[str], types: Sequence[str], pictures: tuple[tuple[Motif, ...], ...]) -> Post:
+    """``text`` with ``words`` in its places; a word whose type is empty is no name."""
+    first, *others = text.split("{}")
+    tokens, tags = first, ["O"] * len(first)
+    for word, type_, then in zip(words, types, others, strict=True):
+        tokens += word + then
+        tags += [f"B-{type_}"] + [f"I-{type_}"] * (len(word) - 1) if type_ else ["O"] * len(word)
+        tags += ["O"] * len(then)
+    return Post(tokens, tuple(tags), pictures)
