@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -35,7 +36,10 @@ class Task(Protocol[B]):
         """The network, on its device."""
 
     def batches(self, epoch: int) -> Sequence[B]:
-        """The batches of an epoch (from 1). The same at each call, whatever was drawn at random in between."""
+        """The batches of an epoch (from 1). The same at each call, whatever was drawn at random in between.
+
+        One is asked for in a thread of its own while the one before is learned from.
+        """
 
     def loss(self, batch: B, chance: np.random.Generator) -> Tensor:
         """Scalar. What is random comes from torch's generators or from ``chance``."""
@@ -129,8 +133,7 @@ class Loop(Generic[B]):
     def _epoch(self, batches: Sequence[B], report: Report, begun: float) -> None:
         """What is left of an epoch."""
         progress, accumulate = self._progress, self._settings.accumulate
-        for first in range(progress.done, len(batches), accumulate):
-            group = batches[first : first + accumulate]
+        for group in ahead(batches, progress.done, accumulate):
             loss = self._step(group)
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -207,3 +210,20 @@ class Loop(Generic[B]):
         self._schedule.load_state_dict(parts["schedule"])
         self._scaler.load_state_dict(parts["scaler"])
         restore_random(parts["random"], self._chance)
+
+
+def ahead(batches: Sequence[B], first: int, size: int) -> Iterator[list[B]]:
+    """Groups of ``size`` batches from number ``first`` on; the next is made while the caller works on one."""
+    starts = range(first, len(batches), size)
+
+    def made(start: int) -> list[B]:
+        return list(batches[start : start + size])
+
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming: list[Future[list[B]]] = []
+        for start in starts:
+            coming.append(worker.submit(made, start))
+            if len(coming) > 1:
+                yield coming.pop(0).result()
+        for last in coming:
+            yield last.result()
