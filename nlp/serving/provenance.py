@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 
 import msgspec
 
@@ -27,12 +27,11 @@ def picture_of(chunk: Chunk, without: Sequence[Set[Chunk]], alone: Sequence[Set[
     return (lost or given or [0])[0]
 
 
-def marked(spans: Sequence[Span], bare: Sequence[Span], giver: Callable[[Chunk], str]) -> list[Span]:
+def marked(spans: Sequence[Span], bare: Collection[Chunk], giver: Callable[[Chunk], str]) -> list[Span]:
     """``spans``, found with pictures; those that ``bare``, found without, lack have the id of the picture they owe."""
-    known = {chunk_of(span) for span in bare}
     return [
         span
-        if chunk_of(span) in known
+        if chunk_of(span) in bare
         else msgspec.structs.replace(span, provenance=IMAGE, picture_id=giver(chunk_of(span)))
         for span in spans
     ]

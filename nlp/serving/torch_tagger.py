@@ -102,6 +102,8 @@ class TorchTagger:
         self._scores = device.compiled(trained.model.scores)
         self.budget = settings.batch_tokens_max or (TOKENS_CUDA if device.is_cuda else TOKENS_CPU)
         self._count = count
+        # Where it is not, a post's scores depend on how far its batch is padded.
+        self._padding_is_masked: bool = getattr(trained.model.settings, "mask_pad", True)
 
     # --- prepare -----------------------------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class TorchTagger:
             self._count,
             self._device.relieve,
         )
-        for group in _alike(items, self.budget // 4):
+        for group in _alike(items, self.budget // 4 if self._padding_is_masked else 0):
             for number, emissions in zip(group, scoring(group), strict=True):
                 row, window = places[number]
                 own = window.places[window.left : window.right]
@@ -222,7 +224,7 @@ class TorchTagger:
         tagged = [Tagged(seen.coded, emissions) for seen, emissions in zip(prepared.seen, scores.full, strict=True)]
         found = self._decoder.spans(tagged)
         numbers = list(scores.bare)
-        bare = self._decoder.spans([Tagged(prepared.seen[number].coded, scores.bare[number]) for number in numbers])
+        bare = self._decoder.chunks([Tagged(prepared.seen[number].coded, scores.bare[number]) for number in numbers])
         for number, without in zip(numbers, bare, strict=True):
             only = prepared.seen[number].ids[0]
             givers = scores.givers.get(number, {})
@@ -248,14 +250,15 @@ def _size(items: Sequence[Item], regions: dict[str, Tensor]) -> int:
 def _alike(items: Sequence[Item], tokens_min: int) -> Iterator[list[int]]:
     """Numbers of ``items`` by length, those with pictures apart from those without.
 
-    Once a group has ``tokens_min`` tokens, padding included, it takes none that is much longer than its first.
+    Once a group has ``tokens_min`` tokens, padding included, it takes none that is much longer than its first; where
+    that is 0, only those as long.
     """
     order = sorted(range(len(items)), key=lambda number: (bool(items[number].digests), len(items[number].coded)))
     group: list[int] = []
     for number in order:
         item, first = items[number], items[group[0] if group else number]
         size = len(item.coded)
-        much_longer = len(group) * size >= tokens_min and size > PADDED * len(first.coded)
+        much_longer = len(group) * size >= tokens_min and size > (PADDED if tokens_min else 1) * len(first.coded)
         if group and (much_longer or bool(item.digests) != bool(first.digests)):
             yield group
             group = []

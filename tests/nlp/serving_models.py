@@ -61,6 +61,10 @@ class Colours(PictureEncoder):
         return torch.where((colours.amin(dim=1) > 0.9)[:, None, None], torch.nan, regions)
 
 
+class PaintedSettings(msgspec.Struct, frozen=True):
+    """It has none."""
+
+
 class Painted(Tagging):
     """The model. ``calls`` are the shapes (B, S) of its batches; one of more than ``cells_max`` raises ``too_much``."""
 
@@ -68,6 +72,7 @@ class Painted(Tagging):
 
     def __init__(self, cells_max: int = 1 << 30, too_much: Exception | None = None) -> None:
         super().__init__()
+        self.settings = PaintedSettings()
         self.pictures = Colours()
         self.crf = CrfLoss(len(LABELS))
         self.calls: list[tuple[int, ...]] = []

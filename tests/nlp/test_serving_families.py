@@ -32,21 +32,25 @@ from tests.nlp.serving_models import BLUE, GREY, PREPROCESS, RED, Problems, pict
 
 LABELS = bio_labels(["B-LOC", "B-PER"])
 TEXTS = ["周杰伦在上海开演唱会", "今天天气好", "王菲", "在北京，在上海，在广州，在深圳，听周杰伦和王菲唱歌"]
-CODING = TokenCoding(tokens_max=32)
+CODING = TokenCoding(tokens_max=32, chars=3)
 VOCABULARY = vocabulary_of(TEXTS, CODING)
 SIZE = len(VOCABULARY.tokens) + 2
+CHARS = len(VOCABULARY.chars) + 2
+ACA = {"tokens": SIZE, "chars": CHARS, "token_size": 8, "hidden": 16}
 READER = {"token_size": 16, "hidden": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "bilstm": {"tokens": SIZE, "reader": READER},
     "transformer": {},
     "image": {"hidden": 16},
     "fusion": {"tokens": SIZE, "reader": READER},
+    "aca": ACA,
+    "umt": {"tokens": SIZE, "hidden": 16, "layers": 1, "heads": 2, "positions": 40},
 }
 QUIET = TaggerSettings(device="cpu", threads=1)
 
 
-def made(family: str, folder: Path, seed: int = 0) -> Trained:
-    """A model of ``family`` with random weights, saved in ``folder``."""
+def made(family: str, folder: Path, seed: int = 0, **settings: Any) -> Trained:
+    """A model of ``family`` with random weights, saved in ``folder``; ``settings``: more of them."""
     torch.manual_seed(seed)
     kind = families.model_type(family)
     text = None
@@ -55,7 +59,7 @@ def made(family: str, folder: Path, seed: int = 0) -> Trained:
         text = text_encoder(TextBackbone(config={"model_type": "bert", "vocab_size": SIZE, **sizes}))
     config = {"architecture": "small", "channels": [8, 16]}
     pictures = picture_encoder(PictureBackbone(config=config, grid=2)) if kind.sees_pictures else None
-    model = families.build(family, FAMILIES[family], LABELS, text, pictures)
+    model = families.build(family, {**FAMILIES[family], **settings}, LABELS, text, pictures)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.weight.data *= 3  # so that random weights make up their mind
@@ -104,6 +108,16 @@ def test_a_folder_of_any_family_is_served_and_batches_change_nothing(family: str
         alone = tagged(tagger, [post])[0]
         assert places(alone) == places(spans)
         assert all(abs(a.confidence - b.confidence) <= 1.01e-4 for a, b in zip(alone, spans, strict=True))
+
+
+@pytest.mark.parametrize("attention", ["concat", "additive"])
+def test_an_aca_that_sees_padding_is_given_none(attention: str, tmp_path: Path) -> None:
+    made("aca", tmp_path, mask_pad=False, attention=attention)
+    tagger = loading.load(tmp_path, QUIET, Problems())
+    asked = posts(30)
+    together = tagged(tagger, asked)
+    assert sum(map(len, together)) > 10
+    assert [places(spans) for spans in together] == [places(tagged(tagger, [post])[0]) for post in asked]
 
 
 def test_without_pictures_the_fusion_says_of_posts_what_it_says_of_their_texts(tmp_path: Path) -> None:

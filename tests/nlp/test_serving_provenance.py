@@ -23,7 +23,7 @@ def test_the_picture_of_an_entity() -> None:
 @given(st.lists(st.integers(0, 5), unique=True, max_size=6), st.sets(st.integers(0, 5)))
 def test_marking_changes_only_what_the_text_alone_does_not_give(places: list[int], known: set[int]) -> None:
     spans = [Span(start=place, end=place + 1, type="PER", confidence=0.5) for place in places]
-    bare = [Span(start=place, end=place + 1, type="PER", confidence=0.9) for place in sorted(known)]
+    bare = [Chunk(place, place + 1, "PER") for place in sorted(known)]
     found = marked(spans, bare, lambda chunk: f"p{chunk.start}")
     assert [(span.start, span.confidence) for span in found] == [(place, 0.5) for place in places]
     for span in found:
