@@ -7,11 +7,15 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
+from typer.testing import CliRunner, Result
+
+from deploy.cli import app
 from nlp import artifact
 from stream.contract import codec
 from stream.contract.records import Document
-from tests.deploy.conftest import answer, weibowatch
+from tests.deploy.conftest import weibowatch
 from tests.deploy.processes import ended, rows, started, wait_for
 
 
@@ -45,6 +49,18 @@ def run_once(store: Path, *lines: bytes, more: tuple[str, ...] = ()) -> subproce
     return weibowatch(*words, stdin=b"".join(lines), check=False)
 
 
+def use(store: Path, *words: str) -> Result:
+    """``model use`` in this process."""
+    return CliRunner().invoke(app, ["model", "use", *words, "--store", str(store), "--json"])
+
+
+def ordered(store: Path, *words: str) -> Any:
+    """What ``model use`` says it has ordered."""
+    done = use(store, *words)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
 def test_a_running_monitor_takes_another_model(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", tmp_path / "other"
     version = renamed(folder, "other")
@@ -54,8 +70,7 @@ def test_a_running_monitor_takes_another_model(tmp_path: Path) -> None:
         process.stdin.write(line(1))
         process.stdin.flush()
         wait_for(process, lambda: len(versions(store)) == 1)
-        ordered = answer("model", "use", str(folder), "--store", str(store), "--json")
-        assert ordered == {"model": version, "folder": str(folder), "epoch": 1}
+        assert ordered(store, str(folder)) == {"model": version, "folder": str(folder), "epoch": 1}
         wait_for(process, lambda: not rows(store, "SELECT * FROM inbox"))
         process.stdin.write(line(2))
         process.stdin.flush()
@@ -69,27 +84,11 @@ def test_a_running_monitor_takes_another_model(tmp_path: Path) -> None:
     assert version not in found["1"][0]
 
 
-def test_an_order_waits_for_the_next_run_and_stays_in_force(tmp_path: Path) -> None:
+def test_an_order_stays_in_force_until_the_next_and_a_model_that_is_gone_stops_the_run(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", tmp_path / "other"
     version = renamed(folder, "other")
     assert run_once(store, line(1)).returncode == 0
-    assert answer("model", "use", str(folder), "--store", str(store), "--json")["epoch"] == 1
-    assert run_once(store, line(2)).returncode == 0
-    assert run_once(store, line(3)).returncode == 0
-    found = versions(store)
-    assert [found[key] for key in "23"] == [({version}, 1)] * 2
-    shipped, epoch = found["1"]
-    assert (shipped, epoch) != ({version}, 0)
-    assert answer("model", "use", "--configured", "--store", str(store), "--json")["epoch"] == 2
-    assert run_once(store, line(4)).returncode == 0
-    assert versions(store)["4"] == (shipped, 2)
-
-
-def test_a_model_in_force_that_is_gone_stops_the_next_run_which_can_be_told_to_use_another(tmp_path: Path) -> None:
-    store, folder = tmp_path / "store", tmp_path / "other"
-    renamed(folder, "other")
-    assert run_once(store, line(1)).returncode == 0
-    weibowatch("model", "use", str(folder), "--store", str(store))
+    assert ordered(store, str(folder))["epoch"] == 1
     assert run_once(store, line(2)).returncode == 0
     shutil.rmtree(folder)
     done = run_once(store, line(3))
@@ -97,8 +96,13 @@ def test_a_model_in_force_that_is_gone_stops_the_next_run_which_can_be_told_to_u
     assert b"was put in force by `weibowatch model use` and cannot be loaded" in done.stderr
     assert b"Traceback" not in done.stderr
     assert run_once(store, line(3), more=("--model", str(artifact.DEFAULT))).returncode == 0
+    renamed(folder, "other")
+    assert ordered(store, "--configured")["epoch"] == 2
+    assert run_once(store, line(4)).returncode == 0
     found = versions(store)
-    assert found["3"][0] == found["1"][0] != found["2"][0]
+    shipped = found["1"][0]
+    assert version not in shipped
+    assert found == {"1": (shipped, 0), "2": ({version}, 1), "3": (shipped, 1), "4": (shipped, 2)}
 
 
 def test_a_folder_that_cannot_be_loaded_is_not_ordered(tmp_path: Path) -> None:
@@ -106,10 +110,10 @@ def test_a_folder_that_cannot_be_loaded_is_not_ordered(tmp_path: Path) -> None:
     assert run_once(store, line(1)).returncode == 0
     renamed(damaged, "other")
     (damaged / artifact.CONFIG).write_bytes((damaged / artifact.CONFIG).read_bytes() + b" ")
-    for folder, why in ((damaged, b"is not the file that was saved"), (tmp_path / "none", b"is no model folder")):
-        done = weibowatch("model", "use", str(folder), "--store", str(store), check=False)
-        assert done.returncode == 1
+    for folder, why in ((damaged, "is not the file that was saved"), (tmp_path / "none", "is no model folder")):
+        done = use(store, str(folder))
+        assert done.exit_code == 1
         assert why in done.stderr
-        assert b"Traceback" not in done.stderr
+    assert use(store).exit_code == 2
+    assert use(tmp_path / "no store", str(artifact.DEFAULT)).exit_code == 1
     assert not rows(store, "SELECT * FROM inbox")
-    assert weibowatch("model", "use", "--store", str(store), check=False).returncode == 2
