@@ -29,10 +29,13 @@ FENCED = {
     "torch": {
         "nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
         "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
-        "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py",
+        "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py", "nlp/serving/jpegs.py",
+        "nlp/reference.py", "nlp/raw_scores.py",
     },
     "transformers": {"nlp/backbones.py"},
-    "torchvision": {"nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py"},
+    "torchvision": {
+        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/serving/jpegs.py",
+    },
     "faust": {"stream/runtime/faust_app.py", "stream/runtime/faust_consumer.py"},
     "aiokafka": {"stream/runtime/faust_app.py"},
     "kafka": {"stream/runtime/kafka.py", "stream/runtime/publisher.py"},
@@ -49,7 +52,9 @@ FENCED = {
         "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py",
     },
     "defusedxml": {"ingest/feed.py"},
-    "PIL": {"ingest/images.py", "ingest/weibo_fake/server.py", "nlp/pictures.py", "nlp/rendered/"},
+    "PIL": {
+        "ingest/images.py", "ingest/weibo_fake/server.py", "nlp/pictures.py", "nlp/rendered/", "nlp/serving/jpegs.py",
+    },
 }
 
 PURE_CORE = {"asyncio", "datetime", "logging", "os", "pathlib", "random", "socket", "sqlite3", "structlog", "time"}

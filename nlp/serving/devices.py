@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlp.artifact import ArtifactError
 from nlp.batch import Batch
+from nlp.serving.jpegs import can_decode
 from nlp.serving.settings import TaggerSettings
 
 BATCHES_AT_ONCE: Final = 2
@@ -22,11 +23,12 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Device:
-    """A device with its choices. On the CPU all is float32, neither pinned nor compiled."""
+    """A device with its choices: ``decodes`` JPEGs itself. On the CPU all is float32, neither pinned nor compiled."""
 
     torch: torch.device
     half: bool = False
     compiles: bool = False
+    decodes: bool = False
 
     @property
     def is_cuda(self) -> bool:
@@ -64,6 +66,7 @@ def device_for(settings: TaggerSettings) -> Device:
         raise ArtifactError("tagger.device is cuda, and PyTorch sees no CUDA device. Set it to auto or cpu")
     if settings.device == "cpu" or not there:
         torch.set_num_threads(max(1, settings.threads // BATCHES_AT_ONCE))
-        return Device(torch.device("cpu"))
+        return Device(torch.device("cpu"), decodes=settings.decode_on_device == "on" and can_decode())
     half = settings.precision == "bfloat16" or (settings.precision == "auto" and torch.cuda.is_bf16_supported())
-    return Device(torch.device("cuda"), half=half, compiles=settings.compile == "on")
+    decodes = settings.decode_on_device != "off" and can_decode()
+    return Device(torch.device("cuda"), half=half, compiles=settings.compile == "on", decodes=decodes)

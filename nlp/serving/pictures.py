@@ -18,11 +18,14 @@ from torch import Tensor
 
 from nlp.pictures import PictureError, Preprocess, pixels
 from nlp.serving.devices import Device
+from nlp.serving.jpegs import decoded, is_plain
 from nlp.serving.loading import Count
 from nlp.serving.memory import Fitting
 from stream.contract.records import Picture
 
 Pixels = NDArray[np.float32]
+Given = Pixels | bytes
+"""Pixels, or a JPEG that the device decodes."""
 
 
 class Encode(Protocol):
@@ -58,10 +61,10 @@ class Kept:
 
 
 class Loaded:
-    """The readable pictures of one batch of posts: pixels, or regions where these were kept. Filled by one thread."""
+    """The readable pictures of one batch of posts, and regions of those that were kept. Filled by one thread."""
 
     def __init__(self) -> None:
-        self.pixels: dict[str, Pixels] = {}
+        self.pixels: dict[str, Given] = {}
         self.regions: dict[str, Tensor] = {}
         self.bad: set[str] = set()
 
@@ -87,7 +90,7 @@ class PictureRegions:
         self._device = device
         self._count = count
         self._kept = Kept(cache_bytes_max)
-        self.encoding: Fitting[Pixels, Tensor] = Fitting(self._encoded, len, pictures_max, count, device.relieve)
+        self.encoding: Fitting[Given, Tensor] = Fitting(self._encoded, len, pictures_max, count, device.relieve)
 
     def load(self, picture: Picture, loaded: Loaded) -> str | None:
         """Decode ``picture`` into ``loaded``, unless it is there or kept. Returns its digest, None if unreadable."""
@@ -101,7 +104,8 @@ class PictureRegions:
             loaded.regions[digest] = kept
             return digest
         try:
-            loaded.pixels[digest] = pixels(picture.jpeg, self._preprocess)
+            by_device = self._device.decodes and self._preprocess.kind == "standard" and is_plain(picture.jpeg)
+            loaded.pixels[digest] = picture.jpeg if by_device else pixels(picture.jpeg, self._preprocess)
         except PictureError:
             loaded.bad.add(digest)
             self._count("bad_picture")
@@ -121,8 +125,22 @@ class PictureRegions:
             self._kept.put(digest, regions)
         return {**loaded.regions, **dict(zip(loaded.pixels, made, strict=True))}
 
-    def _encoded(self, part: Sequence[Pixels]) -> Sequence[Tensor]:
-        values = self._device.bring_tensor(torch.from_numpy(np.stack(part)))
+    def _encoded(self, part: Sequence[Given]) -> Sequence[Tensor]:
+        values = self._values(part)
         with self._device.precision():
             regions = self._encode(values).float()
         return [one.clone() for one in regions]
+
+    def _values(self, part: Sequence[Given]) -> Tensor:
+        """(N, 3, H, W) on the device."""
+        jpegs = [one for one in part if isinstance(one, bytes)]
+        arrays = [one for one in part if not isinstance(one, bytes)]
+        if not jpegs:
+            return self._device.bring_tensor(torch.from_numpy(np.stack(arrays)))
+        made = iter(decoded(jpegs, self._preprocess, self._device.torch))
+        return torch.stack(
+            [
+                next(made) if isinstance(one, bytes) else self._device.bring_tensor(torch.from_numpy(one))
+                for one in part
+            ]
+        )

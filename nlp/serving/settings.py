@@ -21,6 +21,7 @@ class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
       on CUDA. ``batch_pictures_max``: pictures that go through the backbone at once. Both are halved where memory
       runs out.
     - ``cache_mb``: memory for the regions of pictures that were seen lately.
+    - ``decode_on_device``: whether JPEGs are decoded and scaled by torchvision on the device; ``auto``: on CUDA.
     - ``image_provenance``: whether posts with pictures are tagged without them as well, to know what only these gave.
     """
 
@@ -33,6 +34,7 @@ class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch_tokens_max: int = 0
     batch_pictures_max: int = 32
     cache_mb: int = 256
+    decode_on_device: Switch = "auto"
     image_provenance: bool = True
 
     def __post_init__(self) -> None:
