@@ -9,6 +9,7 @@ from deploy.commands import (
     admin,
     cluster,
     kibana,
+    model,
     model_group,
     model_use,
     query,
@@ -53,6 +54,7 @@ kibana.register(app)
 transfer.register(app)
 train.register(app)
 model_group.register(app)
+model.register()
 model_use.register()
 weibo.register(app)
 
