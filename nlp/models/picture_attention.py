@@ -28,6 +28,8 @@ class AttentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class PictureAttention(nn.Module):
     """Scaled dot-product attention over regions and one learned no-picture state (Vaswani et al. 2017).
 
+    Queries and keys are normed (Dehghani et al. 2023); without it fresh weights look at all regions alike for long.
+
     What it gives is a state's reading less that of the no-picture state: Σᵢ αᵢ (vᵢ − v₀) over regions i, where the
     no-picture state 0 has its share of α. It is zero where a post has no picture, and small where a word finds nothing.
     """
@@ -42,6 +44,8 @@ class PictureAttention(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(width))
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
+        self.query_norm = nn.LayerNorm(width // settings.heads)
+        self.key_norm = nn.LayerNorm(width // settings.heads)
         self.value = nn.Linear(width, width)
         self.leave = nn.Linear(width, width, bias=False)
         nn.init.normal_(self.nothing, std=0.1)
@@ -52,7 +56,9 @@ class PictureAttention(nn.Module):
         nothing = self.nothing.expand(len(states), 1, -1)
         seen = torch.cat([nothing, self.region(values).to(nothing.dtype)], dim=1)
         mask = functional.pad(mask, (1, 0), value=True)
-        query, key, value = (self._split(part) for part in (self.query(states), self.key(seen), self.value(seen)))
+        value = self._split(self.value(seen))
+        query = self.query_norm(self._split(self.query(states))).to(value.dtype)
+        key = self.key_norm(self._split(self.key(seen))).to(value.dtype)
         read = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask[:, None, None], dropout_p=self.dropout if self.training else 0.0
         )
