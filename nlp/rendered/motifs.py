@@ -38,7 +38,7 @@ class Motif(NamedTuple):
 
 
 def draw(motifs: Sequence[Motif], side: int, chance: random.Random) -> Image.Image:
-    """A picture of ``side`` × ``side`` pixels with up to four motifs, each in a quarter of its own.
+    """A picture of ``side`` × ``side`` pixels with up to four motifs; several have a quarter each.
 
     Place, size, shade, background, lines and noise are random; without motifs only they are there.
     """
@@ -51,7 +51,7 @@ def draw(motifs: Sequence[Motif], side: int, chance: random.Random) -> Image.Ima
 
 def _boxes(count: int, side: int, chance: random.Random) -> list[Box]:
     """Where the motifs go: a single one anywhere, several into a quarter each."""
-    cells, least, most = (1, 0.5, 0.8) if count <= 1 else (2, 0.8, 1.0)
+    cells, least, most = (1, 0.6, 0.95) if count <= 1 else (2, 0.8, 1.0)
     boxes = []
     for cell in chance.sample(range(cells**2), count):
         room = side / cells
