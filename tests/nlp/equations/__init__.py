@@ -1,1 +1,1 @@
-"""ACA and UMT written out in numpy, from the equations and not from our code, over weights by the reference's names."""
+"""The models written out in numpy, from the equations and not from our code; ACA and UMT by the reference's names."""
