@@ -62,8 +62,9 @@ test: lint ## everything that CI runs: lint, then all tests
 	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart=0 --durations=25
 
-train: setup-test ## train the tagger that ships, from ../shared/data/cmner, into var/model
-	@$(BIN)/python -m nlp.train --out var/model
+train: setup-test ## train the tagger that ships, from ../shared/data/cmner, into var/train; goes on where it was stopped
+	@$(BIN)/weibowatch train --config nlp/configs/towers.yaml --out var/train \
+		$(if $(wildcard var/train/*/checkpoint.pt),--resume)
 
 bench: setup-test ## measure: the pipeline against the bare tagger, the tagger, search
 	@$(BIN)/python -m benchmarks

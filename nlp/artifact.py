@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nlp.calibration import Calibration
 from nlp.encode import Vocabulary
 
 ONNX: Final = "model.onnx"
@@ -39,6 +40,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     crf_transitions: list[list[float]]
     crf_end: list[float]
     names: list[tuple[str, str]]
+    temperature: float = 1.0
+    family: str = "towers"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     scores: dict[str, Any]
     epochs: int
     minutes: float
+    calibration: Calibration | None = None
     files: dict[str, str] = {}
 
 
@@ -106,8 +110,8 @@ def for_people(card: Card) -> str:
     lines = [
         f"# {card.name}",
         "",
-        "Character-level tagger with CRF, trained from scratch on the data below and nothing else; it also looks words",
-        "up in the dictionary of jieba 0.42.1 (MIT, LICENSE-jieba).",
+        "Character-level tagger with CRF, trained from scratch on the data below and the words of jieba's dictionary",
+        "(version 0.42.1, MIT, LICENSE-jieba), in which it also looks words up; on nothing else.",
         "",
         *(f"- {name}: sha256 `{value}`" for name, value in card.data.items()),
         f"- labels: {', '.join(card.labels)}",
@@ -120,8 +124,19 @@ def for_people(card: Card) -> str:
         "|---|---|---|---|---|",
         *(row(name, part) for name, part in parts.items()),
         "",
+        *_calibration(card.calibration),
         "Intended for posts in Chinese. Names that are not in the training data are found much less often than those",
         "that are: see the last two rows. Not for decisions about people.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _calibration(found: Calibration | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"Confidences: temperature {found.temperature:.3f}, fitted on the development split; expected calibration",
+        f"error there {found.error:.4f} ({found.error_before:.4f} at temperature 1), {found.found} entities found.",
+        "",
+    ]

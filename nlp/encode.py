@@ -1,8 +1,8 @@
 """Features of characters, vectorised over a batch; the same in training and in service.
 
-Per character: its id, its two bigrams and thirteen n-grams around it (hashed, Weinberger et al. 2009), and what a
-gazetteer of training entities and a dictionary say. Look-ups are by normalised code points (NFKC, lower case), one for
-one, so that offsets stay those of the text.
+Per character: its id, its two bigrams and thirteen n-grams around it (hashed, Weinberger et al. 2009), what a gazetteer
+of training entities and a dictionary say, and what kind of character it is. Look-ups are by normalised code points
+(NFKC, lower case), one for one, so that offsets stay those of the text; only the kind tells capitals.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nlp.lexicon import Lexicon
+from nlp.lexicon import WIDTH, Lexicon
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+PADDED: Final = 16
 PAD: Final = 0
 UNKNOWN: Final = 1
 POSITIONS: Final = 3
@@ -47,7 +48,7 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
     """A padded batch: chars (B, T), bigrams (B, T, 2), ngrams (B, T, 13) int64; float32 names (B, T, G),
-    words (B, T, 27) and mask (B, T).
+    words (B, T, W), shapes (B, T, 10) and mask (B, T).
 
     ``lengths`` (B,) are code points, at least 1.
     """
@@ -57,6 +58,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     ngrams: Ints
     names: Floats
     words: Floats
+    shapes: Floats
     mask: Floats
     lengths: Ints
 
@@ -68,6 +70,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             "ngrams": self.ngrams,
             "names": self.names,
             "words": self.words,
+            "shapes": self.shapes,
             "mask": self.mask,
         }
 
@@ -84,12 +87,58 @@ def _folding() -> NDArray[np.uint32]:
     return table
 
 
+def raw_codes(text: str) -> NDArray[np.uint32]:
+    """Code points; lone surrogates stay."""
+    codes: NDArray[np.uint32] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return codes
+
+
 def codes_of(text: str) -> NDArray[np.uint32]:
     """Normalised code points, one for one; lone surrogates stay."""
-    codes: NDArray[np.uint32] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).copy()
+    codes: NDArray[np.uint32] = raw_codes(text).copy()
     plain = codes < _PLANE
     codes[plain] = _folding()[codes[plain]]
     return codes
+
+
+HAN, CAPITAL, SMALL, DIGIT, QUOTING, SIGN, OTHER = range(7)
+SHAPES: Final = 10
+"""Seven kinds of character; and for runs of Latin letters and digits their first, last and every character."""
+
+
+@functools.cache
+def _kinds() -> NDArray[np.uint8]:
+    """Kind of each code point of the basic plane, and of one place more that stands for all others."""
+    table = np.full(_PLANE + 1, OTHER, dtype=np.uint8)
+    for code in range(_PLANE):
+        char = chr(code)
+        folded = char if 0xD800 <= code < 0xE000 else (unicodedata.normalize("NFKC", char)[:1] or char)
+        if 0x3400 <= code <= 0x9FFF:
+            table[code] = HAN
+        elif folded.isascii() and folded.isalpha():
+            table[code] = CAPITAL if folded.isupper() else SMALL
+        elif folded.isdigit():
+            table[code] = DIGIT
+        elif char in "#@《》【】“”\"":
+            table[code] = QUOTING
+        elif unicodedata.category(char)[0] in "PZSC":
+            table[code] = SIGN
+    table[_PLANE] = SIGN
+    return table
+
+
+def shapes_of(codes: NDArray[np.uint32]) -> Floats:
+    """(T,) code points as they stand in the text → (T, ``SHAPES``) of zeros and ones."""
+    kinds = _kinds()[np.minimum(codes, _PLANE)]
+    found = np.zeros((len(codes), SHAPES), dtype=np.float32)
+    found[np.arange(len(codes)), kinds] = 1.0
+    latin = (kinds == CAPITAL) | (kinds == SMALL) | (kinds == DIGIT)
+    found[latin, 9] = 1.0
+    found[1:, 7] = latin[1:] & ~latin[:-1]
+    found[:-1, 8] = latin[:-1] & ~latin[1:]
+    if len(codes):
+        found[0, 7], found[-1, 8] = latin[0], latin[-1]
+    return found
 
 
 def text_of(codes: NDArray[np.uint32]) -> str:
@@ -113,18 +162,36 @@ class Encoder:
         """Width of ``names``."""
         return POSITIONS * len(self.vocabulary.types)
 
-    def encode(self, texts: Sequence[str]) -> Features:
-        """Features of texts of at least one character each, padded to the longest."""
-        return self.assemble([codes_of(text) for text in texts])
+    def words(self, texts: Sequence[str]) -> list[Floats]:
+        """What the dictionary says of each text, (T, W); for many texts at once it costs least."""
+        if not texts:
+            return []
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        found = self.lexicon.features(codes_of("".join(texts)).astype(np.uint64), lengths)
+        return np.split(found, np.cumsum(lengths)[:-1])
 
-    def assemble(self, texts: Sequence[NDArray[np.uint32]], names: Sequence[Floats] | None = None) -> Features:
-        """Features of code points; ``names`` replaces what the gazetteer says (training holds names out)."""
-        lengths = np.array([len(codes) for codes in texts], dtype=np.int64)
-        size = int(lengths.max())
+    def encode(
+        self,
+        texts: Sequence[str],
+        names: Sequence[Floats] | None = None,
+        words: Sequence[Floats] | None = None,
+        size: int = 0,
+    ) -> Features:
+        """Features of texts of at least one character each, padded to ``size``; 0 is that of the longest.
+
+        ``names`` replaces what the gazetteer says (training holds names out), ``words`` what ``self.words`` would say.
+        """
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        size = size or int(lengths.max())
         padded = np.full((len(texts), size + 4), _BOUNDARY, dtype=np.uint64)
         gazetteer = np.zeros((len(texts), size, self.name_features), dtype=np.float32)
-        for row, codes in enumerate(texts):
+        shapes = np.zeros((len(texts), size, SHAPES), dtype=np.float32)
+        known = np.zeros((len(texts), size, WIDTH), dtype=np.float32)
+        for row, (text, found) in enumerate(zip(texts, words or self.words(texts), strict=True)):
+            codes = codes_of(text)
             padded[row, 2 : 2 + len(codes)] = codes
+            known[row, : len(codes)] = found
+            shapes[row, : len(codes)] = shapes_of(raw_codes(text))
             gazetteer[row, : len(codes)] = self.names(codes) if names is None else names[row]
         mask = np.arange(size) < lengths[:, None]
         hashes = [self._hash(padded, size, number) for number in range(NGRAMS)]
@@ -136,7 +203,8 @@ class Encoder:
             bigrams=bigrams.astype(np.int64),
             ngrams=ngrams.astype(np.int64),
             names=gazetteer,
-            words=self.lexicon.features(padded[:, 2 : 2 + size], lengths),
+            words=known,
+            shapes=shapes,
             mask=mask.astype(np.float32),
             lengths=lengths,
         )
@@ -164,6 +232,15 @@ class Encoder:
         if self._gazetteer is None:
             return []
         return [(last - len(name) + 1, last, name) for last, (name, _) in self._gazetteer.iter(text)]
+
+
+def padded_size(length: int) -> int:
+    """The length to which a text of ``length`` is padded, by itself and in any batch.
+
+    A convolution sums in another order for another length. So a text gets the same length everywhere, and the same
+    emissions to the last bit.
+    """
+    return -(-length // PADDED) * PADDED
 
 
 def mark(found: Floats, first: int, last: int, shares: Sequence[tuple[int, float]]) -> None:

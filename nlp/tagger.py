@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,24 +12,20 @@ from numpy.typing import NDArray
 
 from nlp import artifact
 from nlp.crf import Crf
-from nlp.encode import Encoder, Features
+from nlp.encode import Encoder, Features, padded_size
 from nlp.lexicon import Lexicon, unpack
 from nlp.runtime_onnx import OnnxNetwork
 from stream.contract.ports import TagInput
 from stream.contract.records import Span
 
 BATCH_CELLS_MAX: Final = 4_096
-"""Characters of a padded batch; longer texts go alone."""
-PADDED: Final = 1.25
-"""How much longer than the first the last text of a batch may be, so that little is spent on padding …"""
-BATCH_CELLS_MIN: Final = 1_024
-"""… once the batch is worth a call."""
+"""Characters of a batch, all of whose texts are padded alike; longer texts go alone."""
 DECODE_CELLS_MAX: Final = 65_536
 """Characters, padding included, that the CRF goes through at once."""
 WINDOW: Final = 4_096
 OVERLAP: Final = 64
-"""Emissions of a longer text are made by windows and joined. A character's emissions depend on fewer neighbours than
-half of the overlap, so that the joint cannot be seen."""
+"""Emissions of a longer text are made by windows and joined. Beside what its window is about, a character's emissions
+depend on fewer neighbours than half of the overlap, so that no name is cut at a joint."""
 CONFIDENCE_DIGITS: Final = 4
 
 
@@ -55,7 +51,10 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class NeuralTagger:
-    """A network with the CRF and vocabulary of its model folder. Each step may run in a thread of its own."""
+    """A network with the CRF and vocabulary of its model folder. Each step may run in a thread of its own.
+
+    Confidences are those of the CRF at the temperature that was fitted on dev.
+    """
 
     def __init__(self, config: artifact.ModelConfig, card: artifact.Card, lexicon: Lexicon, network: Network) -> None:
         self.labels = config.labels
@@ -65,35 +64,32 @@ class NeuralTagger:
         self.names = frozenset(config.names)
         self._encoder = Encoder(config.vocabulary, lexicon)
         self._network = network
-        self._crf = Crf(
-            config.labels,
-            np.array(config.crf_start, dtype=np.float32),
-            np.array(config.crf_transitions, dtype=np.float32),
-            np.array(config.crf_end, dtype=np.float32),
-        )
+        self._temperature = np.float32(config.temperature)
+        parts = [np.array(part, np.float32) for part in (config.crf_start, config.crf_transitions, config.crf_end)]
+        self._crf = Crf(config.labels, *parts)
+        self._even = Crf(config.labels, *(np.divide(part, self._temperature, dtype=np.float32) for part in parts))
 
     def prepare(self, posts: Sequence[TagInput]) -> Prepared:
         """``features`` of the texts; this tagger sees no pictures."""
         return self.features([post.text for post in posts])
 
     def features(self, texts: Sequence[str]) -> Prepared:
-        """Features by buckets of like length. Empty texts need none."""
+        """Features by buckets of the same padded length. Empty texts need none."""
         order = sorted((number for number, text in enumerate(texts) if text), key=lambda number: len(texts[number]))
-        buckets: list[Bucket] = []
-        held: list[int] = []
+        groups: list[list[int]] = []
         for number in order:
-            if held and _is_full(len(texts[held[0]]), len(texts[number]), len(held)):
-                buckets.append(self._bucket(texts, held))
-                held = []
-            held.append(number)
-        if held:
-            buckets.append(self._bucket(texts, held))
-        return Prepared(texts, buckets)
+            if not groups or _is_full(len(texts[groups[-1][0]]), len(texts[number]), len(groups[-1])):
+                groups.append([])
+            groups[-1].append(number)
+        words = dict(zip(order, self._encoder.words([texts[number] for number in order]), strict=True))
+        return Prepared(texts, [self._bucket(texts, numbers, words) for numbers in groups])
 
-    def _bucket(self, texts: Sequence[str], numbers: list[int]) -> Bucket:
+    def _bucket(self, texts: Sequence[str], numbers: list[int], words: Mapping[int, NDArray[np.float32]]) -> Bucket:
         longest = texts[numbers[-1]]
         if len(longest) <= WINDOW:
-            return Bucket(numbers, [self._encoder.encode([texts[number] for number in numbers])])
+            own = [words[number] for number in numbers]
+            size = padded_size(len(longest))
+            return Bucket(numbers, [self._encoder.encode([texts[number] for number in numbers], words=own, size=size)])
         step = WINDOW - OVERLAP
         starts = range(0, max(1, len(longest) - OVERLAP), step)
         return Bucket(numbers, [self._encoder.encode([longest[start : start + WINDOW]]) for start in starts])
@@ -122,9 +118,9 @@ class NeuralTagger:
         self, texts: Sequence[str], numbers: list[int], scores: list[NDArray[np.float32]], found: list[list[Span]]
     ) -> None:
         lengths = np.array([len(texts[number]) for number in numbers], dtype=np.int64)
-        emissions = _stacked(scores)
+        emissions = _stacked(scores)[:, : int(lengths.max())]
         best = self._crf.decode(emissions, lengths)
-        marginals = self._crf.marginals(emissions, lengths)
+        marginals = self._even.marginals(np.divide(emissions, self._temperature, dtype=np.float32), lengths)
         sure = np.take_along_axis(marginals, best[:, :, None], axis=2)[:, :, 0]
         for row, number in enumerate(numbers):
             found[number] = self._spans(best[row, : lengths[row]], sure[row])
@@ -175,8 +171,8 @@ def _stacked(buckets: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _is_full(shortest: int, longest: int, texts: int) -> bool:
     """Whether a batch of ``texts``, the first of them the shortest, ends before one of ``longest`` characters."""
-    cells = longest * (texts + 1)
-    return cells > BATCH_CELLS_MAX or (cells > BATCH_CELLS_MIN and longest > PADDED * shortest)
+    size = padded_size(longest)
+    return size != padded_size(shortest) or size * (texts + 1) > BATCH_CELLS_MAX
 
 
 def load_tagger(path: Path | None = None, *, threads: int = 2) -> NeuralTagger:

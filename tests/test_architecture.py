@@ -27,7 +27,7 @@ MAY_IMPORT = {
 
 FENCED = {
     "torch": {
-        "nlp/train.py", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
+        "nlp/towers/", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
         "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
         "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py", "nlp/serving/jpegs.py",
         "nlp/reference.py", "nlp/raw_scores.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         raise _missing(error) from error
     if not resume and holds_run(folder):
         raise UsageFailure(f"{folder} holds a run. Go on with it: --resume; or name another folder with --out")
-    work = _towers(tree, where, folder) if tree.get("family") == "towers" else _family(tree, where, folder, resume)
+    work = _work(tree, where, folder, resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
@@ -91,34 +92,24 @@ def _missing(error: ImportError) -> Failure:
     return Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'")
 
 
-def _family(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Callable[[], Any]:
-    """A run of a family of ``nlp.models``, ready to begin."""
-    from nlp.training.config import TrainSettings
+def _work(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Callable[[], Any]:
+    """A run of the family that ``tree`` names, ready to begin."""
     from nlp.training.report import Report
-    from nlp.training.run import run
 
-    settings = trainfile.settings_of(tree, TrainSettings, where)
+    if tree.get("family") == "towers":
+        from nlp.towers.run import train
+        from nlp.towers.settings import TowersSettings
 
-    def work() -> Any:
+        own = {name: value for name, value in tree.items() if name != "device"}
+        work: Callable[..., Any] = partial(train, trainfile.settings_of(own, TowersSettings, where))
+    else:
+        from nlp.training.config import TrainSettings
+        from nlp.training.run import run
+
+        work = partial(run, trainfile.settings_of(tree, TrainSettings, where))
+
+    def begin() -> Any:
         with Report() as report:
-            return run(settings, folder, report, resume=resume)
+            return work(folder, report, resume=resume)
 
-    return work
-
-
-def _towers(tree: dict[str, Any], where: str, folder: Path) -> Callable[[], Any]:
-    """A run of the model that ships, ready to begin."""
-    from nlp.train import TrainConfig, train
-    from nlp.training.config import TowersSettings
-
-    given = trainfile.settings_of(
-        {name: value for name, value in tree.items() if name != "device"}, TowersSettings, where
-    )
-    own = {"name": given.name, "seed": given.seed, "threads": given.threads, **given.model}
-    unknown = sorted(own.keys() - set(TrainConfig.__struct_fields__))
-    if unknown:
-        fields = ", ".join(TrainConfig.__struct_fields__)
-        raise UsageFailure(f"{where}: model: unknown field {', '.join(unknown)}; fields are: {fields}")
-    config = trainfile.settings_of(own, TrainConfig, f"{where}: model")
-    paths = Path(given.data.train[0].path), Path(given.data.dev[0].path)
-    return lambda: train(*paths, folder / "model", config)
+    return begin

@@ -149,25 +149,6 @@ class TrainSettings(Section, frozen=True, kw_only=True):
         return "aca" if self.family == "aca" else "umt" if self.family == "umt" else "bio"
 
 
-class TowersSettings(Section, frozen=True, kw_only=True):
-    """A run of the model that ships: one training file, one development file, and its trainer's own settings."""
-
-    family: Literal["towers"]
-    data: DataSettings
-    name: str = "cmner-text"
-    seed: int = 1
-    threads: int = 2
-    model: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        plain = DataFile(path="", weight=1.0)
-        for file in (*self.data.train, *self.data.dev):
-            if msgspec.structs.replace(file, path="") != plain:
-                raise ValueError("the family towers reads texts alone: a file has a path and nothing else")
-        if len(self.data.train) > 1 or len(self.data.dev) > 1 or self.data.mix or self.data.transductive:
-            raise ValueError("the family towers takes one file to train on and one to choose by")
-
-
 _ACA_TYPES: Final = ("PER", "LOC", "ORG", "MISC")
 _UMT_TYPES: Final = ("MISC", "PER", "ORG", "LOC")
 

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nlp.encode import codes_of
-from nlp.lexicon import KINDS, LENGTH_MAX, POSITIONS, WIDTH, Lexicon, pack, unpack
+from nlp.lexicon import CUT_WIDTH, KINDS, LENGTH_MAX, POSITIONS, STEPS, WIDTH, Lexicon, Word, pack, step_of, unpack
 
-WORDS = {"上海": "ns", "周杰伦": "nr", "演唱会": "n", "人民代表大会": "nt", "唱": "v"}
-PAD = 0x110000
+WORDS = {
+    "上海": Word("ns", step_of(5000)), "周杰伦": Word("nr", step_of(50)), "演唱会": Word("n", step_of(300)),
+    "人民代表大会": Word("nt", step_of(80)), "唱": Word("v", step_of(900)),
+}  # fmt: skip
+NOUN = Word("n", step_of(100))
+CUT_KINDS = ("first", "inner", "last", "alone")
 
 
 def looked_up(lexicon: Lexicon, texts: list[str]) -> NDArray[np.float32]:
-    size = max(map(len, texts))
-    codes = np.full((len(texts), size), PAD, dtype=np.uint64)
-    for row, text in enumerate(texts):
-        codes[row, : len(text)] = codes_of(text)
-    return lexicon.features(codes, np.array([len(text) for text in texts], dtype=np.int64))
+    """(B, T, W), zeros behind each text."""
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    every = lexicon.features(codes_of("".join(texts)).astype(np.uint64), lengths)
+    found = np.zeros((len(texts), int(lengths.max()), WIDTH), dtype=np.float32)
+    for row, part in enumerate(np.split(every, np.cumsum(lengths)[:-1])):
+        found[row, : len(part)] = part
+    return found
 
 
 def kinds_at(found: NDArray[np.float32], row: int, place: int) -> set[str]:
-    return {f"{KINDS[column // POSITIONS]}{'<->'[column % POSITIONS]}" for column in np.flatnonzero(found[row, place])}
+    hits = np.flatnonzero(found[row, place, :-CUT_WIDTH])
+    return {f"{KINDS[column // POSITIONS]}{'<->'[column % POSITIONS]}" for column in hits}
+
+
+def cut_of(lexicon: Lexicon, text: str) -> list[str]:
+    """The words of the likeliest cut, read from the features."""
+    marks = looked_up(lexicon, [text])[0, :, -CUT_WIDTH : -CUT_WIDTH + len(CUT_KINDS)]
+    assert (marks.sum(axis=1) == 1).all(), "each character has one part in one word"
+    cut: list[str] = []
+    for char, mark in zip(text, marks.argmax(axis=1), strict=True):
+        if CUT_KINDS[mark] in ("first", "alone"):
+            cut.append("")
+        cut[-1] += char
+    return cut
+
+
+def likeliest(words: dict[str, Word], text: str) -> float:
+    """Log probability, to a constant, of the best cut, by trying all of them."""
+    total = math.log(sum(math.exp((word.step - 1) / STEPS) for word in words.values()))
+
+    def share(part: str) -> float:
+        if part in words:
+            return (words[part].step - 1) / STEPS - total
+        return -total if len(part) == 1 else -math.inf
+
+    best = [0.0]
+    for end in range(1, len(text) + 1):
+        best.append(max(best[start] + share(text[start:end]) for start in range(max(0, end - LENGTH_MAX), end)))
+    return best[-1]
 
 
 def test_words_are_found_where_they_stand_with_their_kinds() -> None:
@@ -35,12 +72,11 @@ def test_words_are_found_where_they_stand_with_their_kinds() -> None:
     assert kinds_at(found, 0, 3) == {"word2<", "place<"}
     assert kinds_at(found, 0, 6) == {"word3-", "noun-"}
     assert kinds_at(found, 1, 5) == {"word4>", "organisation>"}
-    assert not found[1, 6:].any()
 
 
 def test_a_packed_dictionary_is_the_same_whatever_the_order() -> None:
     assert pack(WORDS) == pack(dict(reversed(WORDS.items())))
-    assert dict(unpack(pack(WORDS))) == {word: tag for word, tag in WORDS.items() if len(word) > 1}
+    assert unpack(pack(WORDS)) == WORDS
 
 
 def test_no_word_is_missed_and_few_are_made_up() -> None:
@@ -49,22 +85,50 @@ def test_no_word_is_missed_and_few_are_made_up() -> None:
     def word() -> str:
         return "".join(chr(0x4E00 + chance.randrange(6000)) for _ in range(chance.randint(2, LENGTH_MAX)))
 
-    words = {word(): "n" for _ in range(300_000)}
-    lexicon = Lexicon(words.items())
+    words = {word(): NOUN for _ in range(300_000)}
+    lexicon = Lexicon(words)
     known = chance.sample(sorted(words), 2000)
-    assert all(looked_up(lexicon, [text])[0, 0].any() for text in known)
+    assert all(looked_up(lexicon, [text])[0, 0, :-CUT_WIDTH].any() for text in known)
     strange = [text for text in (word() for _ in range(3000)) if text not in words]
     made_up = sum(
-        bool(lexicon.features(codes_of(text).astype(np.uint64)[None], np.array([len(text)]))[0, 0].any())
+        bool(looked_up(lexicon, [text])[0, 0, :-CUT_WIDTH].any())
         for text in strange
     )
     assert made_up / len(strange) < 0.1, "up to six lengths are tried at a place"
 
 
-def test_padding_is_never_part_of_a_word() -> None:
+def test_no_word_reaches_into_the_next_text() -> None:
     texts = ["".join(chr(0x4E00 + (7 * row + place) % 5000) for place in range(12)) for row in range(300)]
-    lexicon = Lexicon({text[place : place + 2]: "n" for text in texts for place in (0, 5)}.items())
+    lexicon = Lexicon({text[place : place + 2]: NOUN for text in texts for place in (0, 5)})
     together = looked_up(lexicon, [*texts, "长" * 60])
     for row, text in enumerate(texts):
         np.testing.assert_array_equal(together[row, : len(text)], looked_up(lexicon, [text])[0])
-        assert not together[row, len(text) :].any()
+
+
+def test_the_likeliest_cut_is_taken() -> None:
+    words = {
+        **WORDS, "研究": Word("v", step_of(9000)), "研究生": Word("n", step_of(1300)), "生命": Word("n", step_of(6000)),
+        "命": Word("n", step_of(3000)), "起源": Word("n", step_of(2000)),
+    }  # fmt: skip
+    lexicon = Lexicon(words)
+    assert cut_of(lexicon, "研究生命起源") == ["研究", "生命", "起源"]
+    assert cut_of(lexicon, "周杰伦唱上海") == ["周杰伦", "唱", "上海"]
+    assert cut_of(lexicon, "ㄅ上ㄆ") == ["ㄅ", "上", "ㄆ"]
+    found = looked_up(lexicon, ["周杰伦唱上海"])[0]
+    rarity = found[:, -3:]
+    assert rarity.argmax(axis=1).tolist() == [1, 1, 1, 1, 2, 2], "usual, usual, common"
+
+
+@given(st.text(alphabet="甲乙丙", min_size=1, max_size=9), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_the_cut_is_as_likely_as_the_best_of_all_cuts(text: str, seed: int) -> None:
+    chance = random.Random(seed)
+    words = {
+        "".join(chance.choices("甲乙丙", k=chance.randint(1, 4))): Word("n", step_of(chance.randint(1, 9999)))
+        for _ in range(12)
+    }
+    cut = cut_of(Lexicon(words), text)
+    assert "".join(cut) == text
+    total = math.log(sum(math.exp((word.step - 1) / STEPS) for word in words.values()))
+    shares = [(words[part].step - 1) / STEPS - total if part in words else -total for part in cut]
+    assert abs(sum(shares) - likeliest(words, text)) < 1e-3

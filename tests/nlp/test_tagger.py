@@ -17,7 +17,11 @@ from nlp.datasets import Example
 from nlp.evaluate import evaluate_examples
 from nlp.export import load_torch_tagger
 from nlp.tagger import OVERLAP, WINDOW, NeuralTagger, load_tagger
-from nlp.train import TrainConfig, train
+from nlp.towers.run import train
+from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
+from nlp.training.config import DataFile, DataSettings
+from nlp.training.loop import LoopSettings
+from nlp.training.report import Report
 from tests.corpus import demo_posts
 
 DEV = [post for post in demo_posts(pictures=False) if post["split"] == "dev"]
@@ -39,7 +43,7 @@ def test_dev_scores_are_those_of_the_card_and_good_enough(tagger: NeuralTagger) 
     assert found["micro"]["f1"] >= FLOOR
 
 
-FLOOR = 0.835
+FLOOR = 0.86
 """Below this something broke; the goal of the project is in its issues, the figure reached in the card."""
 
 
@@ -64,13 +68,23 @@ def test_a_batch_gives_what_each_text_gives_alone(tagger: NeuralTagger) -> None:
         assert tagger.tag([text])[0] == spans, "to the last bit: embedded and cluster batch differently"
 
 
-def test_a_long_text_is_tagged_whole_and_seams_cannot_be_seen(tagger: NeuralTagger) -> None:
+def test_a_long_text_is_tagged_whole_and_windows_agree(tagger: NeuralTagger) -> None:
     text = "".join(TEXTS)[: 2 * WINDOW]
     shifted = "。" * (OVERLAP * 3) + text
     found = {(s.start, s.end, s.type) for s in tagger.tag([text])[0]}
     moved = {(s.start - 3 * OVERLAP, s.end - 3 * OVERLAP, s.type) for s in tagger.tag([shifted])[0]}
-    assert {span for span in found if span[0] > 100} == {span for span in moved if span[0] > 100}
+    # What a window is about is a little different when it begins elsewhere.
+    assert len(found & moved) / len(found | moved) > 0.9
     assert max(end for _, end, _ in found) > 2 * WINDOW - 500
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 0])
+def test_a_name_across_the_joint_of_two_windows_is_found_whole(tagger: NeuralTagger, shift: int) -> None:
+    joint = WINDOW - OVERLAP // 2
+    name = "周杰伦"
+    before = ("今天天气不错。" * WINDOW)[: joint + shift]
+    text = f"{before}{name}在上海开演唱会。" + "今天天气不错。" * 20
+    assert (joint + shift, joint + shift + len(name)) in {(s.start, s.end) for s in tagger.tag([text])[0]}
 
 
 @pytest.mark.parametrize(
@@ -109,9 +123,16 @@ def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
         blocks.append(f"WID:{post['bid']}\n{rows}\n")
     data = tmp_path / "data.txt"
     data.write_text("".join(blocks), encoding="utf-8")
-    config = TrainConfig(epochs=2, bigrams=256, ngrams=1024, threads=1)
-    cards = [train(data, data, tmp_path / name, config) for name in ("one", "two")]
-    weights = [(tmp_path / name / artifact.WEIGHTS).read_bytes() for name in ("one", "two")]
-    assert weights[0] == weights[1]
+    settings = TowersSettings(
+        family="towers",
+        data=DataSettings(train=(DataFile(path=str(data)),), dev=(DataFile(path=str(data)),)),
+        network=NetworkSettings(bigrams=256, ngrams=1024),
+        pretraining=PretrainingSettings(steps=6, sentences=4, masked=2),
+        loop=LoopSettings(epochs=2, average=0.9),
+    )
+    with Report(quiet=True) as report:
+        cards = [train(settings, tmp_path / name, report) for name in ("one", "two")]
+    files = [tmp_path / name / "model" for name in ("one", "two")]
+    assert (files[0] / artifact.WEIGHTS).read_bytes() == (files[1] / artifact.WEIGHTS).read_bytes()
     assert cards[0].scores == cards[1].scores
-    assert load_tagger(tmp_path / "one").labels == cards[0].labels
+    assert load_tagger(files[0]).labels == cards[0].labels

@@ -26,11 +26,12 @@ from nlp.datasets import Example
 from nlp.labels import Chunk
 from nlp.models import families
 from nlp.tagger import load_tagger
+from nlp.towers.settings import TowersSettings
 from nlp.training import trained
 from nlp.training.building import build
 from nlp.training.card import ModelCard
 from nlp.training.coder import BEGIN, END, FIRST
-from nlp.training.config import BatchSettings, TowersSettings, TrainSettings
+from nlp.training.config import BatchSettings, TrainSettings
 from nlp.training.errors import TrainingError
 from nlp.training.evaluation import Reading, evaluate, tagged
 from nlp.training.posts import Posts
@@ -263,13 +264,18 @@ def test_a_pretrained_encoder_and_its_tokenizer_are_tuned_saved_and_loaded(tmp_p
 def test_the_model_that_ships_is_a_family_of_the_command(tmp_path: Path) -> None:
     train, dev = write_set(tmp_path / "train.txt", 20, 1), write_set(tmp_path / "dev.txt", 10, 2)
     config = tmp_path / "towers.yaml"
-    sizes = {"epochs": 1, "bigrams": 256, "ngrams": 1024}
-    tree = {"family": "towers", "data": {"train": [{"path": str(train)}], "dev": [{"path": str(dev)}]}, "model": sizes}
+    tree = {
+        "family": "towers",
+        "data": {"train": [{"path": str(train)}], "dev": [{"path": str(dev)}]},
+        "network": {"bigrams": 256, "ngrams": 1024},
+        "pretraining": {"steps": 4, "sentences": 4, "masked": 2},
+        "loop": {"epochs": 1, "average": 0.9},
+    }
     config.write_text(json.dumps(tree), encoding="utf-8")
     done = CliRunner().invoke(app, ["train", "--config", str(config), "--out", str(tmp_path / "run"), "--json"])
     assert done.exit_code == 0, done.stderr
     assert load_tagger(tmp_path / "run" / MODEL).labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    for change, message in (("model.epoch=1", "epoch; fields are: name"), ("data.train.0.images=x", "texts alone")):
+    for change, message in (("loop.epoch=1", "fields are: epochs"), ("data.train.0.images=x", "texts alone")):
         done = CliRunner().invoke(
             app, ["train", "--config", str(config), "--out", str(tmp_path / "b"), "--set", change]
         )

@@ -1,0 +1,1 @@
+"""The default model: how its towers are pretrained and trained."""

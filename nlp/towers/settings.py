@@ -1,0 +1,76 @@
+"""What a run of the default model is made of; the file of ``weibowatch train`` has these fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from nlp.training.config import DataFile, DataSettings, Section
+from nlp.training.loop import LoopSettings
+
+
+class NetworkSettings(Section, frozen=True, kw_only=True):
+    """Sizes of the network (``nlp.models.text.TextConfig``). ``context`` 0 leaves the post's vector out."""
+
+    towers: int = 2
+    hidden: int = 112
+    context: int = 48
+    bigrams: int = 1 << 14
+    ngrams: int = 1 << 17
+
+
+class PretrainingSettings(Section, frozen=True, kw_only=True):
+    """Training before training, on the dictionary's words and masked characters; 0 ``steps`` leave it out.
+
+    A batch has ``sentences``, a share ``loose`` of which are words in a row, the others training posts with other
+    names; and ``masked`` posts with hidden characters, whose loss weighs ``mask_weight``.
+    """
+
+    steps: int = 3000
+    sentences: int = 24
+    loose: float = 0.5
+    masked: int = 12
+    mask_weight: float = 0.3
+    rate: float = 2e-3
+
+
+class TowersSettings(Section, frozen=True, kw_only=True):
+    """A run.
+
+    ``char_hidden`` and ``name_hidden`` are the shares of characters and whole names that the network may not see in
+    training; most names of new posts are new. A character is known that stands ``char_count_min`` times in the posts
+    or in ``word_count_min`` words of the dictionary.
+    """
+
+    family: Literal["towers"]
+    data: DataSettings
+    name: str = "cmner-text"
+    seed: int = 1
+    threads: int = 1
+    batch: int = 16
+    rate: float = 2e-3
+    vote_rate: float = 4e-3
+    vote_decay: float = 1e-2
+    decay: float = 1e-3
+    char_hidden: float = 0.08
+    name_hidden: float = 0.2
+    char_count_min: int = 2
+    word_count_min: int = 5
+    network: NetworkSettings = NetworkSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
+    loop: LoopSettings = LoopSettings(epochs=9, average=0.998)
+
+    def __post_init__(self) -> None:
+        plain = DataFile(path="")
+        for file in (*self.data.train, *self.data.dev):
+            if msgspec.structs.replace(file, path="") != plain:
+                raise ValueError("the family towers reads texts alone: a file has a path and nothing else")
+        if len(self.data.train) > 1 or len(self.data.dev) > 1 or self.data.mix or self.data.transductive:
+            raise ValueError("the family towers takes one file to train on and one to choose by")
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The files to train on and to choose by."""
+        return Path(self.data.train[0].path), Path(self.data.dev[0].path)

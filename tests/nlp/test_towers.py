@@ -1,0 +1,161 @@
+"""How the default model is pretrained and trained: what is made up, hidden and held out."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from nlp.datasets import Example
+from nlp.encode import CAPITAL, DIGIT, HAN, SHAPES, UNKNOWN, Encoder, raw_codes, shapes_of
+from nlp.labels import bio_labels, chunks, may_follow
+from nlp.lexicon import WIDTH, Lexicon, Word, step_of
+from nlp.models.text import TextConfig
+from nlp.towers import dictionary
+from nlp.towers.examples import (
+    NameDrawer,
+    batches,
+    held_out,
+    hidden_places,
+    surfaces,
+    vocabulary_of,
+    with_other_names,
+)
+from nlp.towers.pretraining import Writer, between
+from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
+from nlp.towers.task import TowersModel, inputs_of
+from nlp.training.config import DataFile, DataSettings
+
+FILES = (DataFile(path="posts.txt"),)
+SETTINGS = TowersSettings(
+    family="towers",
+    data=DataSettings(train=FILES, dev=FILES),
+    network=NetworkSettings(bigrams=64, ngrams=256, hidden=16, context=8),
+)
+WORDS = {
+    "王菲": Word("nr", step_of(300)), "拉萨": Word("ns", step_of(900)), "清华大学": Word("nt", step_of(40)),
+    "桌子": Word("n", step_of(700)), "看见": Word("v", step_of(800)), "的": Word("uj", step_of(300_000)),
+}  # fmt: skip
+
+
+def example(number: int, *parts: tuple[str, str]) -> Example:
+    tokens: list[str] = []
+    tags: list[str] = []
+    for text, type_ in parts:
+        tokens += text
+        tags += ["O"] * len(text) if not type_ else [f"B-{type_}"] + [f"I-{type_}"] * (len(text) - 1)
+    return Example(str(number), tuple(tokens), tuple(tags))
+
+
+POSTS = [
+    example(1, ("周杰伦", "PER"), ("在", ""), ("上海", "LOC"), ("唱歌", "")),
+    example(2, ("上海", "LOC"), ("下雨了", "")),
+    example(3, ("我见到", ""), ("周杰伦", "PER"), ("和", ""), ("周杰伦", "PER"), ("的", ""), ("华为", "ORG")),
+]
+LABELS = bio_labels(tag for post in POSTS for tag in post.tags)
+
+
+DRAWER = NameDrawer(surfaces(POSTS), dictionary.names(WORDS, ("PER", "LOC")))
+
+
+def test_names_of_the_dictionary_by_type() -> None:
+    names = dictionary.names(WORDS, ("PER", "LOC"))
+    assert {type_: list(words) for type_, words in names.items()} == {"PER": ["王菲"], "LOC": ["拉萨"]}
+
+
+def test_the_dictionary_is_jiebas() -> None:
+    words = dictionary.words()
+    assert len(words) > 300_000
+    assert words["上海"].tag == "ns"
+    assert words["的"].step > words["周杰伦"].step
+
+
+def test_other_names_stand_where_the_old_ones_stood_and_tags_fit() -> None:
+    text, tags = with_other_names(POSTS[2], chunks(POSTS[2].char_tags()), DRAWER, random.Random(2))
+    assert text == "我见到王菲和王菲的华为", "from the dictionary; from the posts where it has none of the type"
+    found = [(text[c.start : c.end], c.type) for c in chunks(tags)]
+    assert found == [("王菲", "PER"), ("王菲", "PER"), ("华为", "ORG")]
+    assert len(text) == len(tags)
+
+
+def test_made_up_sentences_have_valid_tags_of_known_types() -> None:
+    writer = Writer(POSTS, WORDS, DRAWER, PretrainingSettings(sentences=8, masked=2))
+    sentences, texts = writer.work(random.Random(4))
+    assert (len(sentences), len(texts)) == (8, 2)
+    assert set(texts) <= {post.text for post in POSTS}
+    types: Counter[str] = Counter()
+    for text, tags in sentences:
+        assert len(text) == len(tags)
+        assert all(may_follow(before, after) for before, after in itertools.pairwise(["O", *tags]))
+        types.update(chunk.type for chunk in chunks(tags))
+    assert set(types) == {"PER", "LOC", "ORG"}
+    assert writer.work(random.Random(4)) == (sentences, texts)
+
+
+def test_pieces_between_entities() -> None:
+    assert between(POSTS[2].text, chunks(POSTS[2].char_tags())) == ["我见到"]
+
+
+def test_a_name_that_one_post_alone_tells_is_hidden_from_it() -> None:
+    vocabulary = vocabulary_of(POSTS, LABELS, SETTINGS, ["王"])
+    assert "王" in vocabulary.chars
+    assert "唱" not in vocabulary.chars, "it is there only once"
+    encoder = Encoder(vocabulary, Lexicon(WORDS))
+    first, second, third = held_out(POSTS, encoder, LABELS)
+    assert first.names[:3].any() and first.names[4:6].any(), "both names stand in other posts, too"
+    assert second.names[:2].any()
+    assert not third.names[-2:].any(), "no other post tells that 华为 is a name"
+    assert encoder.encode([POSTS[2].text]).names[0, -2:].any(), "but the gazetteer knows it"
+
+
+def test_hidden_names_are_hidden_whole() -> None:
+    tags = np.array([[1, 2, 2, 0, 3, 4, 0, 0]] * 400)
+    hidden = hidden_places(tags, 0.0, 0.5, np.random.default_rng(1))
+    assert (hidden[:, 0] == hidden[:, 1]).all() and (hidden[:, 1] == hidden[:, 2]).all()
+    assert not hidden[:, [3, 6, 7]].any()
+    assert hidden[:, 0].mean() == pytest.approx(0.5, abs=0.1)
+    assert (hidden[:, 0] != hidden[:, 4]).any()
+
+
+def test_every_post_is_in_one_batch() -> None:
+    encoder = Encoder(vocabulary_of(POSTS, LABELS, SETTINGS, ()), Lexicon({}))
+    held = held_out(POSTS, encoder, LABELS) * 20
+    found = batches(held, 8, random.Random(1))
+    assert sorted(one.text for batch in found for one in batch) == sorted(one.text for one in held)
+    assert max(map(len, found)) == 8
+
+
+def test_shapes_tell_what_folding_hides() -> None:
+    found = shapes_of(raw_codes("看iPhone１３的"))
+    assert found.shape == (10, SHAPES)
+    assert np.flatnonzero(found[:, HAN]).tolist() == [0, 9]
+    assert np.flatnonzero(found[:, CAPITAL]).tolist() == [2]
+    assert found[7:9, DIGIT].all(), "full-width digits are digits"
+    assert np.flatnonzero(found[:, 7]).tolist() == [1]
+    assert np.flatnonzero(found[:, 8]).tolist() == [8]
+    assert shapes_of(raw_codes("")).shape == (0, SHAPES)
+
+
+def test_context_reaches_every_place_and_padding_none() -> None:
+    torch.manual_seed(1)
+    encoder = Encoder(vocabulary_of(POSTS, LABELS, SETTINGS, ()), Lexicon(WORDS))
+    sizes = SETTINGS.network
+    config = TextConfig(
+        chars=len(encoder.vocabulary.chars) + UNKNOWN + 1, bigrams=sizes.bigrams, ngrams=sizes.ngrams,
+        names=encoder.name_features, words=WIDTH, shapes=SHAPES, labels=len(LABELS), hidden=16, context=8,
+    )  # fmt: skip
+    model = TowersModel(config).eval()
+
+    def emissions(*texts: str) -> torch.Tensor:
+        ngrams, seen = inputs_of(encoder.encode(texts))
+        with torch.no_grad():
+            return torch.stack(model.network.each(ngrams, seen))
+
+    far = "上海" + "。" * 60
+    assert not torch.equal(emissions(far + "周杰伦")[:, 0, 0], emissions(far + "下雨了")[:, 0, 0])
+    alone, beside = emissions("上海下雨了"), emissions("上海下雨了", far)
+    torch.testing.assert_close(alone[:, 0], beside[:, 0, :5], atol=1e-6, rtol=0)
