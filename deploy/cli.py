@@ -8,6 +8,7 @@ from deploy import __version__
 from deploy.commands import (
     admin,
     cluster,
+    data,
     kibana,
     model,
     model_group,
@@ -56,6 +57,7 @@ train.register(app)
 model_group.register(app)
 model.register()
 model_use.register()
+data.register(app)
 weibo.register(app)
 
 

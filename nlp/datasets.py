@@ -15,7 +15,7 @@ import msgspec
 
 _HEADER = re.compile(r"(WID|IMGID):(\S*)$")
 _TAG = re.compile(r"O|[BI]-\S+$")
-_NUMBERED = re.compile(r"(.)\d+$", re.DOTALL)
+_NUMBERED = re.compile("(?:.|\ufffd+)[0-9]+$", re.DOTALL)
 _HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 _PICTURE_SUFFIXES: Final = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"])
 
@@ -140,7 +140,10 @@ def _block_example(path: Path, first: int, block: list[str], files: _PictureFile
 
 
 def _without_numbers(examples: list[Example]) -> list[Example]:
-    """Weibo NER writes the place in the word behind each character; drop it where every token looks so."""
+    """Weibo NER writes the place in the word behind each character; drop it where every token looks so.
+
+    Its emoji are broken: two replacement characters, of which one is kept.
+    """
     tokens = [token for example in examples for token in example.tokens]
     if not all(_NUMBERED.match(token) for token in tokens) or not any(_HAN.match(token) for token in tokens):
         return examples

@@ -17,12 +17,13 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = NDArray[np.float32]
 
 BYTES_MAX: Final = 32 * 1024 * 1024
 PIXELS_MAX: Final = 50_000_000
+_TOO_LARGE: Final = f"more than {PIXELS_MAX} pixels"
 _ASPECT_MAX: Final = 8
 """The longer side is cut to this many times the shorter before scaling: a line of pixels would fill the memory."""
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
@@ -77,22 +78,27 @@ def pixels(source: bytes | Path, preprocess: Preprocess, seed: int | None = None
 
 def decode(source: bytes | Path) -> Image.Image:
     """An upright RGB picture. Raises ``PictureError``."""
+    data = source if isinstance(source, bytes) else picture_bytes(source)
     try:
-        return _decoded(source if isinstance(source, bytes) else _bytes(source))
+        return _decoded(data)
     except PictureError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise PictureError(f"more than {PIXELS_MAX} pixels") from error
-    except OSError as error:
-        raise PictureError(error.strerror or str(error)[:200]) from error
+        raise PictureError(_TOO_LARGE) from error
+    except UnidentifiedImageError as error:
+        raise PictureError("no picture of a known format") from error
     except Exception as error:
         # Decoders of broken files raise nearly anything; the post is worth more than its picture.
         raise PictureError(f"broken: {str(error)[:200]}") from error
 
 
-def _bytes(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        data = handle.read(BYTES_MAX + 1)
+def picture_bytes(path: Path) -> bytes:
+    """What a picture file holds. Raises ``PictureError``."""
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise PictureError((error.strerror or "unreadable").lower()) from error
     if len(data) > BYTES_MAX:
         raise PictureError(f"more than {BYTES_MAX} bytes")
     return data
@@ -103,7 +109,7 @@ def _decoded(data: bytes) -> Image.Image:
         raise PictureError("empty")
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > PIXELS_MAX:
-            raise PictureError(f"more than {PIXELS_MAX} pixels")
+            raise PictureError(_TOO_LARGE)
         return _rgb(ImageOps.exif_transpose(image))
 
 

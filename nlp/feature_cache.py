@@ -1,0 +1,87 @@
+"""Regions of pictures on disk, so that an encoder that does not learn sees each picture once.
+
+A file is found by the bytes of the picture and by all that its regions were made with, weights included: what has
+changed is never found. Files appear whole or not at all, so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from nlp.backbones import PictureEncoder, digest
+
+Floats = NDArray[np.float32]
+
+_HEADER_MAX: Final = 256
+"""Bytes before the numbers of a file."""
+_VERSION: Final = b"1"
+"""To be changed with whatever changes pixels or regions of the same settings."""
+
+
+class FeatureCache:
+    """Regions (R, D) of the pictures that one encoder has seen. Safe in threads, and for processes that share it.
+
+    ``half`` keeps 16 bits a number: half the disk, and not quite the same numbers.
+    """
+
+    def __init__(self, folder: Path, encoder: PictureEncoder, *, half: bool = False) -> None:
+        self._shape = (encoder.regions, encoder.width)
+        self._type = np.dtype(np.float16 if half else np.float32)
+        self._folder = folder / f"{recipe(encoder)[:32]}-{self._type.name}"
+
+    def of(self, picture: bytes, make: Callable[[], Floats]) -> Floats:
+        """The regions of a picture file's bytes; ``make`` gives them where they are not kept yet.
+
+        Raises what ``make`` raises, and ``OSError`` where the disk is full or may not be written.
+        """
+        name = hashlib.sha256(picture).hexdigest()
+        path = self._folder / name[:2] / f"{name}.npy"
+        kept = self._kept(path)
+        if kept is None:
+            kept = make().astype(self._type)
+            if kept.shape != self._shape:
+                raise ValueError(f"regions of shape {kept.shape}, expected {self._shape}")
+            _write(path, kept)
+        return kept.astype(np.float32)
+
+    def _kept(self, path: Path) -> NDArray[np.generic] | None:
+        """What the file holds; None where it is not there or is not what was written."""
+        size = self._shape[0] * self._shape[1] * self._type.itemsize
+        try:
+            if not size < path.stat().st_size <= size + _HEADER_MAX:
+                return None
+            found: NDArray[np.generic] = np.load(path, allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+        return found if found.shape == self._shape and found.dtype == self._type else None
+
+
+def recipe(encoder: PictureEncoder) -> str:
+    """SHA-256 of all that regions depend on besides the picture: weights, network, preprocessing; hex."""
+    how = {"network": encoder.spec.config, "grid": encoder.spec.grid, "preprocess": encoder.spec.preprocess}
+    parts = (_VERSION, digest(encoder).encode(), msgspec.json.encode(how, order="sorted"))
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()
+
+
+def _write(path: Path, values: NDArray[np.generic]) -> None:
+    """Write beside ``path``, then rename: a reader sees a whole file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, values, allow_pickle=False)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
