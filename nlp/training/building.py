@@ -138,9 +138,11 @@ def _module(
         picture = picture_encoder(settings.picture)
     sizes = families.with_vocabulary(settings.family, settings.model, *coder.sizes)
     try:
-        return families.build(settings.family, sizes, labels, text, picture), coder
+        module = families.build(settings.family, sizes, labels, text, picture)
     except ValueError as error:
         raise TrainingError(str(error)) from error
+    positions: int | None = getattr(module.settings, "positions", None)  # of an encoder of the model's own
+    return module, coder if text or positions is None else coder.limited(positions)
 
 
 def _fill_vectors(
