@@ -47,7 +47,7 @@ TEXT: Final = {
         "max_position_embeddings": TOKENS_MAX,
     }
 }
-GENTLE: Final = {"rate": 1e-3, "schedule": "linear", "clip": 1.0, "decay": 1e-3}
+GENTLE: Final = {"rate": 1e-3, "schedule": "constant", "clip": 1.0, "decay": 1e-3}
 """For transformers."""
 MODELS: Final[dict[str, dict[str, Any]]] = {
     "bilstm": {"family": "bilstm", "model": {"reader": READER}},
@@ -128,8 +128,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.multimodal")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--posts", type=int, default=1200)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--posts", type=int, default=2400)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     given = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ class PictureReader:
         if policy == "none":
             return ()
         if policy == "constant":
-            return (self._constant(),)
+            return (self._constant,)
         wanted = 1 if policy == "first" else self.given.pictures_max
         found: list[Floats] = []
         for number, path in enumerate(paths):
@@ -82,6 +83,7 @@ class PictureReader:
     def _view(self, path: Path, seed: int | None) -> Floats:
         return self._regions.of(path) if self._regions else pixels(path, self.given.preprocess, seed)
 
+    @functools.cached_property
     def _constant(self) -> Floats:
         side = self.given.preprocess.crop
         grey = np.zeros((3, side, side), dtype=np.float32)
