@@ -23,7 +23,7 @@ Pixels = NDArray[np.float32]
 
 BYTES_MAX: Final = 32 * 1024 * 1024
 PIXELS_MAX: Final = 50_000_000
-_TOO_LARGE: Final = f"more than {PIXELS_MAX} pixels"
+_TOO_LARGE: Final = "too many pixels"
 _ASPECT_MAX: Final = 8
 """The longer side is cut to this many times the shorter before scaling: a line of pixels would fill the memory."""
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
