@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import msgspec
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from nlp.batch import Batch
 from nlp.crf_torch import CrfLoss
 
 Family = Literal["bilstm", "transformer", "image", "aca", "umt", "fusion"]
-FAMILIES: tuple[str, ...] = get_args(Family)
 
 
 @dataclass(frozen=True)

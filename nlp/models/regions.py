@@ -28,11 +28,6 @@ class Regions:
         size = self.values.shape[2]
         return self.values.flatten(1, 2), self.mask.repeat_interleave(size, dim=1)
 
-    def mean(self) -> Tensor:
-        """The mean over a post's pictures, place by place (B, R, D); zeros for a post without one."""
-        count = self.mask.sum(dim=1).clamp(min=1)[:, None, None]
-        return self.values.sum(dim=1) / count
-
     def without(self, dropped: Tensor) -> Regions:
         """The same where the posts of ``dropped`` (B,) bool have no picture."""
         mask = self.mask & ~dropped.unsqueeze(1)
