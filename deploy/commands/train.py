@@ -75,7 +75,8 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
     work = _work(tree, where, folder, resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
+        if not (resume and (folder / CONFIG).exists()):  # a resumed run keeps what it began with
+            (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
         found: dict[str, Any] = msgspec.to_builtins(work())
         return found
     except (TrainingError, BackboneError, ArtifactError, DatasetError) as error:

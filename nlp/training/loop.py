@@ -219,7 +219,9 @@ def ahead(batches: Sequence[B], first: int, size: int) -> Iterator[list[B]]:
     def made(start: int) -> list[B]:
         return list(batches[start : start + size])
 
-    with ThreadPoolExecutor(max_workers=1) as worker:
+    # The number of threads is each thread's own, and sums depend on it in their last bit.
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(max_workers=1, initializer=torch.set_num_threads, initargs=(threads,)) as worker:
         coming: list[Future[list[B]]] = []
         for start in starts:
             coming.append(worker.submit(made, start))

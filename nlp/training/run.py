@@ -76,6 +76,8 @@ def _run(settings: TrainSettings, folder: Path, report: Report, resume: bool) ->
     loop = Loop(task, (optimizer, settings.optimizer), settings.loop, run_files, settings.seed)
     fitted = loop.run(report, resume=resume)
     curves.draw(fitted.history, folder / CURVES)
+    for name, count in (built.reading.pictures.counts() if built.reading.pictures else {}).items():
+        report.say(f"pictures {name}: {count}")
     made = _finished(settings, built, task, fitted, files)
     saved = trained.save(folder / MODEL, made)
     for name in (artifact.CARD, artifact.PEOPLE):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks.multimodal import shuffled
-from nlp import datasets
+from nlp import artifact, datasets
 from nlp.backbones import PictureBackbone, picture_encoder
 from nlp.models import families
 from nlp.pictures import Preprocess, pixels
@@ -193,6 +193,14 @@ def test_an_encoder_that_does_not_learn_is_run_once_for_a_picture(drawn: Path, t
     assert model.pictures is not None
     assert model.pictures.policy == "mean_features"
     assert model.card.pictures["used"] == len(list((drawn / "images").iterdir()))
+
+
+def test_runs_with_pictures_give_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
+    tree = plan(drawn, "fusion", picture=ENCODER, loop={"epochs": 1}, batches={"posts": 32}, pictures={"augment": True})
+    for name in ("one", "two"):
+        trained_in(tmp_path / name, tree)
+    weights = [(tmp_path / name / MODEL / artifact.WEIGHTS).read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
 
 
 def test_a_control_says_so_on_its_card(drawn: Path, tmp_path: Path) -> None:

@@ -127,6 +127,23 @@ def test_a_run_with_other_data_is_not_gone_on_with(small: Small, tmp_path: Path)
         trained_in(tmp_path / "run", tree, resume=True)
 
 
+def test_the_command_keeps_what_a_run_began_with(small: Small, tmp_path: Path) -> None:
+    out, config = tmp_path / "out", tmp_path / "config.yaml"
+    shutil.copytree(small[1], out)
+    (out / "config.yaml").write_text(json.dumps(small[0]), encoding="utf-8")
+    config.write_text(json.dumps({**small[0], "seed": 7}), encoding="utf-8")
+
+    def ended(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["train", "--out", str(out), *arguments])
+        return f"{done.exit_code} {done.stderr}"
+
+    assert "2 weibowatch: " in ended("--config", str(config))
+    assert "--resume" in ended("--config", str(config))
+    assert "1 weibowatch: " in ended("--config", str(config), "--resume")
+    assert json.loads((out / "config.yaml").read_text(encoding="utf-8")) == small[0]
+    assert ended("--resume").startswith("0 ")
+
+
 @pytest.mark.parametrize("name", [artifact.WEIGHTS, "vocabulary.json", trained.TRAINED, artifact.CONFIG])
 def test_a_changed_or_missing_file_is_refused(small: Small, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "model"
@@ -156,6 +173,10 @@ def test_a_stage_goes_on_from_the_weights_of_the_one_before(tmp_path: Path, caps
     alone = trained_in(tmp_path / "alone", {**tree, "data": few, "loop": {"epochs": 1}})
     assert alone.scores["micro"]["f1"] < 0.5
     assert "begins at random" not in capsys.readouterr().err
+    before = (tmp_path / "run" / MODEL / artifact.WEIGHTS).read_bytes()
+    shutil.rmtree(tmp_path / "run" / "2-narrow")
+    trained_in(tmp_path / "run", {**tree, "stages": stages}, resume=True)
+    assert (tmp_path / "run" / MODEL / artifact.WEIGHTS).read_bytes() == before
 
 
 def test_tensors_that_do_not_fit_are_named(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
