@@ -60,8 +60,8 @@ def tag(
                     "type": span.type,
                     "text": text[span.start : span.end],
                     "confidence": span.confidence,
-                    "provenance": span.provenance,
-                    "picture": span.picture_id,
+                    # Where no picture was given there is nothing to tell apart.
+                    **({"provenance": span.provenance, "picture": span.picture_id} if picture else {}),
                 }
                 for span in spans
             ]
