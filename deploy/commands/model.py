@@ -56,8 +56,10 @@ def model_convert(
         made = reference.convert(backbones.read_weights(source), kind, _options(config, reference.Options))
         target.mkdir(parents=True, exist_ok=True)
         families.save_model(target, made.model, kind, made.labels)
-    except (reference.CheckpointError, backbones.BackboneError) as error:
+    except reference.CheckpointError as error:
         raise Failure(f"{source}: {error}") from error
+    except backbones.BackboneError as error:
+        raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(f"{error.filename or target}: cannot be written ({error.strerror})") from error
     if json:
