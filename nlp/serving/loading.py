@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -12,14 +11,10 @@ from nlp import artifact
 from nlp.artifact import ArtifactError
 from nlp.evaluate import NamedTagger
 from nlp.serving.languages import LanguageTagger
-from nlp.serving.settings import TaggerSettings
-from stream.contract.signals import TaggerProblem
+from nlp.serving.settings import Count, TaggerSettings
 
 TOWERS: Final = "towers"
 """Family of the models that run on ONNX Runtime, without torch; the family of a folder that names none."""
-
-Count = Callable[[TaggerProblem], None]
-"""Is told of what a tagger had to work around."""
 
 
 class _Named(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from nlp.serving.loading import Count
+from nlp.serving.settings import Count
 
 _log = structlog.get_logger(__name__)
 Item = TypeVar("Item")

@@ -19,8 +19,8 @@ from torch import Tensor
 from nlp.pictures import PictureError, Preprocess, pixels
 from nlp.serving.devices import Device
 from nlp.serving.jpegs import decoded, is_plain
-from nlp.serving.loading import Count
 from nlp.serving.memory import Fitting
+from nlp.serving.settings import Count
 from stream.contract.records import Picture
 
 Pixels = NDArray[np.float32]

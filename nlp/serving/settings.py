@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from stream.contract.signals import TaggerProblem
+
 Switch = Literal["auto", "on", "off"]
+Count = Callable[[TaggerProblem], None]
+"""Is told of what a tagger had to work around."""
 
 
 class TaggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

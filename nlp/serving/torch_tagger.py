@@ -23,11 +23,10 @@ from nlp.batch import Batch
 from nlp.labels import Chunk
 from nlp.models.families import encoder_of
 from nlp.serving.devices import Device, device_for
-from nlp.serving.loading import Count
 from nlp.serving.memory import Fitting
 from nlp.serving.pictures import Loaded, PictureRegions
 from nlp.serving.provenance import marked, picture_of
-from nlp.serving.settings import TaggerSettings
+from nlp.serving.settings import Count, TaggerSettings
 from nlp.training import trained as folders
 from nlp.training.coder import Coded, Window, windows
 from nlp.training.config import BatchSettings
