@@ -28,13 +28,13 @@ MAY_IMPORT = {
 FENCED = {
     "torch": {
         "nlp/towers/", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
-        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/feature_cache.py",
+        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/feature_cache.py",
         "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py", "nlp/serving/jpegs.py",
         "nlp/reference.py", "nlp/raw_scores.py",
     },
     "transformers": {"nlp/backbones.py"},
     "torchvision": {
-        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/picture_decode.py", "nlp/serving/jpegs.py",
+        "nlp/backbones.py", "nlp/picture_networks.py", "nlp/serving/jpegs.py",
     },
     "faust": {"stream/runtime/faust_app.py", "stream/runtime/faust_consumer.py"},
     "aiokafka": {"stream/runtime/faust_app.py"},
