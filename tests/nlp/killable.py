@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ OPTIMIZER = OptimizerSettings(rate=0.05, schedule="cosine")
 class Regression:
     """Learns a fixed linear map, with dropout and noise, so that every source of random numbers is drawn from."""
 
-    def __init__(self, kill_at: int = 0) -> None:
+    def __init__(self, stop_at: int, stop: Callable[[], None]) -> None:
         torch.manual_seed(3)
         random.seed(3)
         np.random.seed(3)
         self.module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-        self._kill_at = kill_at
+        self._stop_at, self._stop = stop_at, stop
         self._losses = 0
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
@@ -43,8 +43,8 @@ class Regression:
 
     def loss(self, batch: Tensor, chance: np.random.Generator) -> Tensor:
         self._losses += 1
-        if self._losses == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self._losses == self._stop_at:
+            self._stop()
         noise = float(chance.normal()) + random.random() + float(np.random.rand())
         wanted = batch.sum(dim=1, keepdim=True) + 0.01 * noise
         loss: Tensor = ((self.module(batch) - wanted) ** 2).mean()
@@ -55,10 +55,22 @@ class Regression:
         return {"micro": {"precision": 0.5, "recall": 0.5, "f1": 1 - 1 / (1 + total)}}
 
 
-def run(folder: Path, *, kill_at: int = 0, settings: LoopSettings = SETTINGS, resume: bool = False) -> Fitted:
-    """Train in ``folder``."""
+def die() -> None:
+    """As by kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(
+    folder: Path,
+    *,
+    stop_at: int = 0,
+    stop: Callable[[], None] = die,
+    settings: LoopSettings = SETTINGS,
+    resume: bool = False,
+) -> Fitted:
+    """Train in ``folder``; ``stop`` is called at loss number ``stop_at``."""
     torch.set_num_threads(1)
-    task = Regression(kill_at)
+    task = Regression(stop_at, stop)
     optimizer = optimizer_of(task.module, OPTIMIZER, lambda name: False)
     loop = Loop(task, (optimizer, OPTIMIZER), settings, RunFiles(folder, "one"), seed=5)
     with Report(quiet=True) as report:
@@ -67,4 +79,4 @@ def run(folder: Path, *, kill_at: int = 0, settings: LoopSettings = SETTINGS, re
 
 if __name__ == "__main__":
     where = Path(sys.argv[1])
-    run(where, kill_at=int(sys.argv[2]), resume=RunFiles(where, "one").exists())
+    run(where, stop_at=int(sys.argv[2]), resume=RunFiles(where, "one").exists())

@@ -27,33 +27,51 @@ from tests.nlp.killable import SETTINGS, run
 ROOT = Path(__file__).parents[2]
 
 
-def kill(folder: Path, at: int) -> int:
-    """Run in a process of its own; how it ended."""
-    command = [sys.executable, "-m", "tests.nlp.killable", str(folder), str(at)]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+class Stopped(Exception):
+    """A run ends here."""
 
 
-def test_a_run_killed_again_and_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for folder in (whole, broken):
-        folder.mkdir()
-    fitted = run(whole)
-    for at in (7, 14):  # in the middle of the first epoch, and of the third
-        assert kill(broken, at) == -signal.SIGKILL
-    run(broken, resume=True)
+def stop() -> None:
+    raise Stopped
+
+
+def same(whole: Path, broken: Path) -> None:
+    """Both folders have the same files; of checkpoints, which also hold times, the same weights."""
     names = sorted(path.name for path in whole.iterdir())
-    assert (
-        names
-        == sorted(path.name for path in broken.iterdir())
-        == sorted([f"best-{fitted.epoch:05}.safetensors", CHECKPOINT, HISTORY])
-    )
+    assert names == sorted(path.name for path in broken.iterdir())
     for name in names:
         if name != CHECKPOINT:
             assert (whole / name).read_bytes() == (broken / name).read_bytes()
-    ours, theirs = (RunFiles(folder, "one").load() for folder in (whole, broken))
-    for name, value in ours[1]["module"].items():
-        assert torch.equal(value, theirs[1]["module"][name]), name
-    assert [row["epoch"] for row in map(json.loads, (whole / HISTORY).read_text().splitlines())] == [1, 2, 3, 4]
+    ours, theirs = (RunFiles(folder, "one").load()[1]["module"] for folder in (whole, broken))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+def test_a_run_that_is_killed_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.nlp.killable", str(tmp_path), "14"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    run(tmp_path, resume=True)
+    same(whole, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / HISTORY).read_text(encoding="utf-8").splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("every", range(4, 12))
+def test_a_run_that_is_stopped_again_and_again_gives_the_same_bytes(whole: Path, tmp_path: Path, every: int) -> None:
+    for number in range(12):
+        try:
+            run(tmp_path, stop_at=every + number % 2, stop=stop, resume=number > 0 and (tmp_path / CHECKPOINT).exists())
+        except Stopped:
+            continue
+    run(tmp_path, resume=True)
+    same(whole, tmp_path)
 
 
 def test_a_run_that_has_ended_gives_the_same_again_when_resumed(tmp_path: Path) -> None:
