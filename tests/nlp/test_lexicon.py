@@ -90,10 +90,7 @@ def test_no_word_is_missed_and_few_are_made_up() -> None:
     known = chance.sample(sorted(words), 2000)
     assert all(looked_up(lexicon, [text])[0, 0, :-CUT_WIDTH].any() for text in known)
     strange = [text for text in (word() for _ in range(3000)) if text not in words]
-    made_up = sum(
-        bool(looked_up(lexicon, [text])[0, 0, :-CUT_WIDTH].any())
-        for text in strange
-    )
+    made_up = sum(bool(looked_up(lexicon, [text])[0, 0, :-CUT_WIDTH].any()) for text in strange)
     assert made_up / len(strange) < 0.1, "up to six lengths are tried at a place"
 
 
