@@ -45,7 +45,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model comes from and how good it is; ``files`` are SHA-256 digests by file name."""
+    """Where a model comes from and how good it is; ``files`` are SHA-256 digests by file name.
+
+    ``shift`` is what dev took off the score of O, which the weights contain.
+    """
 
     name: str
     data: dict[str, str]
@@ -55,6 +58,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     scores: dict[str, Any]
     epochs: int
     minutes: float
+    shift: float = 0.0
     calibration: Calibration | None = None
     files: dict[str, str] = {}
 
@@ -123,6 +127,8 @@ def for_people(card: Card) -> str:
         "| part | precision | recall | F1 | gold |",
         "|---|---|---|---|---|",
         *(row(name, part) for name, part in parts.items()),
+        "",
+        f"The score of O is lower by {card.shift:.1f} than likelihood made it: best for F1 on that split.",
         "",
         *_calibration(card.calibration),
         "Intended for posts in Chinese. Names that are not in the training data are found much less often than those",

@@ -31,12 +31,18 @@ def frequent_chars(words: Iterable[str], count_min: int) -> set[str]:
     return {char for char, count in counts.items() if count >= count_min}
 
 
-def names(words: Mapping[str, Word], types: Iterable[str]) -> dict[str, dict[str, Word]]:
-    """Names of two to eight characters by entity type, for those of ``types`` that the dictionary knows."""
+def names(
+    words: Mapping[str, Word], types: Iterable[str], called: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Word]]:
+    """Names of two to eight characters by entity type, for those of ``types`` that the dictionary knows.
+
+    ``called`` gives the data's word for a type, where it has another one.
+    """
     known = set(types)
+    type_of = {tag: (called or {}).get(type_, type_) for tag, type_ in TYPES.items()}
     found: dict[str, dict[str, Word]] = {}
     for word, entry in words.items():
-        type_ = TYPES.get(entry.tag, "")
+        type_ = type_of.get(entry.tag, "")
         if type_ in known and 2 <= len(word) <= 8:
             found.setdefault(type_, {})[word] = entry
     return found

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import torch
 
-from nlp import artifact, datasets
+from nlp import artifact, datasets, scoring
 from nlp.calibration import Calibration, calibrate, rightness
 from nlp.encode import SHAPES, UNKNOWN, Encoder
 from nlp.evaluate import evaluate_examples
 from nlp.export import export, network_of
-from nlp.labels import bio_labels, chunks
+from nlp.labels import Chunk, bio_labels, chunks
 from nlp.lexicon import WIDTH, Lexicon, pack, unpack
 from nlp.models.text import TextConfig
 from nlp.tagger import NeuralTagger
@@ -24,6 +24,7 @@ from nlp.towers import dictionary
 from nlp.towers.examples import NameDrawer, held_out, surfaces, vocabulary_of
 from nlp.towers.pretraining import PretrainingModel, PretrainingTask, Writer, parts
 from nlp.towers.settings import TowersSettings
+from nlp.towers.shift import best_shift, shifted
 from nlp.towers.task import TowersModel, TowersTask, optimizer_of
 from nlp.training.checkpoints import RunFiles
 from nlp.training.curves import draw
@@ -49,6 +50,8 @@ class _Run:
         more = dictionary.frequent_chars(self.words, settings.word_count_min) if settings.pretraining.steps else set()
         vocabulary = vocabulary_of(self.examples, self.labels, settings, more)
         self.encoder = Encoder(vocabulary, Lexicon(unpack(self.packed)))
+        self.texts = [example.text for example in self.dev]
+        self.gold = [chunks(example.char_tags()) for example in self.dev]
         sizes = settings.network
         self.config = TextConfig(
             chars=len(vocabulary.chars) + UNKNOWN + 1, bigrams=sizes.bigrams, ngrams=sizes.ngrams,
@@ -80,8 +83,19 @@ class _Run:
         )
 
     def score(self, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Strict scores on dev."""
-        return evaluate_examples(self.tagger(weights), self.dev)
+        """Strict scores on dev at the best ``shift``, which is told beside them."""
+        tagger = self.tagger(weights)
+        prepared = tagger.features(self.texts)
+        emissions = tagger.infer(prepared)
+        outside = np.eye(1, len(self.labels), dtype=np.float32)
+
+        def scores_at(shift: float) -> dict[str, Any]:
+            found = tagger.decode(prepared, [one - np.float32(shift) * outside for one in emissions])
+            entities = [[Chunk(span.start, span.end, span.type) for span in spans] for spans in found]
+            return scoring.scores(self.gold, entities, self.texts, tagger.names)
+
+        shift, scores = best_shift(scores_at)
+        return {**scores, "shift": shift}
 
     def files(self, part: str, settings: TowersSettings) -> RunFiles:
         """The folder of a part of the run, whose result depends on ``settings`` and the data."""
@@ -103,7 +117,8 @@ def train(settings: TowersSettings, out: Path, report: Report, *, resume: bool =
     model = TowersModel(run.config)
     before = _pretrained(run, model, report, resume) if settings.pretraining.steps else None
     fitted = _trained(run, model, report, resume)
-    weights = {name: value.half().float() for name, value in fitted.weights.items()}
+    easier = shifted(fitted.weights, fitted.scores["shift"])
+    weights = {name: value.half().float() for name, value in easier.items()}
     return _written(run, weights, fitted, before, time.monotonic() - started)
 
 
@@ -111,7 +126,7 @@ def _pretrained(run: _Run, model: TowersModel, report: Report, resume: bool) -> 
     """Pretrain the towers of ``model``."""
     settings = run.settings
     plan = settings.pretraining
-    names = NameDrawer(run.names, dictionary.names(run.words, run.encoder.vocabulary.types))
+    names = NameDrawer(run.names, dictionary.names(run.words, run.encoder.vocabulary.types, plan.types))
     writer = Writer(run.examples, run.words, names, plan)
     module = PretrainingModel(model)
     task = PretrainingTask(module, run.encoder, writer, plan, run.labels, settings.seed, run.score)
@@ -160,6 +175,7 @@ def _written(
         scores=evaluate_examples(run.tagger(weights, temperature), run.dev),
         epochs=fitted.epoch,
         minutes=round(seconds / 60, 1),
+        shift=fitted.scores["shift"],
         calibration=calibration,
     )
     draw(fitted.history, run.out / CURVES)
@@ -168,12 +184,11 @@ def _written(
 
 def calibrated(run: _Run, weights: dict[str, torch.Tensor]) -> Calibration | None:
     """The temperature that fits dev; None where nothing is found."""
-    texts = [example.text for example in run.dev]
     tagger = run.tagger(weights)
-    prepared = tagger.features(texts)
+    prepared = tagger.features(run.texts)
     emissions = tagger.infer(prepared)
     found = tagger.decode(prepared, emissions)
-    right = rightness([chunks(example.char_tags()) for example in run.dev], found)
+    right = rightness(run.gold, found)
     if not len(right):
         return None
 

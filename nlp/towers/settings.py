@@ -25,7 +25,8 @@ class PretrainingSettings(Section, frozen=True, kw_only=True):
     """Training before training, on the dictionary's words and masked characters; 0 ``steps`` leave it out.
 
     A batch has ``sentences``, a share ``loose`` of which are words in a row, the others training posts with other
-    names; and ``masked`` posts with hidden characters, whose loss weighs ``mask_weight``.
+    names; and ``masked`` posts with hidden characters, whose loss weighs ``mask_weight``. ``types`` says what PER, LOC,
+    ORG and MISC are called in the data, where it has other types.
     """
 
     steps: int = 3000
@@ -34,6 +35,7 @@ class PretrainingSettings(Section, frozen=True, kw_only=True):
     masked: int = 12
     mask_weight: float = 0.3
     rate: float = 2e-3
+    types: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class TowersSettings(Section, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from nlp.towers.examples import (
 )
 from nlp.towers.pretraining import Writer, between
 from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
+from nlp.towers.shift import SHIFTS, STEP, best_shift, shifted
 from nlp.towers.task import TowersModel, inputs_of
 from nlp.training.config import DataFile, DataSettings
 
@@ -62,9 +63,20 @@ LABELS = bio_labels(tag for post in POSTS for tag in post.tags)
 DRAWER = NameDrawer(surfaces(POSTS), dictionary.names(WORDS, ("PER", "LOC")))
 
 
+def small_model() -> tuple[TowersModel, Encoder]:
+    encoder = Encoder(vocabulary_of(POSTS, LABELS, SETTINGS, ()), Lexicon(WORDS))
+    sizes = SETTINGS.network
+    config = TextConfig(
+        chars=len(encoder.vocabulary.chars) + UNKNOWN + 1, bigrams=sizes.bigrams, ngrams=sizes.ngrams,
+        names=encoder.name_features, words=WIDTH, shapes=SHAPES, labels=len(LABELS), hidden=16, context=8,
+    )  # fmt: skip
+    return TowersModel(config).eval(), encoder
+
+
 def test_names_of_the_dictionary_by_type() -> None:
     names = dictionary.names(WORDS, ("PER", "LOC"))
     assert {type_: list(words) for type_, words in names.items()} == {"PER": ["王菲"], "LOC": ["拉萨"]}
+    assert dictionary.names(WORDS, ("PER.NAM", "LOC"), {"PER": "PER.NAM"}).keys() == {"PER.NAM", "LOC"}
 
 
 def test_the_dictionary_is_jiebas() -> None:
@@ -140,15 +152,38 @@ def test_shapes_tell_what_folding_hides() -> None:
     assert shapes_of(raw_codes("")).shape == (0, SHAPES)
 
 
+def test_the_best_shift_is_in_the_middle_of_good_ones() -> None:
+    lucky = 2.0
+
+    def scores_at(shift: float) -> dict[str, dict[str, float]]:
+        return {"micro": {"f1": 0.9 if shift == lucky else 0.8 - (shift - 0.6) ** 2}}
+
+    shift, scores = best_shift(scores_at)
+    assert shift == 0.6, "not the single value that sticks out"
+    assert scores == scores_at(0.6)
+    edge, _ = best_shift(lambda shift: {"micro": {"f1": shift}})
+    assert edge == pytest.approx(SHIFTS[-1] - STEP), "the last one has one neighbour only"
+
+
+def test_a_shift_is_taken_off_the_emissions_of_o_alone() -> None:
+    torch.manual_seed(1)
+    model, encoder = small_model()
+    ngrams, seen = inputs_of(encoder.encode([post.text for post in POSTS]))
+    with torch.no_grad():
+        before = model.eval().network(ngrams=ngrams, **seen._asdict())
+        weights = model.state_dict()
+        kept = {name: value.clone() for name, value in weights.items()}
+        changed = shifted(weights, 0.5)
+        assert all(torch.equal(weights[name], value) for name, value in kept.items()), "the given ones stay"
+        model.load_state_dict(changed)
+        after = model.network(ngrams=ngrams, **seen._asdict())
+    torch.testing.assert_close(before[..., 0] - after[..., 0], torch.full(before.shape[:2], 0.5))
+    assert torch.equal(before[..., 1:], after[..., 1:])
+
+
 def test_context_reaches_every_place_and_padding_none() -> None:
     torch.manual_seed(1)
-    encoder = Encoder(vocabulary_of(POSTS, LABELS, SETTINGS, ()), Lexicon(WORDS))
-    sizes = SETTINGS.network
-    config = TextConfig(
-        chars=len(encoder.vocabulary.chars) + UNKNOWN + 1, bigrams=sizes.bigrams, ngrams=sizes.ngrams,
-        names=encoder.name_features, words=WIDTH, shapes=SHAPES, labels=len(LABELS), hidden=16, context=8,
-    )  # fmt: skip
-    model = TowersModel(config).eval()
+    model, encoder = small_model()
 
     def emissions(*texts: str) -> torch.Tensor:
         ngrams, seen = inputs_of(encoder.encode(texts))
