@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from nlp.labels import tags_of
+
 _HEADER = re.compile(r"(WID|IMGID):(\S*)$")
 _TAG = re.compile(r"O|[BI]-\S+$")
 _NUMBERED = re.compile("(?:.|\ufffd+)[0-9]+$", re.DOTALL)
@@ -202,7 +204,7 @@ def _tags_of(text: str, entities: Sequence[_JsonEntity], place: str) -> list[str
             )
         if any(tag != "O" for tag in tags[entity.start : entity.end]):
             raise DatasetError(f"{place}: entities overlap at {entity.start}; BIO tags cannot tell them apart")
-        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+        tags[entity.start : entity.end] = tags_of(entity.type, entity.end - entity.start)
     return tags
 
 

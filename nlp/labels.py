@@ -20,6 +20,11 @@ def bio_labels(tags: Iterable[str]) -> tuple[str, ...]:
     return ("O", *(f"{part}-{type_}" for type_ in types for part in "BI"))
 
 
+def tags_of(type_: str, length: int) -> list[str]:
+    """The tags of an entity of ``length`` tokens."""
+    return [f"B-{type_}"] + [f"I-{type_}"] * (length - 1)
+
+
 def chunks(tags: Sequence[str], *, strict: bool = True) -> list[Chunk]:
     """Entities of a tag sequence. An ``I-`` that continues nothing is dropped (strict) or begins one (lenient)."""
     found: list[Chunk] = []

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+from nlp.labels import tags_of
 from nlp.rendered.motifs import COLOURS, DRAWINGS, Motif
 
 Kind = Literal["one", "two"]
@@ -84,5 +85,5 @@ def _post(text: str, names: Sequence[str], types: Sequence[str], pictures: tuple
     tokens, tags = first, ["O"] * len(first)
     for name, type_, then in zip(names, types, others, strict=True):
         tokens += name + then
-        tags += [f"B-{type_}"] + [f"I-{type_}"] * (len(name) - 1) + ["O"] * len(then)
+        tags += tags_of(type_, len(name)) + ["O"] * len(then)
     return Post(tokens, tuple(tags), pictures)
