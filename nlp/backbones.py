@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, Literal
@@ -165,8 +165,8 @@ class PictureEncoder(PartlyTrained):
     def save(self, folder: Path) -> None:
         """Write what ``PictureBackbone(folder=...)`` reads."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in self.state_dict().items()}, folder / WEIGHTS)
         (folder / CONFIG).write_bytes(msgspec.json.encode(self.spec))
+        write_weights(folder / WEIGHTS, self.state_dict(), folder / CONFIG)
 
 
 def text_encoder(spec: TextBackbone) -> TextEncoder:
@@ -228,6 +228,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BackboneError(f"{path}: expected tensors by name, as torch.save(model.state_dict(), FILE) writes them")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], like: Path) -> None:
+    """Write a .safetensors file for all who may read the file ``like``. Raises ``OSError``."""
+    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
+    # safetensors makes files that only their owner can read; a worker may run as somebody else.
+    path.chmod(like.stat().st_mode & 0o666)
 
 
 def digest(encoder: nn.Module) -> str:

@@ -13,9 +13,10 @@ import onnx.helper
 import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from nlp import artifact
+from nlp.backbones import write_weights
 from nlp.encode import Encoder, Features
 from nlp.models.text import TextConfig, TextTagger
 from nlp.tagger import NeuralTagger, read_lexicon
@@ -53,7 +54,6 @@ def export(folder: Path, config: TextConfig, weights: dict[str, torch.Tensor], e
 
     Batch and length of the ONNX graph stay free.
     """
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / artifact.WEIGHTS)
     network = network_of(config, weights)._network
     example = encoder.encode(["周杰伦在上海", "上海"])
     inputs = {name: torch.from_numpy(value) for name, value in example.inputs().items()}
@@ -64,6 +64,8 @@ def export(folder: Path, config: TextConfig, weights: dict[str, torch.Tensor], e
     )
     assert program is not None
     onnx.save(halved(program.model_proto), folder / artifact.ONNX)
+    halves = {name: value.half() for name, value in weights.items()}
+    write_weights(folder / artifact.WEIGHTS, halves, folder / artifact.ONNX)
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:

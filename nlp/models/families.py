@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from nlp.artifact import CONFIG, WEIGHTS, ArtifactError
@@ -25,6 +25,7 @@ from nlp.backbones import (
     TextEncoder,
     picture_encoder,
     text_encoder,
+    write_weights,
 )
 from nlp.models.base import Family, Tagging
 
@@ -122,8 +123,7 @@ def save_model(folder: Path, model: Tagging, family: str, labels: Sequence[str])
         pictures=None if pictures is None else pictures.spec,
     )
     (folder / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=1))
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, model.state_dict(), folder / CONFIG)
 
 
 def load_model(folder: Path) -> tuple[Tagging, tuple[str, ...]]:

@@ -75,8 +75,6 @@ def save(folder: Path, trained: Trained) -> Trained:
     """Write the folder; what is there is replaced. Returns ``trained`` with the digests in its card."""
     folder.mkdir(parents=True, exist_ok=True)
     families.save_model(folder, trained.model, trained.family, trained.labels)
-    # safetensors makes files that only their owner can read; a worker may run as somebody else.
-    (folder / artifact.WEIGHTS).chmod(0o644)
     coder = msgspec.convert(trained.coder.save(folder), TokenCoding | PieceCoding)
     kept = _Kept(
         format=FORMAT,

@@ -289,6 +289,7 @@ def test_picture_encoder_trains_saves_and_loads_again(tmp_path: Path, config: di
     step(encoder, lambda: encoder(pixels))
     assert digest(encoder) != before
     encoder.save(tmp_path)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     again = picture_encoder(PictureBackbone(folder=str(tmp_path))).eval()
     assert torch.equal(again(pixels), encoder(pixels))
     assert again.frozen

@@ -124,6 +124,11 @@ def test_a_folder_gives_the_model_back(name: str, tmp_path: Path) -> None:
     assert torch.equal(scores(loaded, batch), scores(model, batch))
 
 
+def test_whoever_reads_a_models_config_reads_its_weights(tmp_path: Path) -> None:
+    families.save_model(tmp_path, small("bilstm"), "bilstm", LABELS)
+    assert (tmp_path / WEIGHTS).stat().st_mode == (tmp_path / CONFIG).stat().st_mode
+
+
 def test_pixels_go_through_the_models_own_encoder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = picture_encoder(PictureBackbone(config={"architecture": "small", "channels": [8, REGION * 2]}, grid=2))

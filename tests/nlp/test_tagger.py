@@ -135,4 +135,5 @@ def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
     files = [tmp_path / name / "model" for name in ("one", "two")]
     assert (files[0] / artifact.WEIGHTS).read_bytes() == (files[1] / artifact.WEIGHTS).read_bytes()
     assert cards[0].scores == cards[1].scores
+    assert len({path.stat().st_mode for path in files[0].iterdir()}) == 1
     assert load_tagger(files[0]).labels == cards[0].labels
