@@ -50,9 +50,10 @@ class Example(msgspec.Struct, frozen=True):
     def char_tags(self) -> list[str]:
         """A tag per code point of ``text``; a space inside an entity belongs to it."""
         tags: list[str] = []
+        joiner = self.joiner  # which looks at every token
         for token, tag in zip(self.tokens, self.tags, strict=True):
             inside = "I-" + tag[2:] if tag != "O" else "O"
-            if tags and self.joiner:
+            if tags and joiner:
                 tags.append(inside if tag.startswith("I-") else "O")
             tags += [tag] + [inside] * (len(token) - 1)
         return tags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import warnings
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_conll_words_become_characters_with_spaces(tmp_path: Path) -> None:
     found = datasets.read(write(tmp_path, "IMGID:7\nNew\tB-LOC\nYork\tI-LOC\nrocks\tO\n"))[0]
     assert found.text == "New York rocks"
     assert chunks(found.char_tags()) == [(0, 8, "LOC")]
+
+
+def test_a_post_of_many_tokens_takes_no_longer_for_each_of_them() -> None:
+    example = datasets.Example("1", ("a",) * 40_000, ("O",) * 40_000)
+    began = time.perf_counter()
+    assert len(example.char_tags()) == 40_000
+    assert time.perf_counter() - began < 5
 
 
 def test_weibo_ner_numbers_are_dropped(tmp_path: Path) -> None:
