@@ -230,11 +230,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor], like: Path) -> None:
-    """Write a .safetensors file for all who may read the file ``like``. Raises ``OSError``."""
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
-    # safetensors makes files that only their owner can read; a worker may run as somebody else.
-    path.chmod(like.stat().st_mode & 0o666)
+def write_weights(path: Path, weights: Mapping[str, Tensor], like: Path | None = None) -> None:
+    """Write a .safetensors file for its owner, or for all who may read the file ``like``. Raises ``OSError``."""
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
+    except SafetensorError as error:
+        raise OSError(0, str(error), str(path)) from error
+    if like is not None:
+        # safetensors makes files that only their owner can read; a worker may run as somebody else.
+        path.chmod(like.stat().st_mode & 0o666)
 
 
 def digest(encoder: nn.Module) -> str:

@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from nlp.training.errors import TrainingError
+from nlp.backbones import write_weights
+from nlp.training.errors import OtherConfiguration, TrainingError
 
 CHECKPOINT: Final = "checkpoint.pt"
 HISTORY: Final = "history.jsonl"
@@ -69,7 +70,7 @@ class RunFiles:
                 path.unlink()
 
     def load(self) -> tuple[Progress, dict[str, Any]]:
-        """What ``save`` wrote. Raises ``TrainingError`` where it is damaged or of another configuration."""
+        """What ``save`` wrote. Raises ``TrainingError`` where it is damaged, ``OtherConfiguration``."""
         path = self.folder / CHECKPOINT
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -77,7 +78,7 @@ class RunFiles:
         except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise TrainingError(f"{path} cannot be read ({error}); start the run anew in another folder") from error
         if identity != self._identity:
-            raise TrainingError(
+            raise OtherConfiguration(
                 f"{self.folder} holds a run of another configuration; resume it with the config.yaml that lies there, "
                 "or name another folder with --out"
             )
@@ -85,8 +86,8 @@ class RunFiles:
 
     def save_best(self, epoch: int, weights: Mapping[str, Tensor]) -> None:
         """Write the weights of the epoch that is best so far."""
-        held = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-        write(self.folder / _BEST.format(epoch), lambda path: save_file(held, path))
+        held = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        write(self.folder / _BEST.format(epoch), lambda path: write_weights(path, held))
 
     def load_best(self, epoch: int) -> dict[str, Tensor]:
         """The weights that ``save_best`` wrote."""

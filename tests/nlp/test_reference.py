@@ -17,6 +17,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from nlp.artifact import WEIGHTS
 from nlp.models import families
 from nlp.reference import own_name, reference_name
 from tests.nlp.equations import aca, layers, umt
@@ -237,6 +238,13 @@ def test_names_go_both_ways(architecture: Any, shapes: dict[str, Any]) -> None:
         if not name.startswith("bert.pooler"):
             assert reference_name(own_name(name, architecture) or "", architecture) == name
     assert own_name("bert.encoder.layer.0.crossattention.self.query.weight", architecture) is None
+
+
+def test_weights_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model" / WEIGHTS).mkdir(parents=True)
+    code, printed = converted(tmp_path, tensors(drawn(aca_shapes(SMALL_ACA), 1)), "aca")
+    assert code == 1
+    assert f"{WEIGHTS}: cannot be written" in printed.replace("\n", "")
 
 
 # --- raw scores ------------------------------------------------------------------------------------------------------
