@@ -45,8 +45,10 @@ def raw_scores(folder: Path, arrays: Arrays) -> dict[str, NDArray[Any]]:
         batch = _umt_batch(arrays)
     else:
         raise InputError(f"{folder} is neither aca nor umt")
-    logits = _logits(model, batch)
-    return {"logits": logits, "tags": _tags(model, logits, batch.mask.numpy())}
+    logits, mask = _logits(model, batch), batch.mask.numpy()
+    if not np.isfinite(logits[mask]).all():
+        raise InputError(f"{folder} gives scores that are no finite numbers; are its weights whole?")
+    return {"logits": logits, "tags": _tags(model, logits, mask)}
 
 
 def _aca_batch(arrays: Arrays) -> Batch:
@@ -68,6 +70,8 @@ def _batch(words: NDArray[Any], mask: NDArray[Any], regions: NDArray[Any], chars
     """A batch whose posts have one picture each."""
     if len(regions) != len(words):
         raise InputError(f"{len(regions)} pictures for {len(words)} posts")
+    if not regions.size or not np.isfinite(regions).all():
+        raise InputError("regions or feature_maps: expected at least one region of each picture, and finite numbers")
     shown = torch.from_numpy(np.ascontiguousarray(regions, dtype=np.float32)).unsqueeze(1)
     return Batch(
         tokens=torch.from_numpy(words.astype(np.int64)),

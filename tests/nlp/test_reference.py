@@ -269,6 +269,8 @@ def small_aca(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"mask": np.eye(3, 9)}, "padding behind the tokens only"),
         ({"regions": np.ones((2, 49, 9))}, "2 pictures for 3 posts"),
         ({"regions": np.ones((3, 49, 8))}, "regions have 8 numbers, the model reads 9"),
+        ({"regions": np.ones((3, 0, 9))}, "at least one region of each picture"),
+        ({"regions": np.full((3, 49, 9), np.nan)}, "and finite numbers"),
         ({"word_ids": np.ones((0, 9), dtype=int), "mask": np.ones((0, 9))}, "word_ids is empty"),
     ],
 )
@@ -298,6 +300,17 @@ def test_files_that_cannot_be_used_are_named(small_aca: Path, tmp_path: Path) ->
     ):
         code, printed = run("logits", "--model", model, "--input", tmp_path / source, *output)
         assert (code, why in printed.replace("\n", " ")) == (1, True), printed
+
+
+def test_a_model_that_gives_no_numbers_is_told(tmp_path: Path) -> None:
+    weights = tensors(drawn(aca_shapes(SMALL_ACA), 1))
+    weights[next(name for name in weights if name.endswith("bias"))].fill_(torch.nan)
+    assert converted(tmp_path, weights, "aca")[0] == 0
+    np.savez(tmp_path / "in.npz", **aca_arrays(SMALL_ACA))  # type: ignore[arg-type]
+    given = ["--model", tmp_path / "model", "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"]
+    code, printed = run("logits", *given)
+    assert (code, "are its weights whole?" in printed.replace("\n", " ")) == (1, True)
+    assert not (tmp_path / "out.npz").exists()
 
 
 def test_many_posts_give_the_scores_of_each(small_aca: Path) -> None:
