@@ -8,6 +8,7 @@ people.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,14 +78,24 @@ def load(folder: Path) -> tuple[ModelConfig, Card]:
     """Config and card of a folder whose files are as they were saved. Raises ``ArtifactError``."""
     try:
         card = msgspec.json.decode((folder / CARD).read_bytes(), type=Card)
-        for name, expected in card.files.items():
-            if digest(folder / name) != expected:
-                raise ArtifactError(f"{folder / name} is not the file that was saved; fetch the model again")
+        check(folder, card.files, (ONNX, CONFIG, LEXICON))
         return msgspec.json.decode((folder / CONFIG).read_bytes(), type=ModelConfig), card
     except OSError as error:
         raise ArtifactError(f"{folder} is no model folder: {error}. Train one with: make train") from error
     except msgspec.DecodeError as error:
         raise ArtifactError(f"{folder}: damaged: {error}. Fetch the model again") from error
+
+
+def check(folder: Path, files: Mapping[str, str], needed: Iterable[str]) -> None:
+    """Raise ``ArtifactError`` unless a card's digests ``files`` name all that is ``needed`` and are those of the files.
+
+    Raises ``OSError`` where a file cannot be read.
+    """
+    if missing := sorted(set(needed) - files.keys()):
+        raise ArtifactError(f"{folder}: its card has no digest of {', '.join(missing)}; train or fetch the model again")
+    for name, expected in files.items():
+        if digest(folder / name) != expected:
+            raise ArtifactError(f"{folder / name} is not the file that was saved; train or fetch the model again")
 
 
 def version(card: Card) -> str:

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nlp import artifact
 from nlp.artifact import ArtifactError
 from nlp.backbones import BackboneError, PictureEncoder
 from nlp.batch import Batch
@@ -298,6 +297,4 @@ def load(folder: Path, settings: TaggerSettings, count: Count) -> TorchTagger:
         trained = folders.load(folder, str(device.torch))
     except BackboneError as error:
         raise ArtifactError(f"{folder}: {error}") from error
-    if artifact.WEIGHTS not in trained.card.files:
-        raise ArtifactError(f"{folder}: its card has no digest of {artifact.WEIGHTS}; train or fetch the model again")
     return TorchTagger(trained, device, settings, count)

@@ -99,9 +99,7 @@ def load(folder: Path, device: str = "cpu") -> Trained:
     """The model of a folder whose files are as they were saved. Raises ``ArtifactError``."""
     try:
         card = msgspec.json.decode((folder / artifact.CARD).read_bytes(), type=ModelCard)
-        for name, expected in card.files.items():
-            if artifact.digest(folder / name) != expected:
-                raise ArtifactError(f"{folder / name} is not the file that was saved; train or fetch the model again")
+        artifact.check(folder, card.files, (artifact.WEIGHTS, artifact.CONFIG, TRAINED))
         kept = msgspec.json.decode((folder / TRAINED).read_bytes(), type=_Kept)
         coder = load_coder(folder, kept.coder, lambda own: backbones.tokenizer(str(own)))
         model, labels = families.load_model(folder)

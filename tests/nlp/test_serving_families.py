@@ -153,9 +153,13 @@ def test_a_damaged_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
         card = json.loads((folder / artifact.CARD).read_bytes()) | {"files": {}}
         (folder / artifact.CARD).write_text(json.dumps(card))
 
+    towers = tmp_path / "towers"
+    shutil.copytree(artifact.DEFAULT, towers)
+    unsigned(towers)
     cases = {
+        f"no digest of {artifact.CONFIG}, {artifact.LEXICON}, {artifact.ONNX};": towers,
         "is not the file that was saved": broken("flipped", flip),
-        "no digest": broken("unsigned", unsigned),
+        f"no digest of {artifact.CONFIG}, {artifact.WEIGHTS}, {trained.TRAINED};": broken("unsigned", unsigned),
         "is no folder of a trained model": broken("cardless", lambda folder: (folder / artifact.CARD).unlink()),
         "is no model folder": tmp_path / "nowhere",
         "damaged": broken("torn", lambda folder: (folder / artifact.CONFIG).write_text("{")),
