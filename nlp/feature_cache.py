@@ -80,6 +80,8 @@ def _write(path: Path, values: NDArray[np.generic]) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             np.save(file, values, allow_pickle=False)
+        # mkstemp makes it for its owner alone; whoever may read the folder shares the cache.
+        os.chmod(name, path.parent.stat().st_mode & 0o666)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

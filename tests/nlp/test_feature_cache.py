@@ -44,6 +44,12 @@ def test_a_picture_is_seen_once(tmp_path: Path, encoder: PictureEncoder) -> None
     assert make.made == 2
 
 
+def test_whoever_may_read_the_folder_may_read_its_files(tmp_path: Path, encoder: PictureEncoder) -> None:
+    FeatureCache(tmp_path / "cache", encoder).of(b"one", Maker())
+    (file,) = tmp_path.rglob("*.npy")
+    assert file.stat().st_mode & 0o777 == file.parent.stat().st_mode & 0o666
+
+
 def test_half_precision_is_kept_apart(tmp_path: Path, encoder: PictureEncoder) -> None:
     make = Maker()
     whole = FeatureCache(tmp_path, encoder).of(b"one", lambda: np.full((4, 4), 0.1, np.float32))
