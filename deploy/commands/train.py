@@ -66,7 +66,8 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         from nlp.artifact import ArtifactError
         from nlp.backbones import BackboneError
         from nlp.datasets import DatasetError
-        from nlp.training.errors import TrainingError
+        from nlp.training.checkpoints import CHECKPOINT
+        from nlp.training.errors import OtherConfiguration, TrainingError
         from nlp.training.run import holds_run
     except ImportError as error:
         raise _missing(error) from error
@@ -75,9 +76,16 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
     work = _work(tree, where, folder, resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (resume and (folder / CONFIG).exists()):  # a resumed run keeps what it began with
-            (folder / CONFIG).write_text(trainfile.written(tree), encoding="utf-8")
-        found: dict[str, Any] = msgspec.to_builtins(work())
+        kept = folder / CONFIG
+        before = kept.read_bytes() if kept.exists() else None
+        if before is None or not (_last_part(tree, folder) / CHECKPOINT).exists():
+            kept.write_text(trainfile.written(tree), encoding="utf-8")
+        try:
+            found: dict[str, Any] = msgspec.to_builtins(work())
+        except OtherConfiguration:
+            if before is not None:
+                kept.write_bytes(before)
+            raise
         return found
     except (TrainingError, BackboneError, ArtifactError, DatasetError) as error:
         raise Failure(str(error)) from error
@@ -87,6 +95,14 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         raise Failure(f"{error.filename or folder}: {error.strerror}") from error
     except KeyboardInterrupt as error:
         raise Failure(f"stopped. Go on with: weibowatch train --resume --out {folder}") from error
+
+
+def _last_part(tree: dict[str, Any], folder: Path) -> Path:
+    """Where what a run does last is kept. Once that has begun, nothing in its configuration may change."""
+    if tree["family"] == "towers":
+        return folder / "training"
+    stages = tree.get("stages") or []
+    return folder / f"{len(stages)}-{stages[-1]['name']}" if stages else folder
 
 
 def _missing(error: ImportError) -> Failure:

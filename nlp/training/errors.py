@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class TrainingError(Exception):
     """A run cannot start or go on; the message says what to do."""
+
+
+class OtherConfiguration(TrainingError):
+    """A checkpoint is of a run of other settings or data."""

@@ -144,6 +144,28 @@ def test_the_command_keeps_what_a_run_began_with(small: Small, tmp_path: Path) -
     assert ended("--resume").startswith("0 ")
 
 
+def test_the_command_keeps_what_a_run_goes_on_with(small: Small, tmp_path: Path) -> None:
+    out, config = tmp_path / "out", tmp_path / "config.yaml"
+    few = {**small[0], "loop": {"epochs": 1}}
+    first, second = {"name": "first"}, {"name": "second"}
+
+    def ended(tree: dict[str, Any], *arguments: str) -> str:
+        config.write_text(json.dumps(tree), encoding="utf-8")
+        whole = ["train", "--resume", "--config", str(config), "--out", str(out), *arguments]
+        done = CliRunner().invoke(app, whole)
+        return f"{done.exit_code} {done.stderr}"
+
+    out.mkdir()
+    (out / "config.yaml").write_text(json.dumps({**small[0], "stages": [first]}), encoding="utf-8")
+    assert ended({**few, "stages": [first]}).startswith("0 "), "killed before its first checkpoint: begun anew"
+    assert trainfile.read(out / "config.yaml") == {**few, "stages": [first]}
+    wrong = {**few, "stages": [{**first, "loop": {"epochs": 3}}, second]}
+    assert "config.yaml that lies there" in ended(wrong)
+    assert trainfile.read(out / "config.yaml") == {**few, "stages": [first]}
+    assert ended({**few, "stages": [first, second]}).startswith("0 ")
+    assert trainfile.read(out / "config.yaml") == {**few, "stages": [first, second]}
+
+
 @pytest.mark.parametrize("name", [artifact.WEIGHTS, "vocabulary.json", trained.TRAINED, artifact.CONFIG])
 def test_a_changed_or_missing_file_is_refused(small: Small, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "model"
@@ -296,6 +318,11 @@ def test_the_model_that_ships_is_a_family_of_the_command(tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["train", "--config", str(config), "--out", str(tmp_path / "run"), "--json"])
     assert done.exit_code == 0, done.stderr
     assert load_tagger(tmp_path / "run" / MODEL).labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    shutil.rmtree(tmp_path / "run" / "training")
+    for more in (["--config", str(config), "--set", "loop.epochs=2"], []):
+        done = CliRunner().invoke(app, ["train", "--resume", "--out", str(tmp_path / "run"), *more])
+        assert done.exit_code == 0, done.stderr
+        assert trainfile.read(tmp_path / "run" / "config.yaml")["loop"]["epochs"] == 2
     for change, message in (("loop.epoch=1", "fields are: epochs"), ("data.train.0.images=x", "texts alone")):
         done = CliRunner().invoke(
             app, ["train", "--config", str(config), "--out", str(tmp_path / "b"), "--set", change]
