@@ -185,7 +185,7 @@ class TokenCoder:
         """The tokens of a text."""
         places = cut(text, self.coding.split)
         words = [text[start:end] for start, end in places]
-        forms = [token_form(word, self.coding.normal) for word in words]
+        forms = forms_of(text, places, self.coding.normal)
         return Coded(
             ids=np.array([self._tokens.get(form, UNKNOWN) for form in forms], dtype=np.int64),
             starts=np.array([start for start, _ in places], dtype=np.int64),
@@ -294,8 +294,8 @@ def vocabulary_of(texts: Iterable[str], coding: TokenCoding, known: TokenVocabul
     tokens: dict[str, int] = {}
     chars: dict[str, int] = {}
     for text in texts:
-        for start, end in cut(text, coding.split):
-            form = token_form(text[start:end], coding.normal)
+        places = cut(text, coding.split)
+        for (start, end), form in zip(places, forms_of(text, places, coding.normal), strict=True):
             tokens[form] = tokens.get(form, 0) + 1
             for char in form if coding.normal == "aca" else text[start:end]:
                 chars[char] = chars.get(char, 0) + 1
@@ -319,10 +319,15 @@ def cut(text: str, split: Split) -> list[tuple[int, int]]:
     return [match.span() for match in (_SPACED if split == "space" else _WORDS).finditer(text)]
 
 
-def token_form(word: str, normal: Normal) -> str:
-    """What a token is looked up by."""
-    if normal == "fold":
-        return text_of(codes_of(word))
+def forms_of(text: str, places: Sequence[tuple[int, int]], normal: Normal) -> list[str]:
+    """What the token at each place is looked up by."""
+    if normal == "aca":
+        return [_aca_form(text[start:end]) for start, end in places]
+    folded = text_of(codes_of(text))
+    return [folded[start:end] for start, end in places]
+
+
+def _aca_form(word: str) -> str:
     if _NUMBER.fullmatch(word):
         return "<number>"
     if _URL.fullmatch(word):

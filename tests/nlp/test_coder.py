@@ -24,9 +24,9 @@ from nlp.training.coder import (
     TokenCoding,
     TokenVocabulary,
     cut,
+    forms_of,
     labels_of,
     load_coder,
-    token_form,
     vocabulary_of,
     windows,
 )
@@ -109,10 +109,11 @@ def test_words_of_tweets() -> None:
 
 
 def test_forms() -> None:
-    assert [token_form(word, "aca") for word in ("5,5%", "www.X.com", "#Tag", "@", "Ab")] == [
+    text = "5,5% www.X.com #Tag @ Ab"
+    assert forms_of(text, cut(text, "space"), "aca") == [
         "<number>", "<url>", "tag", "@", "ab",
     ]  # fmt: skip
-    assert token_form("Ａb", "fold") == "ab"
+    assert forms_of("ﷺ Ａb", [(2, 4)], "fold") == ["ab"]
 
 
 def test_a_vocabulary_is_ordered_by_frequency_and_grows_at_its_end() -> None:
