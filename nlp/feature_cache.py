@@ -29,15 +29,11 @@ _VERSION: Final = b"1"
 
 
 class FeatureCache:
-    """Regions (R, D) of the pictures that one encoder has seen. Safe in threads, and for processes that share it.
+    """Regions (R, D) of the pictures that one encoder has seen. Safe in threads, and for processes that share it."""
 
-    ``half`` keeps 16 bits a number: half the disk, and not quite the same numbers.
-    """
-
-    def __init__(self, folder: Path, encoder: PictureEncoder, *, half: bool = False) -> None:
+    def __init__(self, folder: Path, encoder: PictureEncoder) -> None:
         self._shape = (encoder.regions, encoder.width)
-        self._type = np.dtype(np.float16 if half else np.float32)
-        self._folder = folder / f"{recipe(encoder)[:32]}-{self._type.name}"
+        self._folder = folder / f"{recipe(encoder)[:32]}-float32"
 
     def of(self, picture: bytes, make: Callable[[], Floats]) -> Floats:
         """The regions of a picture file's bytes; ``make`` gives them where they are not kept yet.
@@ -48,22 +44,22 @@ class FeatureCache:
         path = self._folder / name[:2] / f"{name}.npy"
         kept = self._kept(path)
         if kept is None:
-            kept = make().astype(self._type)
+            kept = make()
             if kept.shape != self._shape:
                 raise ValueError(f"regions of shape {kept.shape}, expected {self._shape}")
             _write(path, kept)
-        return kept.astype(np.float32)
+        return kept
 
-    def _kept(self, path: Path) -> NDArray[np.generic] | None:
+    def _kept(self, path: Path) -> Floats | None:
         """What the file holds; None where it is not there or is not what was written."""
-        size = self._shape[0] * self._shape[1] * self._type.itemsize
+        size = self._shape[0] * self._shape[1] * np.dtype(np.float32).itemsize
         try:
             if not size < path.stat().st_size <= size + _HEADER_MAX:
                 return None
-            found: NDArray[np.generic] = np.load(path, allow_pickle=False)
+            found: Floats = np.load(path, allow_pickle=False)
         except (FileNotFoundError, ValueError, EOFError):
             return None
-        return found if found.shape == self._shape and found.dtype == self._type else None
+        return found if found.shape == self._shape and found.dtype == np.float32 else None
 
 
 def recipe(encoder: PictureEncoder) -> str:
@@ -73,7 +69,7 @@ def recipe(encoder: PictureEncoder) -> str:
     return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
 
-def _write(path: Path, values: NDArray[np.generic]) -> None:
+def _write(path: Path, values: Floats) -> None:
     """Write beside ``path``, then rename: a reader sees a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")

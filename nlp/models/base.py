@@ -29,7 +29,6 @@ class Tagging(nn.Module):
     ``nlp.backbones`` or None. Raises ``ValueError`` where these do not fit.
     """
 
-    sees_text: ClassVar[bool] = True
     sees_pictures: ClassVar[bool] = False
 
     settings: msgspec.Struct

@@ -37,7 +37,6 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Image(Tagging):
     """Places attend over the regions of the pictures; one layer mixes the two, one linear layer scores."""
 
-    sees_text = False
     sees_pictures = True
 
     settings: ImageSettings

@@ -50,15 +50,6 @@ def test_whoever_may_read_the_folder_may_read_its_files(tmp_path: Path, encoder:
     assert file.stat().st_mode & 0o777 == file.parent.stat().st_mode & 0o666
 
 
-def test_half_precision_is_kept_apart(tmp_path: Path, encoder: PictureEncoder) -> None:
-    make = Maker()
-    whole = FeatureCache(tmp_path, encoder).of(b"one", lambda: np.full((4, 4), 0.1, np.float32))
-    half = FeatureCache(tmp_path, encoder, half=True).of(b"one", make)
-    assert make.made == 1
-    assert whole.dtype == half.dtype == np.float32
-    assert np.array_equal(half, half.astype(np.float16).astype(np.float32))
-
-
 def test_whatever_regions_depend_on_changes_the_recipe(encoder: PictureEncoder) -> None:
     torch.manual_seed(1)
     assert recipe(picture_encoder(SPEC)) == recipe(encoder)

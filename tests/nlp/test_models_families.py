@@ -108,7 +108,6 @@ def test_every_weight_learns_but_those_that_softmax_cancels(name: str) -> None:
 def test_image_knows_of_the_text_only_how_long_it_is() -> None:
     model, batch = small("image"), posts((8, 5), (1, 1))
     torch.testing.assert_close(scores(model, replace(batch, tokens=batch.tokens.flip(1))), scores(model, batch))
-    assert not families.model_type("image").sees_text
     places = sinusoids(20, 8, torch.device("cpu"))
     assert len(torch.unique(places, dim=0)) == 20
 
