@@ -1,7 +1,7 @@
 """A run on disk: what has to be kept for a killed run to go on as if nothing had happened.
 
-Every file is written beside its place, synced and renamed. The best weights are written before the checkpoint that
-names them, so a checkpoint never names a file that is not there.
+Every file is written beside its place, synced and renamed. Best weights and history are written before the
+checkpoint, so it never names a file that is not there, and the history of a run that has ended is whole.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class RunFiles:
             "progress": msgspec.json.encode(progress).decode(),
             "parts": dict(parts),
         }
-        write(self.folder / CHECKPOINT, lambda path: torch.save(state, path))
         lines = "".join(json.dumps(row) + "\n" for row in progress.history)
         write(self.folder / HISTORY, lambda path: path.write_text(lines, encoding="utf-8"))
+        write(self.folder / CHECKPOINT, lambda path: torch.save(state, path))
         kept = _BEST.format(progress.best_epoch)
         for path in self.folder.glob(_BEST.format(0).replace("00000", "*")):
             if path.name != kept:

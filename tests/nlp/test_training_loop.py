@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nlp.training.averaging import Averaged
-from nlp.training.checkpoints import CHECKPOINT, HISTORY, RunFiles
+from nlp.training.checkpoints import CHECKPOINT, HISTORY, Progress, RunFiles
 from nlp.training.errors import TrainingError
 from nlp.training.loop import Loop, LoopSettings
 from nlp.training.optimizers import BertAdam, OptimizerSettings, clip, optimizer_of, share
@@ -89,6 +90,13 @@ def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_refused(tmp_p
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(TrainingError, match="cannot be read"):
         RunFiles(tmp_path, "one").load()
+
+
+def test_a_checkpoint_is_written_after_the_history_that_it_goes_on_from(tmp_path: Path) -> None:
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        RunFiles(tmp_path, "one").save(Progress(history=[{"epoch": 1}], ended=True), {"broken": lambda: None})
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert json.loads((tmp_path / HISTORY).read_text(encoding="utf-8")) == {"epoch": 1}
 
 
 class Held:
