@@ -125,12 +125,11 @@ def for_people(card: Card) -> str:
     lines = [
         f"# {card.name}",
         "",
-        "Character-level tagger with CRF, trained from scratch on the data below and the words of jieba's dictionary",
-        "(version 0.42.1, MIT, LICENSE-jieba), in which it also looks words up; on nothing else.",
+        *_sources(card),
         "",
         *(f"- {name}: sha256 `{value}`" for name, value in card.data.items()),
         f"- labels: {', '.join(card.labels)}",
-        f"- seed {card.seed}, {card.epochs} epochs, {card.minutes:.1f} minutes on 2 cores",
+        f"- seed {card.seed}, {card.epochs} epochs, {card.minutes:.1f} minutes",
         f"- settings: {msgspec.json.encode(card.settings).decode()}",
         "",
         "Strict span match on the development split, against the full gold:",
@@ -139,14 +138,31 @@ def for_people(card: Card) -> str:
         "|---|---|---|---|---|",
         *(row(name, part) for name, part in parts.items()),
         "",
-        f"The score of O is lower by {card.shift:.1f} than likelihood made it: best for F1 on that split.",
-        "",
+        *_shift(card.shift),
         *_calibration(card.calibration),
-        "Intended for posts in Chinese. Names that are not in the training data are found much less often than those",
-        "that are: see the last two rows. Not for decisions about people.",
+        "Intended for posts like those it was trained on. Names that are not in the training data are found much less",
+        "often than those that are: see the last two rows. Not for decisions about people.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _sources(card: Card) -> list[str]:
+    """What the model was made from."""
+    pretrained = card.settings.get("pretraining", {}).get("steps", 0) > 0
+    taught = "and the words of jieba's dictionary" if pretrained else "alone; it looks words up in jieba's dictionary"
+    rest = ", in which it also looks words up; on nothing else." if pretrained else "."
+    return [
+        f"Character-level tagger with CRF, trained from scratch on the data below {taught}",
+        f"(MIT, LICENSE-jieba){rest}",
+    ]
+
+
+def _shift(shift: float) -> list[str]:
+    if not shift:
+        return []
+    moved = "lower" if shift > 0 else "higher"
+    return [f"The score of O is {moved} by {abs(shift):.1f} than likelihood made it: best for F1 on that split.", ""]
 
 
 def _calibration(found: Calibration | None) -> list[str]:

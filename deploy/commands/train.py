@@ -117,7 +117,9 @@ def _work(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Calla
         from nlp.towers.run import train
         from nlp.towers.settings import TowersSettings
 
-        own = {name: value for name, value in tree.items() if name != "device"}
+        own = dict(tree)
+        if own.pop("device", "auto") not in ("auto", "cpu"):
+            raise UsageFailure("device: the family towers trains on the CPU, where it is made for")
         work: Callable[..., Any] = partial(train, trainfile.settings_of(own, TowersSettings, where))
     else:
         from nlp.training.config import TrainSettings

@@ -19,7 +19,7 @@ def words() -> dict[str, Word]:
     """Normalised words with tag and frequency. Raises ``ModuleNotFoundError``, which says what to install."""
     found = importlib.util.find_spec("jieba")
     if found is None or found.origin is None:
-        raise ModuleNotFoundError("training reads jieba's dictionary: pip install 'weibowatch[train]'")
+        raise ModuleNotFoundError("training reads jieba's dictionary: pip install 'weibowatch[train]'", name="jieba")
     lines = (Path(found.origin).parent / "dict.txt").read_text(encoding="utf-8").splitlines()
     rows = (line.split(" ") for line in lines)
     return {text_of(codes_of(word)): Word(tag, step_of(int(count))) for word, count, tag in rows}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nlp.datasets import Example
 from nlp.encode import Encoder, Vocabulary, codes_of, mark, numbered, text_of
-from nlp.labels import Chunk, chunks
+from nlp.labels import Chunk, chunks, tags_of
 from nlp.lexicon import STEPS, Lexicon, Word
 from nlp.towers.settings import TowersSettings
 
@@ -95,7 +95,7 @@ def held_out(examples: Sequence[Example], encoder: Encoder, labels: Sequence[str
         for first, last, name in encoder.known_places(text_of(codes_of(text))):
             if totals[name] > counts[name]:
                 mark(names, first, last, numbered(gazetteer[name], types))
-        held.append(Held(text, names, np.array([ids[tag] for tag in example.char_tags()], dtype=np.int64)))
+        held.append(Held(text, names, np.array([ids[tag] for tag in strict_tags(example)], dtype=np.int64)))
     return held
 
 
@@ -139,7 +139,7 @@ def with_other_names(
 ) -> tuple[str, list[str]]:
     """The post with another name of the same type in place of each, the same one wherever the name stands."""
     text, tags = "", list[str]()
-    own = example.char_tags()
+    own = strict_tags(example)
     chosen: dict[tuple[str, str], str] = {}
     place = 0
     for entity in entities:
@@ -152,9 +152,12 @@ def with_other_names(
     return text + example.text[place:], tags + own[place:]
 
 
-def tags_of(type_: str, length: int) -> list[str]:
-    """BIO tags of an entity of ``length`` characters."""
-    return [f"B-{type_}"] + [f"I-{type_}"] * (length - 1)
+def strict_tags(example: Example) -> list[str]:
+    """BIO tags of characters in which an ``I-`` that continues nothing is O: no path that is decoded has any."""
+    tags = ["O"] * len(example.text)
+    for entity in chunks(example.char_tags()):
+        tags[entity.start : entity.end] = tags_of(entity.type, entity.end - entity.start)
+    return tags
 
 
 class NameDrawer:

@@ -24,11 +24,11 @@ from torch.nn import functional
 
 from nlp.datasets import Example
 from nlp.encode import Encoder, Features
-from nlp.labels import chunks
+from nlp.labels import chunks, tags_of
 from nlp.lexicon import STEPS, WIDTH, Lexicon, Word
 from nlp.models.text import Inputs, Tower
 from nlp.towers.dictionary import TYPES
-from nlp.towers.examples import NameDrawer, padded, tags_of, with_other_names
+from nlp.towers.examples import NameDrawer, padded, with_other_names
 from nlp.towers.settings import PretrainingSettings
 from nlp.towers.task import Score, TowersModel, inputs_of
 
@@ -187,7 +187,8 @@ class PretrainingTask:
 
     def batches(self, epoch: int) -> Sequence[Work]:
         """The steps of a part; each is written when it is asked for."""
-        return _Steps(self._writer, f"{self._seed} {epoch}", min(_STEPS_A_PART, self._settings.steps))
+        left = self._settings.steps - (epoch - 1) * _STEPS_A_PART
+        return _Steps(self._writer, f"{self._seed} {epoch}", min(_STEPS_A_PART, left))
 
     def loss(self, batch: Work, chance: np.random.Generator) -> Tensor:
         """Of the sentences, and of the masked characters by their weight."""
@@ -231,4 +232,4 @@ class _Steps(Sequence[Work]):
 
 def parts(settings: PretrainingSettings) -> int:
     """How many epochs of ``PretrainingTask`` the steps make."""
-    return max(1, round(settings.steps / _STEPS_A_PART))
+    return math.ceil(settings.steps / _STEPS_A_PART)

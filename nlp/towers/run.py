@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +27,16 @@ from nlp.towers.shift import best_shift, shifted
 from nlp.towers.task import TowersModel, TowersTask, optimizer_of
 from nlp.training.checkpoints import RunFiles
 from nlp.training.curves import draw
+from nlp.training.errors import TrainingError
 from nlp.training.loop import Fitted, Loop, LoopSettings
 from nlp.training.optimizers import OptimizerSettings
 from nlp.training.report import Report
 from nlp.training.run import CURVES, MODEL
 
+_OF_PRETRAINING: Final = (
+    "family", "data", "seed", "threads", "decay", "char_count_min", "word_count_min", "network", "pretraining",
+)  # fmt: skip
+"""Settings on which pretraining depends; those of what comes after may change between the two."""
 _LINEAR: Final = OptimizerSettings(schedule="linear", warmup=0.03, clip=5.0)
 
 
@@ -42,7 +46,10 @@ class _Run:
     def __init__(self, settings: TowersSettings, out: Path) -> None:
         self.settings = settings
         self.out = out
-        self.examples, self.dev = (datasets.read(path) for path in settings.paths)
+        examples, self.dev = (datasets.read(path) for path in settings.paths)
+        self.examples = [example for example in examples if example.text]
+        if not any(chunks(example.char_tags()) for example in self.examples):
+            raise TrainingError(f"{settings.paths[0]}: there is no entity in it to learn from")
         self.labels = bio_labels(tag for example in self.examples for tag in example.tags)
         self.words = dictionary.words()
         self.packed = pack(self.words)
@@ -111,7 +118,6 @@ def train(settings: TowersSettings, out: Path, report: Report, *, resume: bool =
     Raises ``DatasetError``, ``TrainingError``, ``OSError``, and ``ModuleNotFoundError`` without the dictionary.
     """
     torch.set_num_threads(settings.threads)
-    started = time.monotonic()
     run = _Run(settings, out)
     torch.manual_seed(settings.seed)
     model = TowersModel(run.config)
@@ -119,7 +125,7 @@ def train(settings: TowersSettings, out: Path, report: Report, *, resume: bool =
     fitted = _trained(run, model, report, resume)
     easier = shifted(fitted.weights, fitted.scores["shift"])
     weights = {name: value.half().float() for name, value in easier.items()}
-    return _written(run, weights, fitted, before, time.monotonic() - started)
+    return _written(run, weights, fitted, before.seconds if before else 0.0)
 
 
 def _pretrained(run: _Run, model: TowersModel, report: Report, resume: bool) -> Fitted:
@@ -132,9 +138,7 @@ def _pretrained(run: _Run, model: TowersModel, report: Report, resume: bool) -> 
     task = PretrainingTask(module, run.encoder, writer, plan, run.labels, settings.seed, run.score)
     learning = [parameter for name, parameter in module.named_parameters() if ".votes." not in name]
     optimizer = torch.optim.AdamW(learning, lr=plan.rate, weight_decay=settings.decay)
-    # What comes after pretraining changes nothing about it.
-    kept = {name: getattr(settings, name) for name in ("family", "data", "seed", "network", "pretraining", "decay")}
-    files = run.files("pretraining", TowersSettings(**kept))
+    files = run.files("pretraining", TowersSettings(**{name: getattr(settings, name) for name in _OF_PRETRAINING}))
     report.say(f"pretraining on {len(run.words)} words of the dictionary and {len(run.examples)} posts")
     loop = Loop(task, (optimizer, _LINEAR), LoopSettings(epochs=parts(plan)), files, settings.seed)
     fitted = loop.run(report, resume=resume and files.exists())
@@ -156,7 +160,7 @@ def _trained(run: _Run, model: TowersModel, report: Report, resume: bool) -> Fit
 
 
 def _written(
-    run: _Run, weights: dict[str, torch.Tensor], fitted: Fitted, before: Fitted | None, seconds: float
+    run: _Run, weights: dict[str, torch.Tensor], fitted: Fitted, pretraining_s: float
 ) -> artifact.Card:
     """Export, calibrate, write the card."""
     settings = run.settings
@@ -174,7 +178,7 @@ def _written(
         labels=run.labels,
         scores=evaluate_examples(run.tagger(weights, temperature), run.dev),
         epochs=fitted.epoch,
-        minutes=round(seconds / 60, 1),
+        minutes=round((pretraining_s + fitted.seconds) / 60, 1),
         shift=fitted.scores["shift"],
         calibration=calibration,
     )

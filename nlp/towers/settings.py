@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from nlp.towers.dictionary import TYPES
 from nlp.training.config import DataFile, DataSettings, Section
 from nlp.training.loop import LoopSettings
 
@@ -19,6 +20,10 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
     context: int = 48
     bigrams: int = 1 << 14
     ngrams: int = 1 << 17
+
+    def __post_init__(self) -> None:
+        if min(self.towers, self.hidden, self.bigrams, self.ngrams) < 1 or self.context < 0:
+            raise ValueError("towers, hidden, bigrams and ngrams must be at least 1, context at least 0")
 
 
 class PretrainingSettings(Section, frozen=True, kw_only=True):
@@ -36,6 +41,14 @@ class PretrainingSettings(Section, frozen=True, kw_only=True):
     mask_weight: float = 0.3
     rate: float = 2e-3
     types: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.masked) < 0 or self.sentences < 1:
+            raise ValueError("sentences must be at least 1, steps and masked at least 0")
+        if not (0 <= self.loose <= 1 and self.mask_weight >= 0 and self.rate > 0):
+            raise ValueError("loose must be from 0 to 1, mask_weight at least 0, rate above 0")
+        if unknown := self.types.keys() - set(TYPES.values()):
+            raise ValueError(f"types has {', '.join(sorted(set(TYPES.values())))}, not {', '.join(sorted(unknown))}")
 
 
 class TowersSettings(Section, frozen=True, kw_only=True):
@@ -71,6 +84,14 @@ class TowersSettings(Section, frozen=True, kw_only=True):
                 raise ValueError("the family towers reads texts alone: a file has a path and nothing else")
         if len(self.data.train) > 1 or len(self.data.dev) > 1 or self.data.mix or self.data.transductive:
             raise ValueError("the family towers takes one file to train on and one to choose by")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError("seed must be from 0 to 2**63 - 1")
+        if min(self.threads, self.batch, self.char_count_min, self.word_count_min) < 1:
+            raise ValueError("threads, batch, char_count_min and word_count_min must be at least 1")
+        if min(self.rate, self.vote_rate) <= 0 or min(self.decay, self.vote_decay) < 0:
+            raise ValueError("rate and vote_rate must be above 0, decay and vote_decay at least 0")
+        if not (0 <= self.char_hidden < 1 and 0 <= self.name_hidden < 1):
+            raise ValueError("char_hidden and name_hidden must be from 0 to below 1")
 
     @property
     def paths(self) -> tuple[Path, Path]:

@@ -24,12 +24,13 @@ _OUTSIDE: Final = 0
 def best_shift(scores_at: Callable[[float], dict[str, Any]]) -> tuple[float, dict[str, Any]]:
     """The shift with the best micro F1, and the scores there.
 
-    F1 is compared as the mean over a shift and its neighbours: of single values, the best is the luckiest.
+    F1 is compared as the mean over a shift and its neighbours: of single values, the best is the luckiest. Of equals,
+    the smallest change is taken.
     """
     every = {shift: scores_at(shift) for shift in SHIFTS}
     values = np.array([scores["micro"]["f1"] for scores in every.values()])
     smooth = np.convolve(values, np.ones(3) / 3, mode="valid")
-    best = SHIFTS[1 + int(smooth.argmax())]
+    best, _ = max(zip(SHIFTS[1:-1], smooth, strict=True), key=lambda one: (one[1], -abs(one[0])))
     return best, every[best]
 
 

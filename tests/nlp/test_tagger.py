@@ -20,6 +20,7 @@ from nlp.tagger import OVERLAP, WINDOW, NeuralTagger, load_tagger
 from nlp.towers.run import train
 from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
 from nlp.training.config import DataFile, DataSettings
+from nlp.training.errors import TrainingError
 from nlp.training.loop import LoopSettings
 from nlp.training.report import Report
 from tests.corpus import demo_posts
@@ -137,3 +138,13 @@ def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
     assert cards[0].scores == cards[1].scores
     assert len({path.stat().st_mode for path in files[0].iterdir()}) == 1
     assert load_tagger(files[0]).labels == cards[0].labels
+    # Stopped between the two parts, with other settings for the second one: the first is gone on with.
+    shutil.rmtree(tmp_path / "two" / "training")
+    longer = msgspec.structs.replace(settings, loop=LoopSettings(epochs=3, average=0.9))
+    with Report(quiet=True) as report:
+        train(longer, tmp_path / "two", report, resume=True)
+        train(longer, tmp_path / "three", report)
+        with pytest.raises(TrainingError, match="another configuration"):
+            train(msgspec.structs.replace(longer, char_count_min=3), tmp_path / "two", report, resume=True)
+    weights = [(tmp_path / name / "model" / artifact.WEIGHTS).read_bytes() for name in ("two", "three")]
+    assert weights[0] == weights[1]

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ from nlp.towers.examples import (
     vocabulary_of,
     with_other_names,
 )
-from nlp.towers.pretraining import Writer, between
+from nlp.towers.pretraining import PretrainingModel, PretrainingTask, Writer, between, parts
 from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
 from nlp.towers.shift import SHIFTS, STEP, best_shift, shifted
 from nlp.towers.task import TowersModel, inputs_of
@@ -163,6 +164,45 @@ def test_the_best_shift_is_in_the_middle_of_good_ones() -> None:
     assert scores == scores_at(0.6)
     edge, _ = best_shift(lambda shift: {"micro": {"f1": shift}})
     assert edge == pytest.approx(SHIFTS[-1] - STEP), "the last one has one neighbour only"
+
+
+def test_of_equal_shifts_none_is_taken() -> None:
+    assert best_shift(lambda shift: {"micro": {"f1": 1.0}})[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        ({"batch": 0}, "batch"),
+        ({"seed": -1}, "seed"),
+        ({"rate": -1.0}, "rate"),
+        ({"name_hidden": 1.0}, "name_hidden"),
+        ({"network": {"hidden": 0}}, "hidden"),
+        ({"pretraining": {"steps": -5}}, "steps"),
+        ({"pretraining": {"types": {"PERSON": "PER"}}}, "not PERSON"),
+    ],
+)
+def test_settings_out_of_range_are_refused(part: dict[str, object], problem: str) -> None:
+    plain = {"family": "towers", "data": {"train": [{"path": "a"}], "dev": [{"path": "b"}]}}
+    assert msgspec.convert(plain, TowersSettings).batch == 16
+    with pytest.raises(msgspec.ValidationError, match=problem):
+        msgspec.convert({**plain, **part}, TowersSettings)
+
+
+@pytest.mark.parametrize(("steps", "sizes"), [(6, [6]), (500, [500]), (750, [500, 250]), (3100, [500] * 6 + [100])])
+def test_pretraining_takes_as_many_steps_as_asked(steps: int, sizes: list[int]) -> None:
+    plan = PretrainingSettings(steps=steps, sentences=1, masked=0)
+    model, encoder = small_model()
+    writer = Writer(POSTS, WORDS, DRAWER, plan)
+    task = PretrainingTask(PretrainingModel(model), encoder, writer, plan, LABELS, 1, lambda weights: {})
+    assert [len(task.batches(epoch)) for epoch in range(1, parts(plan) + 1)] == sizes
+
+
+def test_a_tag_that_continues_nothing_is_not_learned() -> None:
+    orphan = Example("4", ("上", "海", "人"), ("I-LOC", "B-PER", "I-PER"))
+    encoder = Encoder(vocabulary_of([*POSTS, orphan], LABELS, SETTINGS, ()), Lexicon({}))
+    (held,) = held_out([orphan], encoder, LABELS)
+    assert [LABELS[number] for number in held.labels] == ["O", "B-PER", "I-PER"]
 
 
 def test_a_shift_is_taken_off_the_emissions_of_o_alone() -> None:
