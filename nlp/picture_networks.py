@@ -17,7 +17,9 @@ _GROUPS: Final = 4
 
 @dataclass(frozen=True)
 class Parts:
-    """``network`` as its authors name its weights; ``layers`` and ``end`` are the parts of it that give regions."""
+    """``network`` as its authors name its weights, without the head that classifies; ``layers`` and ``end`` are the
+    parts of it that give regions.
+    """
 
     network: nn.Module
     layers: Sequence[nn.Module]
@@ -99,15 +101,20 @@ def _of_torchvision(architecture: str, grid: int, sizes: dict[str, Any]) -> Part
     if isinstance(network, models.ResNet):
         start = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         layers = [start, network.layer1, network.layer2, network.layer3, network.layer4]
-        return Parts(network, layers, GridRegions(grid), grid**2, network.fc.in_features)
+        width = network.fc.in_features
+        network.fc = nn.Identity()
+        return Parts(network, layers, GridRegions(grid), grid**2, width)
     if isinstance(network, models.VGG):
+        network.classifier = nn.Identity()
         return Parts(network, _to_each_pool(network.features), GridRegions(grid), grid**2, 512)
     if isinstance(network, models.VisionTransformer):
+        network.heads = nn.Identity()
         layers = [PatchStart(network), *network.encoder.layers]
         regions = (network.image_size // network.patch_size) ** 2
         return Parts(network, layers, PatchRegions(network.encoder.ln), regions, network.hidden_dim)
     if isinstance(network, (models.ConvNeXt, models.EfficientNet, models.MobileNetV2, models.MobileNetV3)):
         width = next(m.in_features for m in network.classifier.modules() if isinstance(m, nn.Linear))
+        network.classifier = nn.Identity()
         return Parts(network, list(network.features), GridRegions(grid), grid**2, width)
     raise ValueError(f"architecture {architecture!r}: expected a ResNet, VGG, ViT, ConvNeXt, EfficientNet or MobileNet")
 

@@ -260,6 +260,31 @@ def test_regions_of_each_architecture(config: dict[str, Any], regions: int, widt
     assert encoder(torch.randn(2, 3, 64, 64)).shape == (2, regions, width)
 
 
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [
+        ({"architecture": "resnet18"}, "fc."),
+        ({"architecture": "vgg11"}, "classifier."),
+        (VIT, "heads."),
+        ({"architecture": "mobilenet_v3_small"}, "classifier."),
+    ],
+)
+def test_weights_may_have_a_head_that_classifies_or_none(tmp_path: Path, config: dict[str, Any], head: str) -> None:
+    from torchvision import models
+
+    sizes = {key: value for key, value in config.items() if key != "architecture"}
+    network = models.VisionTransformer(**sizes) if config is VIT else models.get_model(config["architecture"])
+    whole = network.state_dict()
+    headless = {key: value for key, value in whole.items() if not key.startswith(head)}
+    assert len(headless) < len(whole)
+    found = []
+    for name, weights in (("whole", whole), ("headless", headless)):
+        torch.save(weights, tmp_path / f"{name}.pt")
+        encoder = picture_encoder(PictureBackbone(config=config, weights=str(tmp_path / f"{name}.pt")))
+        found.append(digest(encoder))
+    assert found[0] == found[1]
+
+
 def test_regions_of_vit_are_those_of_torchvision(tmp_path: Path) -> None:
     from torchvision import models
 
