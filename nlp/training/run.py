@@ -21,7 +21,7 @@ from nlp import artifact, datasets
 from nlp.datasets import Example
 from nlp.labels import chunks
 from nlp.models.families import model_type
-from nlp.training import curves, trained
+from nlp.training import carry, curves, trained
 from nlp.training.building import Built, build
 from nlp.training.card import ModelCard, versions
 from nlp.training.checkpoints import CHECKPOINT, RunFiles
@@ -105,8 +105,9 @@ def _digests(data: DataSettings) -> dict[str, str]:
 
 
 def _identity(settings: TrainSettings, files: dict[str, str]) -> str:
-    """What must be the same for a run to go on: everything but the device."""
-    same = msgspec.structs.replace(settings, device="auto")
+    """What must be the same for a run to go on: everything but the device, and the weights that it begins with."""
+    start = datasets.digest(carry.model_folder(settings.init_from) / artifact.WEIGHTS) if settings.init_from else ""
+    same = msgspec.structs.replace(settings, device="auto", init_from=start)
     return hashlib.sha256(msgspec.json.encode((same, files), order="sorted")).hexdigest()
 
 

@@ -199,6 +199,20 @@ def test_a_stage_goes_on_from_the_weights_of_the_one_before(tmp_path: Path, caps
     shutil.rmtree(tmp_path / "run" / "2-narrow")
     trained_in(tmp_path / "run", {**tree, "stages": stages}, resume=True)
     assert (tmp_path / "run" / MODEL / artifact.WEIGHTS).read_bytes() == before
+    (tmp_path / "run").rename(tmp_path / "moved")
+    trained_in(tmp_path / "moved", {**tree, "stages": stages}, resume=True)
+    assert (tmp_path / "moved" / MODEL / artifact.WEIGHTS).read_bytes() == before
+
+
+def test_a_run_that_began_from_another_model_is_not_gone_on_with(small: Small, tmp_path: Path) -> None:
+    tree = small_run(tmp_path, loop={"epochs": 1})
+    shutil.copytree(small[1] / MODEL, tmp_path / "start")
+    trained_in(tmp_path / "run", {**tree, "init_from": str(tmp_path / "start")})
+    trained_in(tmp_path / "run", {**tree, "init_from": str(small[1])}, resume=True)
+    trained_in(tmp_path / "other", tree)
+    shutil.copytree(tmp_path / "other" / MODEL, tmp_path / "start", dirs_exist_ok=True)
+    with pytest.raises(TrainingError, match="another configuration"):
+        trained_in(tmp_path / "run", {**tree, "init_from": str(tmp_path / "start")}, resume=True)
 
 
 def test_tensors_that_do_not_fit_are_named(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
