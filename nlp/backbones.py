@@ -212,9 +212,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     A wrapping ``state_dict`` or ``model`` is taken off, and the ``module.`` that DataParallel writes before names.
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise BackboneError(
             f"{path} holds more than tensors; reading it could run foreign code. "

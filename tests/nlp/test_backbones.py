@@ -90,7 +90,9 @@ def test_text_weights_from_a_file_by_their_published_names(tmp_path: Path, model
     published["cls.predictions.bias"] = torch.zeros(40)
     save_file({key: value.clone() for key, value in published.items()}, tmp_path / "w.safetensors")
     torch.save({"state_dict": published}, tmp_path / "w.pt")
-    for name in ("w.safetensors", "w.pt"):
+    parallel = {f"module.{key}": value.clone() for key, value in published.items()}
+    save_file(parallel, tmp_path / "parallel.safetensors")
+    for name in ("w.safetensors", "w.pt", "parallel.safetensors"):
         spec = msgspec.structs.replace(tiny(model_type), weights=str(tmp_path / name))
         assert torch.equal(text_encoder(spec).eval()(TOKENS, MASK), source(TOKENS, MASK))
 
