@@ -250,12 +250,16 @@ def digest(encoder: nn.Module) -> str:
 
 
 def _saved_picture_encoder(spec: PictureBackbone) -> PictureEncoder:
-    """What ``save`` wrote; what to train is the new ``spec``'s."""
+    """What ``save`` wrote; only what to train is the new ``spec``'s. Raises ``BackboneError`` where it says more."""
     folder = Path(spec.folder)
     try:
         saved = msgspec.json.decode((folder / CONFIG).read_bytes(), type=PictureBackbone)
     except (OSError, msgspec.DecodeError) as error:
         raise BackboneError(f"{folder} is no folder of a picture encoder: {error}") from error
+    default = PictureBackbone(folder=spec.folder)
+    for name in ("grid", "preprocess"):
+        if getattr(spec, name) not in (getattr(default, name), getattr(saved, name)):
+            raise BackboneError(f"{name}: {folder} has its own; leave it out")
     encoder = picture_encoder(msgspec.structs.replace(saved, train=spec.train))
     _fill(encoder, read_weights(folder / WEIGHTS), str(folder))
     return encoder

@@ -24,6 +24,7 @@ from nlp.backbones import (
     text_encoder,
     tokenizer,
 )
+from nlp.pictures import Preprocess
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -321,6 +322,19 @@ def test_picture_encoder_trains_saves_and_loads_again(tmp_path: Path, config: di
     assert torch.equal(again(pixels), encoder(pixels))
     assert again.frozen
     assert again.spec.preprocess == encoder.spec.preprocess
+
+
+def test_an_encoder_that_was_saved_has_its_own_grid_and_preprocessing(tmp_path: Path) -> None:
+    own = Preprocess(crop=64, resize=64)
+    encoder = picture_encoder(PictureBackbone(config=SMALL, grid=2, preprocess=own))
+    encoder.save(tmp_path)
+    given = PictureBackbone(folder=str(tmp_path))
+    for same in (given, PictureBackbone(folder=str(tmp_path), grid=2, preprocess=own)):
+        again = picture_encoder(same)
+        assert (again.spec.grid, again.spec.preprocess) == (2, own)
+    for name, value in (("grid", 3), ("preprocess", Preprocess(crop=32))):
+        with pytest.raises(BackboneError, match=f"{name}: .* has its own; leave it out"):
+            picture_encoder(msgspec.structs.replace(given, **{name: value}))
 
 
 def test_statistics_of_frozen_batch_norm_do_not_move() -> None:
