@@ -20,10 +20,11 @@ from deploy.errors import Failure, UsageFailure
 def register() -> None:
     """Add the commands of this file to the group of models."""
     model_app.command(
-        "convert", epilog="Example: weibowatch model convert --from umt.pt --architecture umt --to models/umt"
+        "convert", epilog="Example: weibowatch model convert --from umt.pt --architecture umt --to models/reference-umt"
     )(model_convert)
     model_app.command(
-        "logits", epilog="Example: weibowatch model logits --model models/umt --input in.npz --output out.npz"
+        "logits",
+        epilog="Example: weibowatch model logits --model models/reference-umt --input in.npz --output out.npz",
     )(model_logits)
 
 
