@@ -7,6 +7,7 @@ The folder of a run has ``checkpoint.pt`` and the best weights while it goes on,
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import shutil
 from collections.abc import Sequence
@@ -76,8 +77,11 @@ def _run(settings: TrainSettings, folder: Path, report: Report, resume: bool) ->
     loop = Loop(task, (optimizer, settings.optimizer), settings.loop, run_files, settings.seed)
     fitted = loop.run(report, resume=resume)
     curves.draw(fitted.history, folder / CURVES)
-    for name, count in (built.reading.pictures.counts() if built.reading.pictures else {}).items():
-        report.say(f"pictures {name}: {count}")
+    if reader := built.reading.pictures:
+        for example in itertools.chain(*sets, *dev):  # counts are of the data, wherever the run was stopped
+            reader.views(example.pictures)
+        for name, count in reader.counts().items():
+            report.say(f"pictures {name}: {count}")
     made = _finished(settings, built, task, fitted, files)
     saved = trained.save(folder / MODEL, made)
     for name in (artifact.CARD, artifact.PEOPLE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_hook
 
 from benchmarks.multimodal import shuffled
 from nlp import artifact, datasets
-from nlp.backbones import PictureBackbone, picture_encoder
+from nlp.backbones import PictureBackbone, PictureEncoder, picture_encoder
 from nlp.models import families
 from nlp.pictures import Preprocess, pixels
 from nlp.rendered.motifs import COLOURS, DRAWINGS, Motif
 from nlp.rendered.posts import posts
 from nlp.rendered.render import RenderConfig, render
 from nlp.training import trained
-from nlp.training.checkpoints import RunFiles
+from nlp.training.checkpoints import CHECKPOINT, RunFiles
 from nlp.training.coder import TokenCoder, TokenCoding, TokenVocabulary, vocabulary_of
 from nlp.training.config import BatchSettings, TrainSettings, label_set
 from nlp.training.errors import TrainingError
@@ -186,21 +188,50 @@ def test_pictures_are_worth_fifteen_points_and_those_of_others_nothing(drawn: Pa
 
 
 def test_an_encoder_that_does_not_learn_is_run_once_for_a_picture(drawn: Path, tmp_path: Path) -> None:
-    tree = plan(drawn, "fusion", picture={**ENCODER, "train": "frozen"}, loop={"epochs": 1}, batches={"posts": 64})
+    tree = plan(drawn, "fusion", picture={**ENCODER, "train": "frozen"}, loop={"epochs": 2}, batches={"posts": 64})
     tree["pictures"] = {"policy": "mean_features", "cache": str(tmp_path / "kept")}
+    runs = Counter[type]()
+    hook = register_module_forward_hook(lambda module, *_: runs.update([type(module)]))
     trained_in(tmp_path / "run", tree)
+    hook.remove()
     model = trained.load(tmp_path / "run" / MODEL)
     assert model.pictures is not None
     assert model.pictures.policy == "mean_features"
-    assert model.card.pictures["used"] == len(list((drawn / "images").iterdir()))
+    assert runs[PictureEncoder] == model.card.pictures["used"] == len(list((drawn / "images").iterdir()))
 
 
-def test_runs_with_pictures_give_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
-    tree = plan(drawn, "fusion", picture=ENCODER, loop={"epochs": 1}, batches={"posts": 32}, pictures={"augment": True})
-    for name in ("one", "two"):
-        trained_in(tmp_path / name, tree)
-    weights = [(tmp_path / name / MODEL / artifact.WEIGHTS).read_bytes() for name in ("one", "two")]
-    assert weights[0] == weights[1]
+class Stopped(Exception):
+    """A run ends here."""
+
+
+class Stopping(Report):
+    """Stops a run at its tenth step."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self._left = 10
+
+    def advance(self, count: int, loss: float | None = None) -> None:
+        self._left -= 1
+        if not self._left:
+            raise Stopped
+
+
+def test_runs_with_pictures_give_the_same_bytes_and_counts_where_they_were_stopped_too(
+    drawn: Path, tmp_path: Path
+) -> None:
+    tree = plan(drawn, "fusion", picture=ENCODER, batches={"posts": 32}, pictures={"augment": True})
+    settings = msgspec.convert({**tree, "loop": {"epochs": 1, "checkpoint_steps": 4}}, TrainSettings)
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    whole = run(settings, one, Report(quiet=True))
+    with pytest.raises(Stopped):
+        run(settings, two, Stopping())
+    assert (two / CHECKPOINT).exists()
+    gone_on_with = run(settings, two, Report(quiet=True), resume=True)
+    assert (one / MODEL / artifact.WEIGHTS).read_bytes() == (two / MODEL / artifact.WEIGHTS).read_bytes()
+    assert whole.pictures == gone_on_with.pictures == {"used": len(list((drawn / "images").iterdir()))}
 
 
 def test_a_control_says_so_on_its_card(drawn: Path, tmp_path: Path) -> None:
