@@ -59,11 +59,11 @@ def model_use(
 
     if (folder is None) != configured:
         raise UsageFailure("name a FOLDER, or --configured")
+    if cluster and store is not None:
+        raise UsageFailure("name one: --store FOLDER, or --cluster")
     settings = settings_for(config)
     model = Model() if folder is None else _checked(settings, folder)
     if cluster:
-        if store is not None:
-            raise UsageFailure("name one: --store FOLDER, or --cluster")
         epoch = _order_in_cluster(settings, model, ahead)
     else:
         epoch = _order_in_store(store, config, model)
@@ -104,11 +104,12 @@ def _order_in_cluster(settings: Settings, model: Any, ahead_s: float) -> int:
         from deploy import orders
     from stream.core.models import AHEAD, TOPIC, Order, control, order_in
 
-    before = orders.in_force(settings, TOPIC)
-    order = Order(order_in(before).epoch + 1 if before else 1, model)
     if ahead_s > 0:
-        orders.announce(settings, control(order, AHEAD))
+        orders.announce(settings, control(Order(0, model), AHEAD))
         typer.echo(f"announced; it is put in force in {ahead_s:g} s", err=True)
         time.sleep(ahead_s)
+    # Not before: meanwhile somebody else may have ordered one.
+    before = orders.in_force(settings, TOPIC)
+    order = Order(order_in(before).epoch + 1 if before else 1, model)
     orders.put_in_force(settings, control(order))
     return order.epoch

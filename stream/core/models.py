@@ -12,7 +12,7 @@ from stream.contract.records import Control, Envelope, Record
 TOPIC: Final = "model"
 AHEAD: Final = "model_ahead"
 """Topic of a control that says which model will be ordered soon, so that workers load it meanwhile. It has the payload
-of the order and changes nothing."""
+of an order, whose epoch means nothing, and changes nothing."""
 
 
 class Model(msgspec.Struct, frozen=True):

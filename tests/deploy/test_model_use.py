@@ -61,6 +61,11 @@ def ordered(store: Path, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_two_places_are_refused_before_any_model_is_loaded(tmp_path: Path) -> None:
+    done = use(tmp_path / "store", str(tmp_path / "none"), "--cluster")
+    assert (done.exit_code, "name one: --store FOLDER, or --cluster" in done.output) == (2, True)
+
+
 def test_a_running_monitor_takes_another_model(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", tmp_path / "other"
     version = renamed(folder, "other")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -17,6 +21,7 @@ from tests.runtime.clustered import Cluster, clustered
 from tests.runtime.test_cluster import LOG, Broker, chunks_of
 
 HALF = len(LOG) // 2
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_order_counts_for_the_posts_behind_it_whoever_reads_them(kafka: Broker, prefix: str, tmp_path: Path) -> None:
@@ -43,12 +48,33 @@ def test_an_order_counts_for_the_posts_behind_it_whoever_reads_them(kafka: Broke
     assert order_in(control).model == Model(str(artifact.DEFAULT), version)
 
 
-def use(cluster: Cluster, folder: str) -> object:
-    """``weibowatch model use`` on the cluster."""
-    environment = {
+def test_an_order_given_while_another_is_announced_has_an_epoch_of_its_own(
+    kafka: Broker, prefix: str, tmp_path: Path
+) -> None:
+    with clustered(Cluster(kafka.bootstrap, prefix, tmp_path, tagger="marks")) as cluster:
+        words = [sys.executable, "-m", "deploy.cli", "model", "use", "--configured", "--cluster", "--json"]
+        slow = subprocess.Popen(
+            [*words, "--ahead", "8"], env={**os.environ, **environment(cluster)}, cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert slow.stderr is not None
+        while "announced" not in (line := slow.stderr.readline()):
+            assert line, "it ended"
+        quick = use(cluster, str(artifact.DEFAULT), ahead_s=0)
+        told, _ = slow.communicate(timeout=60)
+    assert [quick["epoch"], json.loads(told)["epoch"]] == [1, 2]
+
+
+def environment(cluster: Cluster) -> dict[str, str]:
+    return {
         "WEIBOWATCH_KAFKA__BOOTSTRAP": cluster.kafka.bootstrap,
         "WEIBOWATCH_KAFKA__PREFIX": cluster.kafka.prefix,
     }
-    done = CliRunner().invoke(app, ["model", "use", folder, "--cluster", "--ahead", "1", "--json"], env=environment)
+
+
+def use(cluster: Cluster, folder: str, ahead_s: int = 1) -> Any:
+    """``weibowatch model use`` on the cluster."""
+    words = ["model", "use", folder, "--cluster", "--ahead", str(ahead_s), "--json"]
+    done = CliRunner().invoke(app, words, env=environment(cluster))
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
