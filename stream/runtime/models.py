@@ -53,7 +53,9 @@ class Models:
             return done
         if model not in self._loading:
             if len(self._loading) >= LOADING_MAX:
-                del self._loading[next(iter(self._loading))]
+                dropped = next(iter(self._loading))
+                del self._loading[dropped]
+                _log.warning("model_dropped", folder=dropped.folder, version=dropped.version, loading_max=LOADING_MAX)
             _log.info("model_loading", folder=model.folder, version=model.version)
             loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load, model)
             loading.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask for it
@@ -62,8 +64,9 @@ class Models:
 
     async def tagger(self, model: Model) -> Tagger:
         """The tagger of ``model``, loaded if need be. Raises ``ModelError``; it is tried again the next time."""
+        loading = self.begin(model)
         try:
-            tagger = await self.begin(model)
+            tagger = await asyncio.shield(loading)  # others may wait for it, too
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -71,7 +74,8 @@ class Models:
             _log.error("model_refused", folder=model.folder, version=model.version, error=str(error))
             raise ModelError(f"{model.version or 'the model'} cannot be loaded: {error}") from error
         finally:
-            self._loading.pop(model, None)
+            if loading.done():
+                self._loading.pop(model, None)
         self._held[model] = tagger
         return tagger
 
@@ -87,8 +91,7 @@ class Models:
         kept = [await self._followed(envelope) for envelope in envelopes]
         found = [Piece(part, await self.tagger(wanted)) for part, wanted in models.pieces(kept, model)]
         after = models.in_force_after(kept, model)
-        if after != model:
-            self.keep({after})
+        self.keep({after})
         return found, after
 
     async def _followed(self, envelope: Envelope) -> Envelope:

@@ -76,6 +76,33 @@ async def test_posts_before_an_order_have_the_old_model_and_those_behind_it_the_
     assert shelf.loaded == [FIRST, SECOND]
 
 
+async def test_a_model_that_was_in_force_within_a_batch_only_is_let_go(tmp_path: Path) -> None:
+    source, shelf = Script("s"), Shelf()
+    async with running(tmp_path, source, tagger=Versioned("v0"), load_model=shelf, model=FIRST) as live:
+        await source.give(control(Order(1, SECOND)), source.post(1, 1, "<LOC/上海>"), control(Order(2, FIRST)))
+        await live.settled()
+        await source.give(control(Order(3, SECOND)), source.post(2, 2, "<LOC/上海>"))
+        await live.settled()
+        assert versions(live.documents()) == {"1": "v2/1", "2": "v2/3"}
+    assert shelf.loaded == [SECOND, SECOND]
+
+
+async def test_who_waits_for_a_model_gets_it_though_another_gives_up() -> None:
+    shelf = Shelf()
+    shelf.gate.clear()
+    found = Models(shelf, Telemetry(), {})
+    one, other = (asyncio.create_task(found.tagger(FIRST)) for _ in range(2))
+    while not shelf.loaded:
+        await asyncio.sleep(0.01)
+    one.cancel()
+    await asyncio.wait({one})
+    late = asyncio.create_task(found.tagger(FIRST))
+    shelf.gate.set()
+    assert [(await waiting).model_version for waiting in (other, late)] == ["v1", "v1"]
+    assert one.cancelled() and shelf.loaded == [FIRST]
+    await asyncio.to_thread(found.close)
+
+
 async def test_an_order_waits_in_the_inbox_until_its_model_is_loaded_and_work_goes_on_meanwhile(tmp_path: Path) -> None:
     source, shelf = Script("s"), Shelf()
     shelf.gate.clear()
