@@ -60,7 +60,9 @@ def _parsed(text: str) -> Any:
 
 def _put(tree: Any, keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
-        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
+        if isinstance(tree, dict) and tree.get(key) is None:  # not there, or empty, as after "model:"
+            tree[key] = {}
+        tree = tree[int(key)] if isinstance(tree, list) else tree[key]
     if isinstance(tree, list):
         tree[int(keys[-1])] = value
     else:

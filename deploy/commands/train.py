@@ -92,7 +92,7 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
     except ImportError as error:
         raise _missing(error) from error
     except OSError as error:
-        raise Failure(f"{error.filename or folder}: {error.strerror}") from error
+        raise Failure(f"{error.filename or folder}: {error.strerror or error}") from error
     except KeyboardInterrupt as error:
         raise Failure(f"stopped. Go on with: weibowatch train --resume --out {folder}") from error
 
@@ -106,7 +106,8 @@ def _last_part(tree: dict[str, Any], folder: Path) -> Path:
 
 
 def _missing(error: ImportError) -> Failure:
-    return Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'")
+    what = f"{error.name} is missing" if error.name else str(error)
+    return Failure(f"{what}. Install: pip install 'weibowatch[train]'")
 
 
 def _work(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Callable[[], Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from deploy.cli import app
 from deploy.errors import UsageFailure
 from nlp.training.config import TrainSettings, label_set
 
+ROOT = Path(__file__).parents[2]
 GOOD: dict[str, Any] = {"family": "aca", "data": {"train": [{"path": "a"}], "dev": [{"path": "b"}]}}
 
 
@@ -45,18 +49,20 @@ def test_what_is_wrong_is_named_with_what_is_allowed(assignment: str, place: str
     assert allowed in str(raised.value)
 
 
-@pytest.mark.parametrize("assignment", ["loop", "=3", "data.train.9.path=x", "family.x=1", "name={"])
+@pytest.mark.parametrize("assignment", ["loop", "=3", "data.train.9.path=x", "family.x=1", "family.x.y=1", "name={"])
 def test_assignments_that_lead_nowhere_are_refused(assignment: str) -> None:
     with pytest.raises(UsageFailure, match="--set"):
         trainfile.put(copy.deepcopy(GOOD), [assignment])
 
 
-def test_assignments_reach_into_lists_and_new_sections() -> None:
-    tree = copy.deepcopy(GOOD)
+def test_assignments_reach_into_lists_and_new_and_empty_sections() -> None:
+    tree = {**copy.deepcopy(GOOD), "model": None}
     trainfile.put(tree, ["data.train.0.weight=0.5", "optimizer.rate=1e-2", "data.mix={zh: 0.7, en: 0.3}", "name=上海"])
+    trainfile.put(tree, ["model.reader.hidden=5"])
     settings = trainfile.settings_of(tree, TrainSettings, "")
     assert (settings.data.train[0].weight, settings.optimizer.rate, settings.name) == (0.5, 0.01, "上海")
     assert settings.data.mix == {"zh": 0.7, "en": 0.3}
+    assert settings.model == {"reader": {"hidden": 5}}
 
 
 def test_a_tree_is_written_and_read_again(tmp_path: Path) -> None:
@@ -88,3 +94,14 @@ def test_without_a_file_the_command_says_what_to_do() -> None:
     done = CliRunner().invoke(app, ["train"])
     assert done.exit_code == 2
     assert "--config FILE" in done.stderr
+
+
+def test_a_library_that_cannot_be_loaded_is_told_in_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: wrong machine')", encoding="utf-8")
+    config = tmp_path / "config.yaml"
+    config.write_text(trainfile.written(GOOD), encoding="utf-8")
+    command = [sys.executable, "-m", "deploy.cli", "train", "--config", str(config), "--out", str(tmp_path / "run")]
+    found = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=found, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("weibowatch: libtorch.so: wrong machine. Install: ")

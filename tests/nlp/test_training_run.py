@@ -142,6 +142,9 @@ def test_the_command_keeps_what_a_run_began_with(small: Small, tmp_path: Path) -
     assert "1 weibowatch: " in ended("--config", str(config), "--resume")
     assert json.loads((out / "config.yaml").read_text(encoding="utf-8")) == small[0]
     assert ended("--resume").startswith("0 ")
+    for path in out.glob("best-*"):
+        path.unlink()
+    assert "No such file" in ended("--resume")
 
 
 def test_the_command_keeps_what_a_run_goes_on_with(small: Small, tmp_path: Path) -> None:
