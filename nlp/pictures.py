@@ -161,7 +161,7 @@ def normal(image: Image.Image, preprocess: Preprocess) -> Pixels:
 
 
 def vgg_reference(image: Image.Image, side: int) -> Pixels:
-    """What the reference code of ACA feeds to VGG (models.md A.3): 0 to 255, wrapped, of a picture out of shape.
+    """What the reference code of ACA feeds to VGG: 0 to 255, wrapped, of a picture out of shape.
 
     The picture is scaled to ``side`` × ``side`` whatever its proportions; Caffe's means, meant for BGR, are taken from
     RGB; and the result stays in one byte, so that what is below zero comes out near 255.
@@ -172,7 +172,7 @@ def vgg_reference(image: Image.Image, side: int) -> Pixels:
 
 
 def umt_reference(image: Image.Image, side: int, seed: int) -> Image.Image:
-    """What the reference code of UMT cuts out, in training and in tests (models.md B.5): any ``side`` × ``side``.
+    """What the reference code of UMT cuts out, in training and in tests: any ``side`` × ``side``.
 
     Nothing is scaled; every other part is mirrored. Raises ``PictureError`` where the picture is smaller.
     """

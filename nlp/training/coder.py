@@ -35,7 +35,7 @@ END: Final = 3
 PIECE_LABEL: Final = "X"
 BEGIN_LABEL: Final = "[CLS]"
 END_LABEL: Final = "[SEP]"
-"""Labels of roles that are not scored, where a model has them (UMT does; models.md B.4)."""
+"""Labels of roles that are not scored, where a model has them (UMT does; docs/models.md)."""
 CACHED_WORDS_MAX: Final = 50_000
 
 _HAN: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -128,7 +128,7 @@ class TokenCoding(Coding, frozen=True, kw_only=True, tag="tokens"):
     """Tokens that a model learns vectors of, when they are there ``count_min`` times in the training texts.
 
     ``normal``: NFKC and lower case, characters of a token as they are written (``fold``); or as ACA's reference does,
-    for tokens and their characters (``aca``; models.md A.2). ``chars``: how many characters of a token are read.
+    for tokens and their characters (``aca``). ``chars``: how many characters of a token are read.
     """
 
     normal: Normal = "fold"

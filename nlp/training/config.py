@@ -154,7 +154,7 @@ _UMT_TYPES: Final = ("MISC", "PER", "ORG", "LOC")
 
 
 def label_set(scheme: Literal["bio", "aca", "umt"], types: frozenset[str]) -> tuple[str, ...]:
-    """The labels in the order of their ids: for the references' four types as they have them (models.md A.1, B.1),
+    """The labels in the order of their ids: for the references' four types as they have them (docs/models.md),
     else types in the order of the alphabet."""
 
     def bio(order: tuple[str, ...]) -> tuple[str, ...]:

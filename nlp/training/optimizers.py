@@ -20,7 +20,7 @@ class OptimizerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     the share of all steps over which the rate rises. ``clip`` limits the norm of the gradient (0: no limit), of all
     tensors together or of each by itself (``clip_each``). ``bertadam`` is the Adam of BERT's first implementations,
     without correction of early moments; its schedule of the same name rises for a tenth of the steps, drops to 0.9
-    and falls to 0 (models.md B.3).
+    and falls to 0.
     """
 
     name: Literal["adamw", "adam", "rmsprop", "bertadam"] = "adamw"
@@ -38,7 +38,7 @@ class OptimizerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class BertAdam(torch.optim.Optimizer):
-    """Adam without bias correction, with decoupled decay (models.md B.3)."""
+    """Adam without bias correction, with decoupled decay, as in BERT's first implementation (Devlin et al. 2019)."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0, "betas": (0.9, 0.999), "eps": 1e-6})

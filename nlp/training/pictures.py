@@ -23,7 +23,7 @@ class PictureInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How a model's pictures are chosen and read.
 
     ``attention``: up to ``pictures_max``, each by itself. ``first``: the first that can be read. ``mean_features``: the
-    mean of the regions of up to ``pictures_max``, place by place, as the references do (models.md 0.2). ``constant``:
+    mean of the regions of up to ``pictures_max``, place by place, as the references do. ``constant``:
     the same grey picture for every post, the control for what pictures are worth. ``none``: no picture.
     """
 

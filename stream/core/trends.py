@@ -4,7 +4,7 @@ The tested count of a window is X = min(distinct authors, ⌊2·N_eff⌋) with N
 one account or a tight ring makes no trend. It is compared with a negative binomial whose mean is Gamma–Poisson
 learned on tumbling windows of the same length (weights halve every half-life; the windows before an entity was first
 seen count as zeros), times the exposure of the window (see ``volume``), and whose dispersion comes from moments shrunk
-to a pooled value, widened by the uncertainty of the mean. Design: trends.md §2.
+to a pooled value, widened by the uncertainty of the mean.
 """
 
 from __future__ import annotations

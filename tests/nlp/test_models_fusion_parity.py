@@ -96,7 +96,7 @@ def test_the_loss_is_that_of_the_equations_and_gradients_those_of_small_steps() 
 
 
 def test_each_word_reads_the_picture_in_its_own_way() -> None:
-    """A vector that all words shared, however scaled, would be what models.md A.6 says of ACA."""
+    """In ACA all words read the same vector of a picture (docs/models.md)."""
     made, given = model(), batch()
     assert isinstance(made, Fusion) and given.regions is not None and given.picture_mask is not None
     with torch.no_grad():

@@ -195,7 +195,7 @@ def test_without_flip_nothing_is_mirrored() -> None:
 
 
 def test_reference_of_aca_wraps_around() -> None:
-    """The example of models.md A.3, and all 256 values against numpy's own one-byte numbers."""
+    """An example by hand, and all 256 values against numpy's own one-byte numbers."""
     image = Image.new("RGB", (300, 200), (10, 200, 120))
     found = pixels(encoded(image), Preprocess(kind="vgg_reference"))
     assert found.shape == (3, 224, 224)
