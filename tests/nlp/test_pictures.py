@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -14,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision import transforms
 
 from nlp import pictures
 from nlp.pictures import PictureError, Preprocess, decode, pixels
+from tests.corpus import demo_posts
 
-EXAMPLES = Path(__file__).parents[3] / "shared" / "data" / "cmner" / "images"
+DEMO = [base64.b64decode(one["data"]) for post in demo_posts() for one in post.get("pictures", ())]
 SMALL = Preprocess(resize=40, crop=32)
 
 
@@ -137,7 +140,6 @@ def test_no_bytes_raise_anything_else(data: bytes, kind: int) -> None:
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (40, 40), (33, 61), (61, 250)])
 def test_middle_is_that_of_torchvision(size: tuple[int, int]) -> None:
-    transforms: Any = pytest.importorskip("torchvision.transforms")
     steps = [
         transforms.Resize(SMALL.resize),
         transforms.CenterCrop(SMALL.crop),
@@ -228,7 +230,5 @@ def test_settings_that_make_no_sense(fields: dict[str, Any]) -> None:
         Preprocess(**fields)
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="the public datasets are not beside this checkout")
 def test_the_example_pictures_of_cmner() -> None:
-    shapes = [pixels(path, Preprocess()).shape for path in sorted(EXAMPLES.glob("*.jpg"))]
-    assert shapes == [(3, 224, 224)] * 25
+    assert [pixels(data, Preprocess()).shape for data in DEMO] == [(3, 224, 224)] * 25

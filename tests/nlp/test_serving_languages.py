@@ -68,10 +68,10 @@ def test_the_settings_name_the_english_model(tmp_path: Path) -> None:
     settings = TaggerSettings(english_model=str(folder))
     main = loading.load(None, settings, Problems())
     both = loading.with_english(main, settings, Problems())
-    texts = ["Taylor Swift met Jay Chou in New York and Shanghai", "周杰伦在上海"]
+    texts = ["Last night I went to a concert of 周杰伦 with all of my friends", "周杰伦在上海"]
     english, chinese = tagged(both, [TagInput(text) for text in texts])
     assert {span.model_version for span in chinese} == {main.model_version}
-    assert {span.model_version for span in english} <= {both.model_version.partition("+")[2]}
+    assert {span.model_version for span in english} == {both.model_version.partition("+")[2]}
     assert both.model_version.partition("+")[2].startswith("english-")
     assert loading.with_english(main, TaggerSettings(), Problems()) is main
 
