@@ -81,7 +81,9 @@ def _picture(path: Path) -> Picture:
 
 @reports_failures
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", help="Gold file: CMNER, CoNLL or Weibo NER text.", dir_okay=False)],
+    data: Annotated[
+        Path, typer.Option("--data", help="Gold file: CMNER, CoNLL, Weibo NER text, or JSONL.", dir_okay=False)
+    ],
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of the posts' pictures.", file_okay=False)
     ] = None,
@@ -91,13 +93,18 @@ def evaluate(
 ) -> None:
     """Score the tagger against a gold file: strict span match, per type, and on names seen or unseen in training."""
     from deploy import wiring
+    from deploy.telemetry import Telemetry
     from nlp import datasets
     from nlp import evaluate as scoring
 
+    metrics = Telemetry()
     try:
-        scores = scoring.evaluate(wiring.load_tagger(settings_for(config), model), data, images)
+        scores = scoring.evaluate(wiring.load_tagger(settings_for(config), model, metrics), data, images)
     except (OSError, datasets.DatasetError) as error:
         raise Failure(f"{data}: {error}") from error
+    left_out = scores["pictures_left_out"]
+    if broken := metrics.registry.get_sample_value("weibowatch_tagger_problems_total", {"problem": "bad_picture"}):
+        left_out["broken"] = int(broken)
     if json:
         print_json(scores)
         return
@@ -105,6 +112,8 @@ def evaluate(
     typer.echo("            precision   recall      F1")
     for name, row in rows.items():
         typer.echo(f"{name:10} {row['precision']:10.4f} {row['recall']:8.4f} {row['f1']:8.4f}")
+    for reason, count in left_out.items():
+        typer.echo(f"pictures left out, {reason}: {count}")
 
 
 @reports_failures

@@ -153,7 +153,7 @@ def test_evaluate_reports_strict_scores(tmp_path: Path) -> None:
         blocks.append(f"WID:{post['bid']}\n{rows}\n")
     gold.write_text("".join(blocks), encoding="utf-8")
     found = answer("evaluate", "--data", str(gold), "--json")
-    assert {"micro", "per_type", "seen", "unseen"} == set(found)
+    assert {"micro", "per_type", "seen", "unseen", "pictures_left_out"} == set(found)
     assert set(found["per_type"]) == {"PER", "LOC", "ORG", "MISC"}
     assert 0.7 < found["micro"]["f1"] < 1
     gold.write_text("no\ttag\there\n", encoding="utf-8")

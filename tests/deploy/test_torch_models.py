@@ -93,7 +93,12 @@ def test_tag_takes_pictures(model: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_takes_a_folder_of_pictures(model: Path, tmp_path: Path) -> None:
-    data = tmp_path / "dev.txt"
-    data.write_text("WID:L364I3366\n上\tB-LOC\n海\tI-LOC\n\n", encoding="utf-8")
-    done = command("evaluate", "--data", str(data), "--images", str(tmp_path), "--model", str(model), "--json")
-    assert set(json.loads(done.stdout)) == {"micro", "per_type", "seen", "unseen"}
+    data = tmp_path / "dev.jsonl"
+    data.write_text(json.dumps({"text": "上海", "pictures": ["none.jpg", "broken.jpg", "void.jpg"]}), encoding="utf-8")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "void.jpg").touch()
+    words = ("evaluate", "--data", str(data), "--images", str(tmp_path), "--model", str(model))
+    found = json.loads(command(*words, "--json").stdout)
+    assert set(found) == {"micro", "per_type", "seen", "unseen", "pictures_left_out"}
+    assert found["pictures_left_out"] == {"broken": 2, "no such file or directory": 1}
+    assert "pictures left out, broken: 2\n" in command(*words).stdout

@@ -60,6 +60,13 @@ def test_of_two_pictures_that_show_the_same_it_is_the_first_that_gives_it_alone(
     assert one(tagger, "红", first, picture("again", RED)) == [("LOC", "image", "1")], "the same picture twice is one"
 
 
+def test_of_two_pictures_each_is_seen_alone_once() -> None:
+    model = Painted()
+    found = tagged(tagger_of(model), [TagInput("红", (picture("b", BLUE), picture("r", RED)))])
+    assert [(span.type, span.picture_id) for span in found[0]] == [("LOC", "r")]
+    assert sum(posts for posts, _ in model.calls) == 4, "with both, with none, with each"
+
+
 def test_provenance_can_be_switched_off_and_then_there_is_one_pass() -> None:
     model = Painted()
     tagger = tagger_of(model, settings=TaggerSettings(image_provenance=False))
@@ -145,7 +152,10 @@ def test_a_gold_file_is_scored_with_the_pictures_of_its_folder(tmp_path: Path) -
     for n in range(8):
         (tmp_path / f"w{n}_1.png").write_bytes(picture("", RED if n % 2 else GREY).jpeg)
     (tmp_path / "w3_0.jpg").write_bytes(b"no picture")
-    assert evaluate(tagger_of(Painted()), data, tmp_path)["micro"]["f1"] == 1.0
+    (tmp_path / "w5_2.jpg").mkdir()
+    found = evaluate(tagger_of(Painted()), data, tmp_path)
+    assert found["micro"]["f1"] == 1.0
+    assert found["pictures_left_out"] == {"is a directory": 1}
     assert evaluate(tagger_of(Painted()), data)["micro"]["f1"] == 0.0
 
 
