@@ -160,8 +160,9 @@ class TorchTagger:
             if (given := [chunk for chunk in mine if chunk not in others])
         }
         jobs = [job for number in owed for job in _ablations(number, prepared.seen[number].digests)]
-        read = self._read(prepared, jobs, regions)
-        tagged = [Tagged(prepared.seen[number].coded, found) for (number, _), found in zip(jobs, read, strict=True)]
+        once = list(dict.fromkeys(jobs))  # of two pictures, less the one is the other alone
+        read = dict(zip(once, self._read(prepared, once, regions), strict=True))
+        tagged = [Tagged(prepared.seen[job[0]].coded, read[job]) for job in jobs]
         chunks = iter(self._decoder.chunks(tagged))
         givers: dict[int, dict[Chunk, str]] = {}
         for number, given in owed.items():
