@@ -10,7 +10,6 @@ from typing import Final, Literal
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nlp.backbones import PictureEncoder, TextEncoder
 from nlp.batch import Batch
@@ -19,6 +18,7 @@ from nlp.models.base import Scores, Tagging, lengths
 from nlp.models.char_pool import CharPool, CharPoolSettings
 from nlp.models.coattention import AdditiveAttention, ConcatAttention, FiltrationGate, GatedFusion
 from nlp.models.picture_attention import region_size
+from nlp.models.readers import lstm_states
 from nlp.models.region_sequence import region_sequence
 
 _EMBEDDING_BOUND: Final = 0.25
@@ -68,9 +68,7 @@ class AcaReader(nn.Module):
         vectors = torch.cat([self.embedding(batch.tokens), self.characters(batch.chars)], dim=-1)
         if not self.mask_pad:
             return self.lstm(vectors)[0]  # type: ignore[no-any-return]
-        packed = pack_padded_sequence(vectors, lengths(batch).cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=vectors.shape[1])
-        return states
+        return lstm_states(self.lstm, vectors, batch)
 
 
 class Aca(Tagging):

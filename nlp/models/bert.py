@@ -59,15 +59,18 @@ class BertLayer(nn.Module):
         return self.norm(states + self.dropout(self.narrow(widened)))  # type: ignore[no-any-return]
 
     def _read(self, queries: Tensor, keys: Tensor, there: Tensor) -> Tensor:
-        query, key, value = self._split(self.query(queries)), self._split(self.key(keys)), self._split(self.value(keys))
+        query, key, value = (
+            split_heads(values, self.heads) for values in (self.query(queries), self.key(keys), self.value(keys))
+        )
         missing = (~there)[:, None, None].to(query.dtype) * MASKED
         share = self.dropout.p if self.training else 0.0
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=missing, dropout_p=share)
         return read.transpose(1, 2).flatten(2)
 
-    def _split(self, values: Tensor) -> Tensor:
-        """(B, L, H) → (B, heads, L, H / heads)."""
-        return values.view(*values.shape[:2], self.heads, -1).transpose(1, 2)
+
+def split_heads(values: Tensor, heads: int) -> Tensor:
+    """(B, L, H) → (B, heads, L, H / heads)."""
+    return values.view(*values.shape[:2], heads, -1).transpose(1, 2)
 
 
 class Bert(nn.Module):

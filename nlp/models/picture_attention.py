@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nlp.backbones import PictureEncoder
+from nlp.models.bert import split_heads
 from nlp.models.regions import Regions
 
 
@@ -56,18 +57,14 @@ class PictureAttention(nn.Module):
         nothing = self.nothing.expand(len(states), 1, -1)
         seen = torch.cat([nothing, self.region(values).to(nothing.dtype)], dim=1)
         mask = functional.pad(mask, (1, 0), value=True)
-        value = self._split(self.value(seen))
-        query = self.query_norm(self._split(self.query(states))).to(value.dtype)
-        key = self.key_norm(self._split(self.key(seen))).to(value.dtype)
+        value = split_heads(self.value(seen), self.heads)
+        query = self.query_norm(split_heads(self.query(states), self.heads)).to(value.dtype)
+        key = self.key_norm(split_heads(self.key(seen), self.heads)).to(value.dtype)
         read = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask[:, None, None], dropout_p=self.dropout if self.training else 0.0
         )
         added: Tensor = self.leave((read - value[:, :, :1]).transpose(1, 2).flatten(2))
         return added.masked_fill(~regions.any[:, None, None], 0)
-
-    def _split(self, values: Tensor) -> Tensor:
-        """(B, L, H) → (B, heads, L, H / heads)."""
-        return values.view(*values.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class VisualGate(nn.Module):

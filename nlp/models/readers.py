@@ -60,6 +60,13 @@ class CharCnn(nn.Module):
         return found.amax(dim=2).view(*chars.shape[:2], -1)
 
 
+def lstm_states(lstm: nn.LSTM, vectors: Tensor, batch: Batch) -> Tensor:
+    """States (B, S, H) of an LSTM over ``vectors`` (B, S, D) of the tokens of ``batch``, without their padding."""
+    packed = pack_padded_sequence(vectors, lengths(batch).cpu(), batch_first=True, enforce_sorted=False)
+    states, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=vectors.shape[1])
+    return states
+
+
 class LstmReader(nn.Module):
     """States of a bidirectional LSTM over vectors of tokens and their characters (Lample et al. 2016).
 
@@ -95,12 +102,7 @@ class LstmReader(nn.Module):
             if batch.chars is None:
                 raise ValueError("the model reads characters of tokens, and the batch has none")
             vectors = torch.cat([vectors, self.chars(batch.chars)], dim=-1)
-        return self.dropout(self._read(self.dropout(vectors), lengths(batch)))  # type: ignore[no-any-return]
-
-    def _read(self, vectors: Tensor, sizes: Tensor) -> Tensor:
-        packed = pack_padded_sequence(vectors, sizes.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=vectors.shape[1])
-        return states
+        return self.dropout(lstm_states(self.lstm, self.dropout(vectors), batch))  # type: ignore[no-any-return]
 
 
 class EncoderReader(nn.Module):
