@@ -6,7 +6,6 @@ weights, those of the encoders included).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -27,17 +26,23 @@ from nlp.backbones import (
     text_encoder,
     write_weights,
 )
+from nlp.models.aca import Aca, AcaSettings
 from nlp.models.base import Family, Tagging
+from nlp.models.bilstm import Bilstm, BilstmSettings
+from nlp.models.fusion import Fusion, FusionSettings
+from nlp.models.image import Image, ImageSettings
+from nlp.models.transformer import Transformer, TransformerSettings
+from nlp.models.umt import Umt, UmtSettings
 
-_CLASSES: Final = {
-    "bilstm": ("nlp.models.bilstm", "Bilstm", "BilstmSettings"),
-    "transformer": ("nlp.models.transformer", "Transformer", "TransformerSettings"),
-    "image": ("nlp.models.image", "Image", "ImageSettings"),
-    "aca": ("nlp.models.aca", "Aca", "AcaSettings"),
-    "umt": ("nlp.models.umt", "Umt", "UmtSettings"),
-    "fusion": ("nlp.models.fusion", "Fusion", "FusionSettings"),
+_FAMILIES: Final[dict[str, tuple[type[Tagging], type[msgspec.Struct]]]] = {
+    "bilstm": (Bilstm, BilstmSettings),
+    "transformer": (Transformer, TransformerSettings),
+    "image": (Image, ImageSettings),
+    "aca": (Aca, AcaSettings),
+    "umt": (Umt, UmtSettings),
+    "fusion": (Fusion, FusionSettings),
 }
-"""Module, class and settings of each family."""
+"""Class and settings of each family."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,19 +57,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_type(family: str) -> type[Tagging]:
     """The class of a family. Raises ``ValueError`` for a name that is none."""
-    return _member(family, 1)  # type: ignore[no-any-return]
+    return _known(family)[0]
 
 
 def settings_type(family: str) -> type[msgspec.Struct]:
     """The settings of a family. Raises ``ValueError`` for a name that is none."""
-    return _member(family, 2)  # type: ignore[no-any-return]
+    return _known(family)[1]
 
 
-def _member(family: str, place: int) -> Any:
-    if family not in _CLASSES:
-        raise ValueError(f"family {family!r}: expected one of {', '.join(_CLASSES)}")
-    names = _CLASSES[family]
-    return getattr(importlib.import_module(names[0]), names[place])
+def _known(family: str) -> tuple[type[Tagging], type[msgspec.Struct]]:
+    if family not in _FAMILIES:
+        raise ValueError(f"family {family!r}: expected one of {', '.join(_FAMILIES)}")
+    return _FAMILIES[family]
 
 
 def with_vocabulary(family: str, settings: dict[str, Any], tokens: int, chars: int) -> dict[str, Any]:
