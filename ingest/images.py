@@ -25,8 +25,7 @@ _HARMLESS_INFO: Final = frozenset(
     ["jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "progressive", "progression"]
 )
 
-# Pillow's own guard is a process-wide setting; at its default it only warns, and far too late.
-Image.MAX_IMAGE_PIXELS = PIXELS_MAX
+# Pillow's own guard is for the whole process, where others have other limits: it stays as it is, far above ours.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 

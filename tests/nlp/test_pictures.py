@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 
+from ingest.clean import EdgeSettings
+from ingest.images import small_picture
 from nlp import pictures
 from nlp.pictures import PictureError, Preprocess, decode, pixels
 from tests.corpus import demo_posts
@@ -113,6 +115,13 @@ def bomb(side: int) -> bytes:
 def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(PictureError, match=reason):
         decode(data)
+
+
+def test_the_limit_of_what_is_fetched_is_not_that_of_what_is_read() -> None:
+    size = (6_000, 5_000)
+    data = encoded(Image.new("1", size))
+    assert small_picture(data, "p", "", EdgeSettings(), 10_000).problem.endswith("at most 25000000 are decoded")
+    assert decode(data).size == size
 
 
 def test_files_that_cannot_be_used_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
