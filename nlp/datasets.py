@@ -117,7 +117,6 @@ def _blocks(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     block: list[str] = []
     start = 1
     for number, line in enumerate([*lines, ""], start=1):
-        line = line.rstrip("\r")
         if not line.strip("\t ") or (_HEADER.match(line) and block):
             if any(not _HEADER.match(row) for row in block):
                 yield start, block
@@ -178,7 +177,7 @@ _JSON_POST: Final = msgspec.json.Decoder(_JsonPost)
 def _json_example(place: str, line: str, folder: Path) -> Example:
     try:
         post = _JSON_POST.decode(line.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except msgspec.DecodeError as error:
         raise DatasetError(f"{place}: {error}") from error
     id_ = place.rpartition(":")[2] if post.id is None else str(post.id)
     pictures = tuple(_below(folder, name, place) for name in post.pictures)

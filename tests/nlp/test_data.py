@@ -49,9 +49,17 @@ def test_weibo_ner_numbers_are_dropped(tmp_path: Path) -> None:
     assert datasets.read(write(tmp_path, "上0\tB-GPE.NAM\n海1\tI-GPE.NAM\n30\tO\n"))[0].text == "上海3"
 
 
-@pytest.mark.parametrize("text", ["no tag here\n", "x\tB\n", "", "x\tX-LOC\n"])
-def test_errors_name_file_and_line(tmp_path: Path, text: str) -> None:
-    with pytest.raises(datasets.DatasetError, match=r"data\.txt"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no tag here\n", "1: expected token, tab, BIO tag; found 'no tag here'"),
+        ("x\tO\n\nWID:y\nx\tB\n", "4: expected token"),
+        ("", " no examples"),
+        ("x\tO\nx\tX-LOC\n", "2: expected token"),
+    ],
+)
+def test_errors_name_file_and_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(datasets.DatasetError, match=rf"data\.txt:{told}"):
         datasets.read(write(tmp_path, text))
 
 
