@@ -76,7 +76,7 @@ def render(
     if json:
         print_json({"folder": str(out), "posts": written})
         return
-    typer.echo(f"{out}: {written['train']} posts to train on, {written['dev']} to test with")
+    typer.echo(f"{out}: {written['train']} posts in train.txt, {written['dev']} in dev.txt")
 
 
 def _types(pairs: list[str]) -> dict[str, str]:

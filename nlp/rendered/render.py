@@ -18,9 +18,9 @@ DEV_SHARE: Final = 4
 
 README: Final = """# A drawn multimodal set, kind `{kind}`
 
-Made by `weibowatch data render --kind {kind} --posts {posts} --seed {seed}`; nothing in it is real. `train.txt` and
-`dev.txt` are CMNER's format, `images/<WID>_<n>.jpg` their pictures. docs/data.md of weibowatch describes how the
-pictures tell what a name is: a face PER, mountains LOC, a building ORG, a parcel MISC.
+Made by `weibowatch data render --out FOLDER --kind {kind} --posts {posts} --seed {seed}`; nothing in it is real.
+`train.txt` and `dev.txt` are CMNER's format, `images/<WID>_<n>.jpg` their pictures. docs/data.md of weibowatch
+describes how the pictures tell what a name is: a face PER, mountains LOC, a building ORG, a parcel MISC.
 """
 
 
