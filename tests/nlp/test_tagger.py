@@ -116,7 +116,7 @@ def test_the_model_that_ships_is_small_and_runs_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore:# The axis name:UserWarning")  # torch.onnx: inputs share their free axes
 def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
     blocks = []
     for post in DEV[:60]:

@@ -111,6 +111,7 @@ def test_a_command_killed_in_the_middle_goes_on_to_the_same_bytes(small: Small, 
     deadline = time.monotonic() + 120
     while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.001)
+    assert (out / "checkpoint.pt").exists()
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (out / MODEL).exists()
