@@ -23,11 +23,12 @@ import torch
 from benchmarks.drawn_encoder import pretrain
 from nlp import datasets
 from nlp.datasets import Example
+from nlp.evaluate import evaluate_examples
 from nlp.models import families
 from nlp.rendered.render import RenderConfig, render
-from nlp.training import trained
+from nlp.serving import loading
+from nlp.serving.settings import TaggerSettings
 from nlp.training.config import TrainSettings
-from nlp.training.evaluation import evaluate
 from nlp.training.report import Report
 from nlp.training.run import MODEL, run
 
@@ -104,11 +105,12 @@ def measured(name: str, kind: str, folder: Path, seed: int, epochs: int) -> dict
     plan = settings(name, kind, folder, seed, epochs)
     found = {"f1": _f1(run(plan, _own(folder, f"{kind}-{name}-{seed}"), Report(quiet=True)).scores)}
     found["minutes"] = (time.process_time() - begun) / 60
-    model = trained.load(folder / f"{kind}-{name}-{seed}" / MODEL)
-    if model.pictures is None:
+    if not families.model_type(plan.family).sees_pictures:
         return found
+    serving = TaggerSettings(threads=1, image_provenance=False)
+    tagger = loading.load(folder / f"{kind}-{name}-{seed}" / MODEL, serving, lambda problem: None)
     dev = datasets.read(folder / kind / "dev.txt", folder / kind / "images")
-    found["shuffled"] = _f1(evaluate(model, shuffled(dev, seed), folder / "regions"))
+    found["shuffled"] = _f1(evaluate_examples(tagger, shuffled(dev, seed)))
     grey = msgspec.structs.replace(plan, pictures=msgspec.structs.replace(plan.pictures, policy="constant"))
     found["constant"] = _f1(run(grey, _own(folder, f"{kind}-{name}-{seed}-grey"), Report(quiet=True)).scores)
     return found

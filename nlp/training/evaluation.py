@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nlp import scoring
-from nlp.backbones import PictureEncoder
-from nlp.datasets import Example
 from nlp.labels import Chunk
 from nlp.models.base import Tagging
-from nlp.models.families import encoder_of
 from nlp.training.coder import Coder
 from nlp.training.config import BatchSettings
 from nlp.training.decode import Post as Tagged
 from nlp.training.mixing import bucketed
 from nlp.training.pictures import PictureReader
 from nlp.training.posts import Posts, row_of
-from nlp.training.regions import FrozenRegions
 from nlp.training.rows import collate
-from nlp.training.trained import Trained
 
 Floats = NDArray[np.float32]
 
@@ -66,20 +59,3 @@ def scores_of(posts: Posts, found: Sequence[Sequence[Chunk]], names: frozenset[t
     strict = scoring.scores([post.gold for post in posts.posts], found, texts, names)
     lenient = scoring.scores([post.lenient for post in posts.posts], found, texts, names)
     return {**strict, "lenient": lenient["micro"]}
-
-
-def evaluate(trained: Trained, examples: Sequence[Example], cache: Path) -> dict[str, Any]:
-    """Scores of a trained model on examples and the pictures they name; ``cache`` keeps regions of a frozen encoder."""
-    device = next(trained.model.parameters()).device
-    batches = msgspec.convert(trained.card.settings["batches"], BatchSettings)
-    reading = Reading(trained.coder, trained.labels, _reader(trained, cache, device), batches, device)
-    posts = Posts(examples, trained.coder, batches.overlap)
-    found = trained.decoder().chunks(tagged(trained.model, posts, reading))
-    return scores_of(posts, found, trained.names)
-
-
-def _reader(trained: Trained, cache: Path, device: torch.device) -> PictureReader | None:
-    if trained.pictures is None:
-        return None
-    encoder: PictureEncoder = encoder_of(trained.model, PictureEncoder)
-    return PictureReader(trained.pictures, FrozenRegions(encoder, cache, device) if encoder.frozen else None)

@@ -17,17 +17,20 @@ from torch.nn.modules.module import register_module_forward_hook
 from benchmarks.multimodal import shuffled
 from nlp import artifact, datasets
 from nlp.backbones import PictureBackbone, PictureEncoder, picture_encoder
+from nlp.evaluate import evaluate_examples
 from nlp.models import families
 from nlp.pictures import Preprocess, pixels
 from nlp.rendered.motifs import COLOURS, DRAWINGS, Motif
 from nlp.rendered.posts import posts
 from nlp.rendered.render import RenderConfig, render
+from nlp.serving import loading
+from nlp.serving.settings import TaggerSettings
 from nlp.training import trained
 from nlp.training.checkpoints import CHECKPOINT, RunFiles
 from nlp.training.coder import TokenCoder, TokenCoding, TokenVocabulary, vocabulary_of
 from nlp.training.config import BatchSettings, TrainSettings, label_set
 from nlp.training.errors import TrainingError
-from nlp.training.evaluation import Reading, evaluate
+from nlp.training.evaluation import Reading
 from nlp.training.loop import Loop, LoopSettings
 from nlp.training.optimizers import OptimizerSettings, optimizer_of
 from nlp.training.pictures import PictureInput, PictureReader
@@ -180,10 +183,10 @@ def test_pictures_are_worth_fifteen_points_and_those_of_others_nothing(drawn: Pa
     text = trained_in(tmp_path / "text", plan(drawn, "bilstm"))
     both = trained_in(tmp_path / "both", plan(drawn, "fusion", picture=ENCODER))
     assert both >= text + 0.15
-    model = trained.load(tmp_path / "both" / MODEL)
+    tagger = loading.load(tmp_path / "both" / MODEL, TaggerSettings(threads=1), lambda problem: None)
     dev = datasets.read(drawn / "dev.txt", drawn / "images")
-    assert evaluate(model, dev, tmp_path / "regions")["micro"]["f1"] == pytest.approx(both)
-    mixed_up = evaluate(model, shuffled(dev, 1), tmp_path / "regions")["micro"]["f1"]
+    assert evaluate_examples(tagger, dev)["micro"]["f1"] == pytest.approx(both)
+    mixed_up = evaluate_examples(tagger, shuffled(dev, 1))["micro"]["f1"]
     assert mixed_up <= text + 0.1
 
 
