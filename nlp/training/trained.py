@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import torch
@@ -24,7 +24,6 @@ from nlp.training.decode import Decoder
 from nlp.training.pictures import PictureInput
 
 TRAINED: Final = "trained.json"
-FORMAT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def decoder_of(model: Tagging, labels: tuple[str, ...], coder: Coder, temperatur
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stands in ``trained.json``."""
 
-    format: int
+    format: Literal[1]
     coder: TokenCoding | PieceCoding
     pictures: PictureInput | None
     names: list[tuple[str, str]]
@@ -77,7 +76,7 @@ def save(folder: Path, trained: Trained) -> Trained:
     families.save_model(folder, trained.model, trained.family, trained.labels)
     coder = msgspec.convert(trained.coder.save(folder), TokenCoding | PieceCoding)
     kept = _Kept(
-        format=FORMAT,
+        format=1,
         coder=coder,
         pictures=trained.pictures,
         names=sorted(trained.names),

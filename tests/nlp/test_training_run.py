@@ -187,6 +187,17 @@ def test_a_changed_or_missing_file_is_refused(small: Small, tmp_path: Path, name
         trained.load(copy)
 
 
+def test_a_folder_of_another_format_is_refused(small: Small, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(small[1] / MODEL, copy)
+    kept, card = copy / trained.TRAINED, copy / artifact.CARD
+    before = artifact.digest(kept)
+    kept.write_bytes(kept.read_bytes().replace(b'"format":1', b'"format":2'))
+    card.write_text(card.read_text(encoding="utf-8").replace(before, artifact.digest(kept)), encoding="utf-8")
+    with pytest.raises(artifact.ArtifactError, match="written by another version"):
+        trained.load(copy)
+
+
 def test_a_stage_goes_on_from_the_weights_of_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree = small_run(tmp_path)
     data = tree["data"]
