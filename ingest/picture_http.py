@@ -11,9 +11,9 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from ingest.guard import ForbiddenAddress, forbidden, networks
 from ingest.images import picture_format
 from ingest.picture_settings import PictureSettings
+from stream.contract.guard import ForbiddenAddress, forbidden, networks
 
 USER_AGENT: Final = "weibowatch/0.1 (+https://github.com/weibowatch/weibowatch)"
 GRACE_S: Final = 3.0

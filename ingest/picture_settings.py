@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ingest.guard import networks
+from stream.contract.guard import networks
 
 BYTES_MOST: Final = 32 * 1024 * 1024
 """More are never read: a decoder takes them in one piece."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.guard import forbidden, networks
+from stream.contract.guard import ANY_PORT, forbidden, networks
 
 ALLOWED = networks(["127.0.0.1/32", "fd00::/8"])
 
@@ -77,6 +77,12 @@ def test_public_addresses_are_fine(address: str) -> None:
 @given(st.integers(0, 65_535))
 def test_only_ports_of_the_web(port: int) -> None:
     assert (forbidden("93.184.215.14", port) == "") == (port in (80, 443))
+
+
+@given(st.integers(1, 65_535))
+def test_any_port_of_a_public_address_and_no_other_where_the_administrator_names_it(port: int) -> None:
+    assert forbidden("93.184.215.14", port, ports=ANY_PORT) == ""
+    assert forbidden("127.0.0.1", port, ports=ANY_PORT) == "127.0.0.1 is this machine"
 
 
 @pytest.mark.parametrize("text", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "", "127.0.0.1 "])

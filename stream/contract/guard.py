@@ -1,17 +1,19 @@
-"""Which addresses may be asked for what strangers name: public ones only. Pure.
+"""Which addresses may be connected to: public ones, and those of networks that were opened. Pure.
 
-A name in a post may lead anywhere, also into the network that this runs in. What is judged is the address that is
-connected to, after names were resolved, so that no form of writing and no second answer of a resolver gets around it.
+A name in a post, or of a service that takes alerts, may lead anywhere, also into the network that this runs in. What is
+judged is the address that is connected to, after names were resolved, so that no form of writing and no second answer
+of a resolver gets around it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PORTS: Final = frozenset((80, 443))
+ANY_PORT: Final = range(1, 65_536)
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST: Final = ipaddress.IPv6Network("2000::/3")
@@ -45,8 +47,10 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
-def forbidden(address: str, port: int, allow: Sequence[Network] = ()) -> str:
+def forbidden(address: str, port: int, allow: Sequence[Network] = (), ports: Container[int] = PORTS) -> str:
     """Why ``address`` may not be connected to, empty when it may. ``allow``: networks that are fine at any port.
+
+    ``ports`` are those of public addresses: the web's for what strangers name, any for what an administrator does.
 
     An IPv4 address inside an IPv6 one is judged as itself where a plain gateway would go on to it (mapped ones and
     NAT64); tunnels are refused wherever they lead. ``allow`` means the address as it is written.
@@ -57,7 +61,7 @@ def forbidden(address: str, port: int, allow: Sequence[Network] = ()) -> str:
         return f"{address[:60]} is no address"
     if any(given.version == network.version and given in network for network in allow):
         return ""
-    if port not in PORTS:
+    if port not in ports:
         return f"port {port} is not one of the web's"
     inner = _embedded(given)
     if inner is not None:
