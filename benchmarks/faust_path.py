@@ -161,7 +161,7 @@ def work(given: dict[str, str], profile: Path | None) -> None:
     settings = Settings(kafka=KafkaSettings(bootstrap=given["bootstrap"], prefix=given["prefix"]))
     set_up_logging(LogSettings(level="warning"))
     tune_interpreter()
-    index = NoIndex()
+    index, telemetry = NoIndex(), Telemetry()
     worker = ClusterWorker(
         WorkerParts(
             kafka=settings.kafka,
@@ -172,11 +172,11 @@ def work(given: dict[str, str], profile: Path | None) -> None:
             hopeless=(),
             tagger=NoTagger(),
             channels=(),
-            deliverer=lambda outbox: Deliverer(outbox, {}, outbox.on_loop, wiring.now_ms),
+            deliverer=lambda outbox: Deliverer(outbox, {}, outbox.on_loop, wiring.now_ms, telemetry),
             keep_house=lambda: None,
             house_s=3600,
             alerts_days=0,
-            metrics=Telemetry(),
+            metrics=telemetry,
             t2s=wiring.traditional_to_simplified(),
             now_ms=wiring.now_ms,
             directory=Path(given["directory"]),

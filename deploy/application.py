@@ -107,7 +107,7 @@ async def _run_on(store: Store, options: Options, settings: Settings, opened: wi
     started = time.monotonic()
     stop = stop_on_signals()
     async with _dashboard(runtime, options, settings, telemetry, feed) as address:
-        deliverer = _deliverer(runtime, store, settings)
+        deliverer = _deliverer(runtime, store, settings, telemetry)
         background = [
             asyncio.create_task(Progress(runtime.totals, address=address, quiet=options.quiet).run()),
             asyncio.create_task(_keep_house(runtime, store, settings, telemetry)),
@@ -122,7 +122,7 @@ async def _run_on(store: Store, options: Options, settings: Settings, opened: wi
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await _deliver_the_rest(deliverer)
+            await deliverer.finish(LAST_DELIVERY_S)
             await runtime.close()
     return summary_of(totals, seconds)
 
@@ -222,17 +222,9 @@ def _status(runtime: Embedded) -> dict[str, Any]:
     }
 
 
-def _deliverer(runtime: Embedded, store: Store, settings: Settings) -> Deliverer:
+def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
     found = {channel.name: channel for channel in wiring.channels(settings)}
-    return Deliverer(store, found, runtime.on_writer, wiring.now_ms)
-
-
-async def _deliver_the_rest(deliverer: Deliverer) -> None:
-    """A last round before the end; what does not go out now is tried by the next run."""
-    try:
-        await asyncio.wait_for(deliverer.deliver_due(), LAST_DELIVERY_S)
-    except Exception as error:
-        _log.warning("alerts_left_in_the_outbox", error=repr(error))
+    return Deliverer(store, found, runtime.on_writer, wiring.now_ms, telemetry)
 
 
 async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:

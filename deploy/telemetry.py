@@ -16,6 +16,7 @@ _LABELS: dict[signals.Name, tuple[str, ...]] = {
     "weibowatch_mentions_total": ("type",),
     "weibowatch_rejects_total": ("reason",),
     "weibowatch_alerts_total": ("rule", "state"),
+    "weibowatch_deliveries_total": ("channel", "outcome"),
     "weibowatch_source_requests_total": ("source", "outcome"),
     "weibowatch_late_total": ("outcome",),
     "weibowatch_limits_total": ("limit",),

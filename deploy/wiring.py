@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import structlog
 
 from deploy import rulefile
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
 from stream.contract.ports import Change, Channel, Metrics, ModelError, Source, SourceError
-from stream.contract.records import Control, Flip
+from stream.contract.records import Control
 from stream.contract.signals import TaggerProblem
+from stream.notify.local import FileChannel
 
 if TYPE_CHECKING:
     from nlp.evaluate import NamedTagger
@@ -207,19 +207,6 @@ def rules_control(path: Path, in_force: tuple[str, int]) -> Control | None:
     if payload == in_force[0]:
         return None
     return Control(topic="rules", version=in_force[1] + 1, payload=payload)
-
-
-class FileChannel:
-    """Appends each alert as a line of JSON; a repeated flip writes the same line again, told apart by its id."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.name = f"file:{path}"
-
-    def send(self, flip: Flip) -> None:
-        """Append ``flip``. Raises ``OSError``."""
-        with self._path.open("ab") as handle:
-            handle.write(msgspec.json.encode(flip) + b"\n")
 
 
 def channels(settings: Settings) -> tuple[Channel, ...]:

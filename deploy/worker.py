@@ -97,7 +97,7 @@ def _parts(
         tagger=models[0],
         load_model=models[1],
         channels=tuple(channels),
-        deliverer=lambda outbox: Deliverer(outbox, channels, outbox.on_loop, wiring.now_ms),
+        deliverer=lambda outbox: Deliverer(outbox, channels, outbox.on_loop, wiring.now_ms, telemetry),
         keep_house=lambda: index.expire(_ages(keep)),
         house_s=keep.every_s,
         alerts_days=keep.alerts_days,

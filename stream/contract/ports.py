@@ -128,12 +128,39 @@ class Metrics(Protocol):
         """Set a gauge."""
 
 
+class DeliveryError(Exception):
+    """A channel did not take an alert; the text says why, and holds no secrets.
+
+    ``lasting``: the same would fail again, so the alert is a dead letter at once. ``retry_after_s``: the service asks
+    to be left alone for so long.
+    """
+
+    def __init__(self, problem: str, *, lasting: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.lasting = lasting
+        self.retry_after_s = retry_after_s
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """At most ``count`` in any ``span_ms``."""
+
+    count: int
+    span_ms: int
+
+
 class Channel(Protocol):
-    """Takes alerts to people. ``send`` blocks, may be repeated with the same flip, and raises to be tried again."""
+    """Takes alerts to people."""
 
     @property
     def name(self) -> str:
         """The channel's name in the settings; stands in the outbox."""
 
-    def send(self, flip: Flip) -> None:
-        """Deliver ``flip``; ``flip.id`` is the idempotency key. Raises ``OSError`` when it should be retried."""
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """How fast it may be sent to; all of them hold."""
+
+    async def send(self, flip: Flip) -> None:
+        """Deliver ``flip``; may be repeated with the same one, ``flip.id`` is the idempotency key.
+
+        Never blocks the event loop. Raises ``DeliveryError``, or ``OSError`` where it should be tried again.
+        """

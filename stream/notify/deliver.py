@@ -1,38 +1,71 @@
 """Deliver alerts from the outbox: claim one by compare-and-set, send, record what came of it, retry later.
 
-At-least-once: a flip that was sent but not recorded is sent again after a restart; receivers tell by its id.
+Each channel is worked off by a task of its own, so that a slow or dead one holds up no other. At-least-once: a flip
+that was sent but not recorded is sent again after a restart; receivers tell by its id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, TypeVar
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from hashlib import blake2b
+from typing import Final, Protocol, cast
 
+import msgspec
 import structlog
 
 from stream.contract import codec
-from stream.contract.ports import Channel
+from stream.contract.codec import CodecError
+from stream.contract.ports import Channel, DeliveryError, Metrics
 from stream.contract.records import Flip
+from stream.notify.pace import Pace
 
 _log = structlog.get_logger(__name__)
 RETRY_MS: Final = (1_000, 4_000, 16_000, 64_000, 300_000, 1_800_000)
-"""Pause before each further try; after the last one the flip stays in the outbox as failed."""
+"""Pause before each further try, a quarter longer at most; after the last one the flip is a dead letter."""
+SEND_S_MAX: Final = 120.0
+"""A channel that has not come back after so long has failed; its own limits are far below."""
 
-Result = TypeVar("Result")
+Claimed = tuple[str, bytes, int]
+"""(flip id, record, tries so far)"""
 
 
 class Outbox(Protocol):
     """The durable queue, kept by the store. All calls block and belong on the writer thread."""
 
-    def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
-        """(flip id, channel, record, attempts) of one due row, which is now claimed; None when nothing is due."""
+    def claim(self, channel: str, now_ms: int) -> Claimed | None:
+        """One due row of ``channel``, which is now claimed; None when nothing is due."""
+
+    def strays(self, known: Collection[str], now_ms: int) -> list[str]:
+        """Channels with due rows that are not among the ``known`` ones, sorted."""
 
     def sent(self, flip_id: str, channel: str) -> None:
         """The row is done."""
 
     def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
-        """The row is due again at ``due_ms``, or given up for good when that is None."""
+        """The row is due again at ``due_ms``, or a dead letter when that is None."""
+
+
+class _Open(msgspec.Struct):
+    """A row that was claimed; ``tried`` once it was sent, with what failed, so that only the record is missing."""
+
+    flip_id: str
+    record: bytes
+    attempts: int
+    tried: bool = False
+    problem: DeliveryError | None = None
+
+
+def due_again_ms(flip_id: str, channel: str, attempts: int, now_ms: int) -> int | None:
+    """When a row is due after try number ``attempts`` (from 0), None when it was the last one.
+
+    Spread by the ids, so that what failed together does not come back together, and a replay does the same.
+    """
+    if attempts >= len(RETRY_MS):
+        return None
+    spread = int.from_bytes(blake2b(f"{flip_id}\x00{channel}\x00{attempts}".encode(), digest_size=4).digest(), "big")
+    return now_ms + RETRY_MS[attempts] + (RETRY_MS[attempts] * spread >> 34)
 
 
 class Deliverer:
@@ -44,49 +77,126 @@ class Deliverer:
         channels: Mapping[str, Channel],
         on_writer: Callable[[Callable[[], object]], Awaitable[object]],
         now_ms: Callable[[], int],
+        metrics: Metrics,
     ) -> None:
         self._outbox = outbox
         self._channels = channels
         self._on_writer = on_writer
         self._now_ms = now_ms
+        self._metrics = metrics
+        self._paces = {name: Pace(channel.limits) for name, channel in channels.items()}
+        self._open: dict[str, _Open] = {}
 
     async def run(self, *, poll_s: float = 1.0) -> None:
         """Deliver for ever, whatever goes wrong meanwhile."""
+        works = [lambda name=name: self._deliver(name) for name in self._channels]
+        await asyncio.gather(*(self._for_ever(work, poll_s) for work in (*works, self._strays)))
+
+    async def deliver_due(self) -> int:
+        """Deliver everything that is due and that the limits let pass. Returns how many tries were made.
+
+        What a cancelled ``run`` was sending is sent again.
+        """
+        works = [self._deliver(name) for name in self._channels]
+        done = await asyncio.gather(*works, self._strays(), return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return sum(cast(list[int], done))
+
+    async def finish(self, seconds: float) -> None:
+        """A last round before the end, for ``seconds`` at most; what does not go out now is tried by the next run."""
+        try:
+            await asyncio.wait_for(self.deliver_due(), seconds)
+            left = await self._on_writer(lambda: self._outbox.strays((), self._now_ms()))
+        except Exception as error:
+            _log.warning("alerts_left_in_the_outbox", error=repr(error))
+            return
+        if left:
+            _log.warning("alerts_left_in_the_outbox", channels=left, why="their limits; the next run goes on")
+
+    async def _for_ever(self, work: Callable[[], Awaitable[int]], poll_s: float) -> None:
         while True:
             try:
-                if await self.deliver_due():
+                if await work():
                     continue
             except Exception:
                 _log.exception("delivery_interrupted")
             await asyncio.sleep(poll_s)
 
-    async def deliver_due(self) -> int:
-        """Deliver everything that is due now. Returns how many tries were made."""
+    async def _strays(self) -> int:
+        """Rows of channels that are not in the settings: they fail, and may come back with them."""
+        names = await self._on_writer(lambda: self._outbox.strays(self._channels.keys(), self._now_ms()))
+        return sum([await self._deliver(name) for name in cast(list[str], names)])
+
+    async def _deliver(self, channel: str) -> int:
         tries = 0
         while True:
-            claimed = await self._on_writer(lambda: self._outbox.claim(self._now_ms()))
-            if not isinstance(claimed, tuple):
+            row = self._open.get(channel) or await self._claimed(channel)
+            if row is None:
                 return tries
-            await self._try(*claimed)
-            tries += 1
+            self._open[channel] = row
+            if not row.tried:
+                tries += 1
+                row.problem = await self._problem(channel, row.record)
+                row.tried = True
+            await self._record(channel, row)
+            del self._open[channel]
 
-    async def _try(self, flip_id: str, channel: str, record: bytes, attempts: int) -> None:
-        problem = await asyncio.to_thread(self._send, channel, record)
+    async def _claimed(self, channel: str) -> _Open | None:
+        pace = self._paces.get(channel)
+        if pace is not None and not pace.ready(self._now_ms()):
+            return None
+        claimed = await self._on_writer(lambda: self._outbox.claim(channel, self._now_ms()))
+        if claimed is None:
+            return None
+        if pace is not None:
+            pace.note(self._now_ms())
+        return _Open(*cast(Claimed, claimed))
+
+    async def _record(self, channel: str, row: _Open) -> None:
+        """What came of a try, to the outbox and the counters."""
+        problem, flip_id = row.problem, row.flip_id
         if problem is None:
             await self._on_writer(lambda: self._outbox.sent(flip_id, channel))
+            self._metrics.count("weibowatch_deliveries_total", channel=channel, outcome="sent")
             return
-        due_ms = self._now_ms() + RETRY_MS[attempts] if attempts < len(RETRY_MS) else None
-        _log.warning("alert_not_delivered", flip=flip_id, channel=channel, problem=problem, given_up=due_ms is None)
-        await self._on_writer(lambda: self._outbox.failed(flip_id, channel, problem, due_ms))
+        now_ms = self._now_ms()
+        due_ms = None if problem.lasting else due_again_ms(flip_id, channel, row.attempts, now_ms)
+        if problem.retry_after_s > 0:
+            held_ms = now_ms + round(problem.retry_after_s * 1000)
+            due_ms = due_ms and max(due_ms, held_ms)
+            if channel in self._paces:
+                self._paces[channel].hold(held_ms)
+        text = str(problem)
+        _log.warning("alert_not_delivered", flip=flip_id, channel=channel, problem=text, given_up=due_ms is None)
+        await self._on_writer(lambda: self._outbox.failed(flip_id, channel, text, due_ms))
+        outcome = "dead_letter" if due_ms is None else "again"
+        self._metrics.count("weibowatch_deliveries_total", channel=channel, outcome=outcome)
 
-    def _send(self, channel: str, record: bytes) -> str | None:
+    async def _problem(self, channel: str, record: bytes) -> DeliveryError | None:
+        """Send, and say what failed."""
         if channel not in self._channels:
-            return f"channel {channel} is not in the settings any more"
+            return DeliveryError(f"channel {channel} is not in the settings any more")
         try:
             flip = codec.decode(record)
             if not isinstance(flip, Flip):
-                return "the outbox holds something that is no alert"
-            self._channels[channel].send(flip)
+                return DeliveryError("the outbox holds something that is no alert", lasting=True)
+            await asyncio.wait_for(self._channels[channel].send(flip), SEND_S_MAX)
+        except CodecError as error:
+            return DeliveryError(f"the outbox holds what cannot be read: {error}", lasting=True)
+        except DeliveryError as error:
+            return error
+        except (asyncio.TimeoutError, TimeoutError):
+            return DeliveryError(f"it did not come back within {SEND_S_MAX:g} s")
+        except OSError as error:
+            return DeliveryError(f"{type(error).__name__}: {error}")
         except Exception as error:  # whatever a channel raises, the others and the next alerts must go out
-            return f"{type(error).__name__}: {error}"
+            return DeliveryError(_defect(error))
         return None
+
+
+def _defect(error: Exception) -> str:
+    """Where it happened, without the error's own text: that may quote an address with a key in it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"a defect of weibowatch: {type(error).__name__} in {place.name}, line {place.lineno}"

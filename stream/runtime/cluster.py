@@ -49,11 +49,11 @@ DAY_MS: Final = 86_400_000
 
 
 class Deliverer(Protocol):
-    """Takes alerts from an outbox to their channels: ``run`` until it is cancelled, ``deliver_due`` once."""
+    """Takes alerts from an outbox to their channels: ``run`` until it is cancelled, then ``finish``."""
 
     def run(self) -> Coroutine[Any, Any, None]: ...
 
-    def deliver_due(self) -> Coroutine[Any, Any, int]: ...
+    def finish(self, seconds: float) -> Coroutine[Any, Any, None]: ...
 
 
 class WorkerParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +174,7 @@ class ClusterWorker:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
-            await _deliver_the_rest(deliverer)
+            await deliverer.finish(LAST_DELIVERY_S)
         await asyncio.to_thread(self._close)
         return self.totals
 
@@ -246,14 +246,6 @@ def _why(reason: BaseException | None) -> str:
     if "No space left" in text:
         return f"no room for the tables of this worker: {text}. Free some space; it goes on when it is started again."
     return f"the consumer failed: {text[:500]}. It goes on when it is started again, which a supervisor does."
-
-
-async def _deliver_the_rest(deliverer: Deliverer) -> None:
-    """A last round before the end; what does not go out now is tried by whoever gets the partition next."""
-    try:
-        await asyncio.wait_for(deliverer.deliver_due(), LAST_DELIVERY_S)
-    except Exception as error:
-        _log.warning("alerts_left_in_the_outbox", error=repr(error))
 
 
 class _Flips:

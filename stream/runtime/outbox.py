@@ -6,7 +6,7 @@ partition delivers. At-least-once: a flip that was sent but not noted is sent ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -70,20 +70,27 @@ class Outbox:
             rows[flip_id] = OutboxRow(record, {name: Try(due_ms=now_ms) for name in names}, now_ms)
             self._changed[partition, flip_id] = None
 
-    def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
+    def claim(self, channel: str, now_ms: int) -> tuple[str, bytes, int] | None:
         """See ``deliver.Outbox``."""
-        due = [
-            (one.due_ms, flip_id, name, row.record, one)
-            for rows in self._rows.values()
-            for flip_id, row in rows.items()
-            for name, one in row.channels.items()
-            if one.status == "due" and one.due_ms <= now_ms
-        ]
+        due = [(row.channels[channel].due_ms, flip_id, row) for flip_id, row in self._due(now_ms, channel)]
         if not due:
             return None
-        _, flip_id, name, record, one = min(due, key=lambda found: found[:3])
+        _, flip_id, row = min(due, key=lambda found: found[:2])
+        one = row.channels[channel]
         one.status = "claimed"
-        return flip_id, name, record, one.attempts
+        return flip_id, row.record, one.attempts
+
+    def strays(self, known: Collection[str], now_ms: int) -> list[str]:
+        """See ``deliver.Outbox``."""
+        names = {name for rows in self._rows.values() for row in rows.values() for name in row.channels}
+        return sorted(name for name in names.difference(known) if any(self._due(now_ms, name)))
+
+    def _due(self, now_ms: int, channel: str) -> Iterator[tuple[str, OutboxRow]]:
+        for rows in self._rows.values():
+            for flip_id, row in rows.items():
+                one = row.channels.get(channel)
+                if one is not None and one.status == "due" and one.due_ms <= now_ms:
+                    yield flip_id, row
 
     def sent(self, flip_id: str, channel: str) -> None:
         """See ``deliver.Outbox``."""

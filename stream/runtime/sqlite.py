@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS outbox (flip_id TEXT NOT NULL, channel TEXT NOT NULL,
   status TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, problem TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (flip_id, channel)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (status, due_ms);
+CREATE INDEX IF NOT EXISTS outbox_channel ON outbox (channel, status, due_ms);
 """
 
 Row = TypeVar("Row")
@@ -224,18 +225,25 @@ class Store:
             "INSERT OR IGNORE INTO outbox (flip_id, channel, record, status, due_ms) VALUES (?, ?, ?, 'due', ?)", rows
         )
 
-    def claim(self, now_ms: int) -> tuple[str, str, bytes, int] | None:
-        """(flip id, channel, record, attempts) of one due row, which is now claimed; None when nothing is due."""
-        with self.transaction() as connection:
-            row = connection.execute(
-                "SELECT flip_id, channel, record, attempts FROM outbox WHERE status = 'due' AND due_ms <= ? "
-                "ORDER BY due_ms, flip_id LIMIT 1",
-                (now_ms,),
-            ).fetchone()
-            if row is None:
-                return None
-            self._set_status(row[0], row[1], "claimed")
-        return str(row[0]), str(row[1]), bytes(row[2]), int(row[3])
+    def claim(self, channel: str, now_ms: int) -> tuple[str, bytes, int] | None:
+        """(flip id, record, attempts) of one due row of ``channel``, which is now claimed; None: nothing is due."""
+        row = self.connection.execute(
+            "SELECT flip_id, record, attempts FROM outbox WHERE channel = ? AND status = 'due' AND due_ms <= ? "
+            "ORDER BY due_ms, flip_id LIMIT 1",
+            (channel, now_ms),
+        ).fetchone()
+        if row is None:
+            return None
+        with self.transaction():
+            self._set_status(row[0], channel, "claimed")
+        return str(row[0]), bytes(row[1]), int(row[2])
+
+    def strays(self, known: Collection[str], now_ms: int) -> list[str]:
+        """Channels with due rows that are not among the ``known`` ones, sorted."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT channel FROM outbox WHERE status = 'due' AND due_ms <= ? ORDER BY channel", (now_ms,)
+        ).fetchall()
+        return [str(channel) for (channel,) in rows if channel not in known]
 
     def sent(self, flip_id: str, channel: str) -> None:
         """The row is done."""

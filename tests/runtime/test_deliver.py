@@ -1,42 +1,43 @@
-"""Delivery from the real outbox to a real file and to channels that fail."""
+"""Delivery from both outboxes to a real file and to channels that fail, hang and ask for peace."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
-from deploy.wiring import FileChannel
-from stream.contract.ports import Channel
+from deploy.telemetry import Telemetry
+from stream.contract.ports import Channel, DeliveryError, Limit
 from stream.contract.records import Flip
-from stream.notify.deliver import RETRY_MS, Deliverer
-from stream.runtime.sqlite import Store
+from stream.notify.deliver import RETRY_MS, Deliverer, due_again_ms
+from stream.notify.local import FileChannel
+from stream.notify.pace import Pace
+from stream.runtime.sqlite import StoreFull
+from tests.notify.outboxes import Clock, Clustered, Embedded, Kept
 
 
 class Flaky:
-    """A channel that refuses the first ``failures`` sends."""
+    """A channel that refuses the first sends with ``errors``, one each, and waits for ``gate`` before any."""
 
-    name = "flaky"
-
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
+    def __init__(self, *errors: Exception, name: str = "flaky", limits: tuple[Limit, ...] = ()) -> None:
+        self.name = name
+        self.limits = limits
+        self.errors = list(errors)
         self.got: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
 
-    def send(self, flip: Flip) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise OSError("503")
+    async def send(self, flip: Flip) -> None:
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop(0)
         self.got.append(flip.id)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_ms = 0
-
-    def __call__(self) -> int:
-        return self.now_ms
 
 
 def flip(number: int) -> Flip:
@@ -48,55 +49,211 @@ def flip(number: int) -> Flip:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path)
-    yield opened
-    opened.close()
+def clock() -> Clock:
+    return Clock()
 
 
-def deliverer(store: Store, clock: Clock, *channels: Channel) -> Deliverer:
-    async def on_writer(work: Callable[[], object]) -> object:
-        return work()
+@pytest.fixture(params=["embedded", "cluster"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Kept]:
+    if request.param == "cluster":
+        yield Clustered(clock)
+        return
+    embedded = Embedded(tmp_path)
+    yield embedded
+    embedded.outbox.close()
 
-    return Deliverer(store, {channel.name: channel for channel in channels}, on_writer, clock)
+
+class Work(Deliverer):
+    """A deliverer with counters of its own."""
+
+    def __init__(self, kept: Kept, clock: Clock, *channels: Channel, on_writer: Any = None) -> None:
+        self.telemetry = Telemetry()
+        found = {channel.name: channel for channel in channels}
+        super().__init__(kept.outbox, found, on_writer or kept.on_writer, clock, self.telemetry)
+
+    def counted(self, channel: str, outcome: str) -> float:
+        labels = {"channel": channel, "outcome": outcome}
+        return self.telemetry.registry.get_sample_value("weibowatch_deliveries_total", labels) or 0
 
 
-async def test_alerts_reach_a_file_as_json_lines(store: Store, tmp_path: Path) -> None:
+async def test_alerts_reach_a_file_as_json_lines(kept: Kept, clock: Clock, tmp_path: Path) -> None:
     channel = FileChannel(tmp_path / "alerts.jsonl")
-    store.enqueue([flip(1), flip(2)], [channel.name], due_ms=0)
-    assert await deliverer(store, Clock(), channel).deliver_due() == 2
+    kept.enqueue([flip(1), flip(2)], [channel.name])
+    assert await Work(kept, clock, channel).deliver_due() == 2
     lines = [msgspec.json.decode(line) for line in (tmp_path / "alerts.jsonl").read_bytes().splitlines()]
     assert [line["id"] for line in lines] == ["i-1", "i-2"]
     assert lines[0]["surface"] == "上海"
+    assert kept.row("i-1", channel.name) is None
 
 
-async def test_a_failing_channel_is_tried_again_when_due_and_holds_up_no_other(store: Store, tmp_path: Path) -> None:
-    clock, bad, good = Clock(), Flaky(1), FileChannel(tmp_path / "good.jsonl")
-    store.enqueue([flip(1)], [bad.name, good.name], due_ms=0)
-    work = deliverer(store, clock, bad, good)
+async def test_a_failing_channel_is_tried_again_when_due(kept: Kept, clock: Clock, tmp_path: Path) -> None:
+    bad, good = Flaky(OSError("503")), FileChannel(tmp_path / "good.jsonl")
+    kept.enqueue([flip(1)], [bad.name, good.name])
+    work = Work(kept, clock, bad, good)
     assert await work.deliver_due() == 2
     assert (tmp_path / "good.jsonl").read_bytes().count(b"\n") == 1
-    assert bad.got == []
-    clock.now_ms = RETRY_MS[0] - 1
+    assert (bad.got, kept.row("i-1", bad.name)) == ([], ("due", 1, "OSError: 503"))
+    due_ms = due_again_ms("i-1", bad.name, 0, 0)
+    assert due_ms is not None and RETRY_MS[0] <= due_ms <= RETRY_MS[0] * 1.25
+    clock.now_ms = due_ms - 1
     assert await work.deliver_due() == 0
     clock.now_ms += 1
     assert await work.deliver_due() == 1
     assert bad.got == ["i-1"]
+    assert [work.counted("flaky", outcome) for outcome in ("again", "sent", "dead_letter")] == [1, 1, 0]
 
 
-async def test_after_the_last_try_the_alert_stays_as_failed(store: Store) -> None:
-    clock, bad = Clock(), Flaky(1000)
-    store.enqueue([flip(1)], [bad.name], due_ms=0)
-    work = deliverer(store, clock, bad)
+def test_what_failed_together_does_not_come_back_together_and_is_the_same_in_a_replay() -> None:
+    dues = [due_again_ms(f"i-{number}", "hook", 3, 0) for number in range(200)]
+    assert len(set(dues)) > 190 and dues == [due_again_ms(f"i-{number}", "hook", 3, 0) for number in range(200)]
+    assert all(due is not None and RETRY_MS[3] <= due <= RETRY_MS[3] * 1.25 for due in dues)
+
+
+async def test_a_hanging_channel_holds_up_no_other(kept: Kept, clock: Clock) -> None:
+    slow, quick = Flaky(name="slow"), Flaky(name="quick")
+    slow.gate.clear()
+    kept.enqueue([flip(number) for number in range(5)], ["quick", "slow"])
+    work = Work(kept, clock, slow, quick)
+    running = asyncio.create_task(work.run(poll_s=0.01))
+    try:
+        await until(lambda: len(quick.got) == 5)
+        assert slow.got == []
+        slow.gate.set()
+        await until(lambda: len(slow.got) == 5)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for ``condition``, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_after_the_last_try_the_alert_is_a_dead_letter(kept: Kept, clock: Clock) -> None:
+    bad = Flaky(*[OSError("503")] * 1000)
+    kept.enqueue([flip(1)], [bad.name])
+    work = Work(kept, clock, bad)
     tries = 0
     for _ in range(len(RETRY_MS) + 3):
         tries += await work.deliver_due()
-        clock.now_ms += max(RETRY_MS)
+        clock.now_ms += 2 * max(RETRY_MS)
     assert tries == len(RETRY_MS) + 1
-    assert store.connection.execute("SELECT status, problem FROM outbox").fetchone() == ("failed", "OSError: 503")
+    assert kept.row("i-1", bad.name) == ("failed", tries, "OSError: 503")
+    assert [work.counted("flaky", outcome) for outcome in ("again", "sent", "dead_letter")] == [6, 0, 1]
 
 
-async def test_a_channel_that_left_the_settings_is_a_failure_not_a_crash(store: Store) -> None:
-    store.enqueue([flip(1)], ["gone"], due_ms=0)
-    assert await deliverer(store, Clock()).deliver_due() == 1
-    assert "not in the settings" in store.connection.execute("SELECT problem FROM outbox").fetchone()[0]
+async def test_a_lasting_failure_is_a_dead_letter_at_once(kept: Kept, clock: Clock) -> None:
+    bad = Flaky(DeliveryError("no such token", lasting=True))
+    kept.enqueue([flip(1)], [bad.name])
+    work = Work(kept, clock, bad)
+    assert await work.deliver_due() == 1
+    assert kept.row("i-1", bad.name) == ("failed", 1, "no such token")
+    assert work.counted("flaky", "dead_letter") == 1
+
+
+async def test_a_service_that_asks_for_peace_has_it_from_all_alerts(kept: Kept, clock: Clock) -> None:
+    bad = Flaky(DeliveryError("too fast", retry_after_s=600))
+    kept.enqueue([flip(1), flip(2), flip(3)], [bad.name])
+    work = Work(kept, clock, bad)
+    assert await work.deliver_due() == 1
+    clock.now_ms = 599_999
+    assert await work.deliver_due() == 0
+    clock.now_ms += 1
+    assert await work.deliver_due() == 3
+    assert sorted(bad.got) == ["i-1", "i-2", "i-3"]
+
+
+async def test_no_more_goes_out_than_the_limits_let_pass(kept: Kept, clock: Clock) -> None:
+    channel = Flaky(limits=(Limit(2, 1_000), Limit(3, 60_000)))
+    kept.enqueue([flip(number) for number in range(9)], [channel.name])
+    work, counts = Work(kept, clock, channel), []
+    for clock.now_ms in (0, 999, 1_000, 59_999, 60_000, 61_000, 120_000):
+        counts.append(await work.deliver_due())
+    assert counts == [2, 0, 1, 0, 2, 1, 2]
+
+
+def test_a_clock_that_is_set_back_stops_no_channel() -> None:
+    pace = Pace([Limit(1, 60_000)])
+    pace.note(10**9)
+    assert not pace.ready(10**9 + 59_999)
+    assert pace.ready(5)
+
+
+async def test_a_channel_that_left_the_settings_fails_and_may_come_back(kept: Kept, clock: Clock) -> None:
+    kept.enqueue([flip(1)], ["gone"])
+    assert await Work(kept, clock).deliver_due() == 1
+    row = kept.row("i-1", "gone")
+    assert row is not None and row[0] == "due" and "not in the settings" in row[2]
+    clock.now_ms += 2 * RETRY_MS[0]
+    back = Flaky(name="gone")
+    assert await Work(kept, clock, back).deliver_due() == 1
+    assert back.got == ["i-1"]
+
+
+async def test_a_defect_of_a_channel_is_told_without_the_error_s_own_text(kept: Kept, clock: Clock) -> None:
+    bad = Flaky(KeyError("https://hooks.example/T0/B0/secret"))
+    kept.enqueue([flip(1)], [bad.name])
+    await Work(kept, clock, bad).deliver_due()
+    row = kept.row("i-1", bad.name)
+    assert row is not None and row[0] == "due"
+    assert row[2].startswith("a defect of weibowatch: KeyError in send, line ")
+
+
+# --- ends --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_cancelled_run_was_sending_is_sent_in_the_last_round(kept: Kept, clock: Clock) -> None:
+    channel = Flaky()
+    channel.gate.clear()
+    kept.enqueue([flip(1), flip(2)], [channel.name])
+    work = Work(kept, clock, channel)
+    running = asyncio.create_task(work.run(poll_s=0.01))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    channel.gate.set()
+    await work.finish(5)
+    assert channel.got == ["i-1", "i-2"]
+    assert kept.row("i-1", channel.name) is kept.row("i-2", channel.name) is None
+
+
+async def test_what_a_dead_process_was_sending_is_due_again(kept: Kept, clock: Clock) -> None:
+    kept.enqueue([flip(1)], ["flaky"])
+    await kept.on_writer(lambda: None)
+    assert await kept.on_writer(lambda: kept.outbox.claim("flaky", 0)) is not None
+    channel = Flaky()
+    assert await Work(kept, clock, channel).deliver_due() == 0
+    kept.again()
+    assert await Work(kept, clock, channel).deliver_due() == 1
+    assert channel.got == ["i-1"]
+
+
+async def test_a_full_disk_after_a_send_does_not_send_it_again(kept: Kept, clock: Clock) -> None:
+    channel, full = Flaky(), [True]
+
+    async def on_writer(work: Callable[[], object]) -> object:
+        if channel.got and full[0]:
+            raise StoreFull("no room")
+        return await kept.on_writer(work)
+
+    kept.enqueue([flip(1)], [channel.name])
+    work = Work(kept, clock, channel, on_writer=on_writer)
+    for _ in range(3):
+        with pytest.raises(StoreFull):
+            await work.deliver_due()
+    full[0] = False
+    assert await work.deliver_due() == 0
+    assert channel.got == ["i-1"] and kept.row("i-1", channel.name) is None
+
+
+async def test_the_last_round_says_what_the_limits_have_left(kept: Kept, clock: Clock) -> None:
+    channel = Flaky(limits=(Limit(1, 60_000),))
+    kept.enqueue([flip(1), flip(2)], [channel.name])
+    with structlog.testing.capture_logs() as logs:
+        await Work(kept, clock, channel).finish(5)
+    assert channel.got == ["i-1"]
+    assert [(line["event"], line["channels"]) for line in logs] == [("alerts_left_in_the_outbox", ["flaky"])]

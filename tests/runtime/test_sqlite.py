@@ -189,20 +189,22 @@ def test_the_outbox_hands_out_each_row_once_and_retries_when_due(store: Store) -
     with store.transaction():
         store.enqueue([flip(1)], ["hook"], due_ms=10)
         store.enqueue([flip(1)], ["hook"], due_ms=99)
-    assert store.claim(9) is None
-    claimed = store.claim(10)
+    assert store.claim("hook", 9) is None and store.strays((), 9) == []
+    assert store.claim("other", 10) is None
+    claimed = store.claim("hook", 10)
     assert claimed is not None
-    assert claimed[:2] == ("i1-0", "hook")
-    assert store.claim(10) is None, "claimed by somebody"
+    assert claimed[0] == "i1-0"
+    assert store.claim("hook", 10) is None, "claimed by somebody"
     store.failed("i1-0", "hook", "503", due_ms=50)
-    assert store.claim(49) is None
-    again = store.claim(50)
+    assert store.claim("hook", 49) is None
+    assert (store.strays(["hook"], 50), store.strays(["other"], 50)) == ([], ["hook"])
+    again = store.claim("hook", 50)
     assert again is not None
-    assert again[3] == 1
+    assert again[2] == 1
     store.release_claims()
-    assert store.claim(50) is not None, "a dead process's claim is due again"
+    assert store.claim("hook", 50) is not None, "a dead process's claim is due again"
     store.sent("i1-0", "hook")
-    assert store.claim(10**15) is None
+    assert store.claim("hook", 10**15) is None
 
 
 def test_the_database_is_in_wal_mode_so_that_readers_never_wait(store: Store) -> None:

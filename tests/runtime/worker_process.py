@@ -21,6 +21,7 @@ from deploy.telemetry import Telemetry, set_up_logging
 from stream.contract.ports import TagInput
 from stream.contract.records import Span
 from stream.notify.deliver import Deliverer
+from stream.notify.local import FileChannel
 from stream.runtime.cluster import ClusterWorker, WorkerParts
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 from tests.core.harness import QUICK, tag
@@ -52,7 +53,8 @@ async def main(folder: Path, slot: str) -> None:
         ),
         worker=WorkerSettings(stuck_s=30),
     )
-    channel = wiring.FileChannel(folder / "alerts.jsonl")
+    telemetry = Telemetry()
+    channel = FileChannel(folder / "alerts.jsonl")
     worker = ClusterWorker(
         WorkerParts(
             kafka=settings.kafka,
@@ -61,13 +63,15 @@ async def main(folder: Path, slot: str) -> None:
             index=FactsFile(folder / f"{slot}-{os.getpid()}.facts"),
             tagger=wiring.load_tagger(settings) if chosen["tagger"] == "demo" else Marked(),
             channels=(channel.name,),
-            deliverer=lambda outbox: Deliverer(outbox, {channel.name: channel}, outbox.on_loop, wiring.now_ms),
+            deliverer=lambda outbox: Deliverer(
+                outbox, {channel.name: channel}, outbox.on_loop, wiring.now_ms, telemetry
+            ),
             refused=deque(),
             hopeless=(),
             keep_house=lambda: None,
             house_s=3600,
             alerts_days=0,
-            metrics=Telemetry(),
+            metrics=telemetry,
             t2s=wiring.traditional_to_simplified(),
             now_ms=wiring.now_ms,
             directory=folder / f"worker-{slot}",

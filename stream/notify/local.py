@@ -1,0 +1,32 @@
+"""Alerts on this machine: a file, and standard output. A JSON object a line, with the fields of the record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from stream.contract.ports import Limit
+from stream.contract.records import Flip
+
+
+class FileChannel:
+    """Appends each alert as a line of JSON; a repeated flip writes the same line again, told apart by its id."""
+
+    limits: tuple[Limit, ...] = ()
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self._path = path
+        self.name = name or f"file:{path}"
+
+    async def send(self, flip: Flip) -> None:
+        """Append ``flip``; it is on the disk when this returns. Raises ``OSError``."""
+        await asyncio.to_thread(self._append, msgspec.json.encode(flip) + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        with self._path.open("ab") as handle:
+            handle.write(line)
+            handle.flush()
+            os.fsync(handle.fileno())

@@ -1,0 +1,92 @@
+"""Both outboxes behind one face, for tests: that of the store, and that of the cluster over a table in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from stream.contract import codec
+from stream.contract.records import Flip
+from stream.notify import deliver
+from stream.runtime.outbox import Outbox, OutboxRow
+from stream.runtime.sqlite import Store
+from tests.runtime.test_stations import Rows
+
+Row = tuple[str, int, str]
+"""(status, tries, problem)"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = 0
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Kept(Protocol):
+    """An outbox with what a test asks of it; ``again`` is the same after its process has died."""
+
+    @property
+    def outbox(self) -> deliver.Outbox: ...
+
+    def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None: ...
+
+    async def on_writer(self, work: Callable[[], Any]) -> Any: ...
+
+    def row(self, flip_id: str, channel: str) -> Row | None: ...
+
+    def again(self) -> None: ...
+
+
+class Embedded:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.outbox = Store(folder)
+
+    def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
+        self.outbox.enqueue(flips, channels, due_ms=0)
+
+    async def on_writer(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+    def row(self, flip_id: str, channel: str) -> Row | None:
+        found = self.outbox.connection.execute(
+            "SELECT status, attempts, problem FROM outbox WHERE flip_id = ? AND channel = ?", (flip_id, channel)
+        ).fetchone()
+        return None if found is None or found[0] == "sent" else found
+
+    def again(self) -> None:
+        self.outbox.close()
+        self.outbox = Store(self._folder)
+        self.outbox.release_claims()
+
+
+class Clustered:
+    def __init__(self, clock: Clock) -> None:
+        self._table = Rows()
+        self._clock = clock
+        self.outbox = self._new()
+
+    def _new(self) -> Outbox:
+        outbox = Outbox(self._table, lambda partition: list(self._table.rows.items()), self._clock)
+        outbox.own([0])
+        return outbox
+
+    def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
+        for flip in flips:
+            self.outbox.enqueue(0, flip.id, codec.encode(flip), channels)
+
+    async def on_writer(self, work: Callable[[], Any]) -> Any:
+        return await self.outbox.on_loop(work)
+
+    def row(self, flip_id: str, channel: str) -> Row | None:
+        data = self._table.rows.get(flip_id)
+        one = msgspec.msgpack.decode(data, type=OutboxRow).channels.get(channel) if data else None
+        return None if one is None else (one.status, one.attempts, one.problem)
+
+    def again(self) -> None:
+        self.outbox = self._new()
