@@ -41,7 +41,7 @@ _RULE_LATER: Final = {
     **dict.fromkeys(
         (
             "keep_firing_for", "dedupe_key", "group_by", "group_wait", "group_interval", "repeat_interval",
-            "inhibit_by", "mute", "evidence", "route", "annotations", "fdr_q",
+            "inhibit_by", "mute", "evidence", "route", "annotations",
         ),
         _NOT_YET,
     ),
@@ -183,13 +183,18 @@ def _name(written: str, t2s: T2s) -> str:
 
 
 def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> Significance:
-    later = dict.fromkeys(("fdr_q", "max_hhi"), _NOT_YET)
-    known = ("mode", "alerts_per_day", "min_count", "min_authors", "min_lift")
+    later = dict.fromkeys(("max_hhi",), _NOT_YET)
+    known = ("mode", "alerts_per_day", "fdr_q", "min_count", "min_authors", "min_lift")
     fields = marks.mapping(node, at, known, later)
-    _only_for(marks, fields, at, kind, BURST, ("mode", "alerts_per_day", "min_lift"))
-    marks.choice(fields.get("mode"), f"{at}.mode", ("budget",), "budget")
+    _only_for(marks, fields, at, kind, BURST, ("mode", "alerts_per_day", "fdr_q", "min_lift"))
+    mode = marks.choice(fields.get("mode"), f"{at}.mode", ("budget", "fdr"), "budget")
+    for name, meant in (("alerts_per_day", "budget"), ("fdr_q", "fdr")):
+        if name in fields and mode != meant:
+            marks.complain(fields[name], f"{at}.{name}", f"is only for mode {meant}")
     usual = Significance()
     return Significance(
+        mode="fdr" if mode == "fdr" else "budget",
+        fdr_q=marks.number(fields.get("fdr_q"), f"{at}.fdr_q", usual.fdr_q, 0.0001, 0.5),
         alerts_per_day=marks.number(
             fields.get("alerts_per_day"), f"{at}.alerts_per_day", usual.alerts_per_day, 0.001, 10_000
         ),

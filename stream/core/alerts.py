@@ -7,7 +7,7 @@ the end of a closed bin; scores and thresholds are whole thousandths.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -57,7 +57,7 @@ class Reading(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The bin being judged."""
+    """The bin being judged. ``tests``: entities that were tested in it, over all partitions."""
 
     bin_ms: int
     end_ms: int
@@ -65,6 +65,8 @@ class Moment(NamedTuple):
     tests_per_day: float
     total_posts: int
     covered: Mapping[int, int] = MappingProxyType({})
+    levels: Mapping[str, int] = MappingProxyType({})
+    """Of rules with ``fdr``, by their id: what is asked of a score in this bin."""
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -82,13 +84,53 @@ def level(rule: Rule, tests_per_day: float) -> int:
     return max(LEVEL_LOW, round(-UNIT * math.log10(rule.significance.alerts_per_day / tests)))
 
 
-def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:
-    """What ``rule`` makes of ``report``.
+def asked(rule: Rule, moment: Moment) -> int:
+    """What is asked of a score of a burst rule in this bin, in thousandths."""
+    found = moment.levels.get(rule.id)
+    return level(rule, moment.tests_per_day) if found is None else found
 
-    Only a threshold looks at windows whose baseline is not ready, or of which too little was seen.
+
+def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, settings: CoreSettings) -> int:
+    """The lowest score of this bin that the step-up procedure of Benjamini and Hochberg 1995 takes; at least 2000.
+
+    Each entity in each window of the rule is a test, also those that nobody reported because nothing stood out. With
+    none taken it is what the best one would have needed.
+    """
+    tests = max(moment.tests, 1) * len(rule.windows_s)
+    scores = sorted(
+        (
+            window.score
+            for report in reports
+            if rule.matches(report.entity)
+            for window in _judged(rule, report, moment, settings)
+        ),
+        reverse=True,
+    )
+
+    def needed(rank: int) -> int:
+        return max(LEVEL_LOW, round(-UNIT * math.log10(rank * rule.significance.fdr_q / tests)))
+
+    taken = [needed(rank) for rank, score in enumerate(scores, start=1) if score >= needed(rank)]
+    return taken[-1] if taken else needed(1)
+
+
+def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:
+    """What ``rule`` makes of ``report``."""
+    windows = _judged(rule, report, moment, settings)
+    if rule.kind == BURST:
+        return _burst(rule, report, windows, moment)
+    if rule.kind == THRESHOLD:
+        return _threshold(rule, report, windows)
+    return _new_entity(rule, report, windows, moment)
+
+
+def _judged(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> list[WindowScore]:
+    """The windows that ``rule`` looks at.
+
+    Only a threshold looks at those whose baseline is not ready, or of which too little was seen.
     """
     wanted = rule_windows(rule, settings)
-    windows = [
+    return [
         window
         for window in report.windows
         if window.window_ms in wanted
@@ -97,11 +139,6 @@ def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSett
             or (window.ready and moment.covered.get(window.window_ms, UNIT) >= UNIT * settings.covered_min)
         )
     ]
-    if rule.kind == BURST:
-        return _burst(rule, report, windows, moment)
-    if rule.kind == THRESHOLD:
-        return _threshold(rule, report, windows)
-    return _new_entity(rule, report, windows, moment)
 
 
 def enough(rule: Rule, window: WindowScore) -> bool:
@@ -114,7 +151,7 @@ def enough(rule: Rule, window: WindowScore) -> bool:
 
 
 def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
-    theta = level(rule, moment.tests_per_day)
+    theta = asked(rule, moment)
     fit = [one for one in windows if enough(rule, one) and one.lift >= rule.significance.min_lift]
     best = max(fit or windows, key=lambda one: (one.score, -one.window_ms), default=None)
     if best is None:
@@ -247,7 +284,7 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
 def _asked(rule: Rule, moment: Moment) -> float:
     """What was asked for: a score, or a count."""
     if rule.kind == BURST:
-        return level(rule, moment.tests_per_day) / UNIT
+        return asked(rule, moment) / UNIT
     return float(rule.above if rule.kind == THRESHOLD else rule.significance.min_count)
 
 

@@ -13,7 +13,7 @@ from stream.contract.records import BinReport, EntityReport, Flip
 from stream.core import alerts
 from stream.core.alerts import Incident, Moment
 from stream.core.rows import HEADER, JudgeHeader, WaitingReport, incident_key, report_key
-from stream.core.rules import Rule, RuleSet
+from stream.core.rules import BURST, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.volume import DAY_MS
 
@@ -98,6 +98,12 @@ class _Bench:
         rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
         entities = {entity.entity: entity for report in reports for entity in report.entities}
         active = set(header.active)
+        levels = {
+            rule.id: alerts.fdr_level(rule, entities.values(), moment, self._settings)
+            for rule in rules.rules
+            if rule.kind == BURST and rule.significance.mode == "fdr"
+        }
+        moment = moment._replace(levels=levels)
         for rule in rules.rules:
             for entity in sorted({*entities, *_of_rule(active, rule)}):
                 self._advance(rule, entity, entities.get(entity), moment, active)

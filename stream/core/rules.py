@@ -40,13 +40,15 @@ class Match(_Part, frozen=True, kw_only=True):
 class Significance(_Part, frozen=True, kw_only=True):
     """When a count is remarkable.
 
-    ``alerts_per_day`` is the budget of false alerts that a burst rule may spend over all entities together; the
-    threshold follows from how many tests are made. ``min_count`` mentions, ``min_authors`` effective authors and
-    ``min_lift`` over the expectation are asked for besides.
+    By ``budget``, ``alerts_per_day`` false alerts may be spent by a burst rule over all entities together; the
+    threshold follows from how many tests are made a day. By ``fdr``, of what stands out in a bin a share of ``fdr_q``
+    may be false (Benjamini and Hochberg 1995); the threshold follows from all tests of that bin. ``min_count``
+    mentions, ``min_authors`` effective authors and ``min_lift`` over the expectation are asked for besides.
     """
 
-    mode: Literal["budget"] = "budget"
+    mode: Literal["budget", "fdr"] = "budget"
     alerts_per_day: float = 5.0
+    fdr_q: float = 0.05
     min_count: int = 5
     min_authors: int = 3
     min_lift: float = 2.0
@@ -152,6 +154,8 @@ def _check(rule: Rule) -> None:
         raise RuleError(f"rule {rule.id!r} needs an id and positive windows")
     if rule.significance.alerts_per_day <= 0:
         raise RuleError(f"rule {rule.id!r}: alerts_per_day must be positive")
+    if not 0 < rule.significance.fdr_q < 1:
+        raise RuleError(f"rule {rule.id!r}: fdr_q must be between 0 and 1")
 
 
 @lru_cache(maxsize=256)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
 
 from stream.contract.records import BinReport, EntityReport, Flip, Record, WindowScore
 from stream.core import stages
-from stream.core.alerts import level
+from stream.core.alerts import LEVEL_LOW, Moment, fdr_level, level
 from stream.core.rules import Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from tests.core.harness import RULES, START, ending, post, rules_control, run
@@ -174,3 +179,48 @@ def test_of_two_rule_files_with_one_version_the_later_one_is_in_force() -> None:
     assert ("many", "PER/张三", "firing") in run(records).told()
     records[:2] = [rules_control(RULES), rules_control(none)]
     assert not run(records).told()
+
+
+def scored(number: int, scores: list[int]) -> list[EntityReport]:
+    """Entities with these scores in one bin."""
+    return [
+        msgspec.structs.replace(report(number, score).entities[0], entity=f"PER/{place}")
+        for place, score in enumerate(scores)
+    ]
+
+
+@given(st.lists(st.integers(0, 9000), max_size=40), st.integers(0, 5000), st.sampled_from([0.01, 0.05, 0.2]))
+def test_a_share_of_false_alerts_is_that_of_benjamini_and_hochberg(scores: list[int], silent: int, q: float) -> None:
+    tests = max(len(scores) + silent, 1)
+    one = rule(significance=Significance(mode="fdr", fdr_q=q))
+    moment = Moment(START, START + BIN, tests, 0.0, 10)
+    least = fdr_level(one, scored(0, scores), moment, SETTINGS)
+    chances = np.array([10.0 ** (-score / 1000) for score in scores] + [1.0] * (tests - len(scores)))
+    taken = false_discovery_control(chances)[: len(scores)] <= q
+    for score, expected in zip(scores, taken, strict=True):
+        # Scores are whole thousandths, and no burst is called above p = 1 %.
+        if abs(score - least) > 1 and score >= LEVEL_LOW:
+            assert (score >= least) == bool(expected)
+
+
+def test_partitions_share_one_share_of_false_alerts() -> None:
+    """A score that is enough beside nine others of its bin is not enough alone, wherever these were counted."""
+    rules = RuleSet(rules=(rule(significance=Significance(mode="fdr", fdr_q=0.05)),))
+    controls = (rules_control(rules),)
+
+    def flips(scores: list[int], partitions: int) -> list[str]:
+        entities = scored(0, scores)
+        reports = [
+            msgspec.structs.replace(
+                report(0, None, partition=number), controls=controls, tests=1000 // partitions,
+                entities=tuple(entities[number::partitions]),
+            )
+            for number in range(partitions)
+        ]  # fmt: skip
+        return sorted(flip.entity for flip in judged(reports, partitions))
+
+    together = flips([3400] * 10, 1)
+    assert len(together) == 10
+    assert flips([3400] * 10, 4) == together
+    assert flips([3400], 1) == []
+    assert flips([4400], 4) == ["PER/0"]

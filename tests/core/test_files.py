@@ -79,7 +79,11 @@ RULE = "version: 1\nrules:\n- id: a\n  kind: burst\n"
         (RULE + "  above: 3\n", "rules.yaml:5: rules[0].above: is only for kind threshold"),
         (RULE + "  match: {entity_re: '('}\n", "rules.yaml:5: rules[0].match.entity_re: is no regular expression"),
         (RULE + "  significance: {min_count: many}\n", 'rules.yaml:5: rules[0].significance.min_count: "many" will'),
-        (RULE + "  significance:\n    fdr_q: 0.1\n", "rules.yaml:6: rules[0].significance.fdr_q: is not supported yet"),
+        (RULE + "  significance:\n    fdr_q: 0.1\n", "rules.yaml:6: rules[0].significance.fdr_q: is only for mode fdr"),
+        (
+            RULE + "  significance:\n    mode: fdr\n    alerts_per_day: 3\n",
+            "rules.yaml:7: rules[0].significance.alerts_per_day: is only for mode budget",
+        ),
         (RULE + "  resolve: 1h\n", 'rules.yaml:5: rules[0].resolve: "1h" is no mapping'),
         (RULE + "- id: a\n  kind: burst\n", 'rules.yaml:5: rules[1].id: "a" is already the id of rules[0]'),
         (RULE + "- id: b\n  kind: spike\n", 'rules.yaml:6: rules[1].kind: "spike" is not supported yet; write burst'),
