@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from deploy import wiring
+from deploy.channels import channels as made_channels
 from deploy.progress import Progress
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
@@ -154,7 +155,7 @@ async def _parts(
         load_model=loader,
         sources=opened.sources,
         changes=opened.changes,
-        channels=wiring.channels(settings),
+        channels=made_channels(settings, wiring.now_ms),
         metrics=telemetry,
         t2s=wiring.traditional_to_simplified(),
         now_ms=wiring.now_ms,
@@ -223,7 +224,7 @@ def _status(runtime: Embedded) -> dict[str, Any]:
 
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
-    found = {channel.name: channel for channel in wiring.channels(settings)}
+    found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
     return Deliverer(store, found, runtime.on_writer, wiring.now_ms, telemetry)
 
 

@@ -6,6 +6,7 @@ Every field stands in the README's table; a test holds the two together.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,7 +18,9 @@ from ingest.clean import EdgeSettings
 from ingest.picture_settings import PictureSettings
 from ingest.weibo.settings import WeiboSettings
 from nlp.serving.settings import TaggerSettings
+from stream.contract.guard import networks
 from stream.core.settings import CoreSettings
+from stream.notify.settings import AnyChannel, read_channels, shown
 from stream.runtime.settings import KafkaSettings, WorkerSettings
 
 PREFIX: Final = "WEIBOWATCH_"
@@ -28,6 +31,9 @@ SECRETS: Final = frozenset(
 NO_SETTINGS: Final = frozenset({f"{PREFIX}CONFIG", f"{PREFIX}TEST_SERVICES"})
 """Variables of the environment that are no settings."""
 KEY_BYTES_MIN: Final = 16
+FILE_ONLY: Final = frozenset({"notify.channels"})
+"""What stands in the file of the administrator only."""
+_PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,300}(/[A-Za-z0-9._~/-]{0,300})?")
 
 
 class SettingsError(Exception):
@@ -42,10 +48,13 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     host: str = "127.0.0.1"
     port: int = 8765
     token: str = ""
+    public_url: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ValueError("web.port must be from 0 to 65535")
+        if self.public_url and not _PUBLIC_URL.fullmatch(self.public_url):
+            raise ValueError("web.public_url must be the dashboard's address: http:// or https://, host, port, path")
 
 
 class IngestSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +98,17 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``file`` is the short form of a channel of kind ``file``. ``allow``: networks besides the public ones."""
+
     file: str = ""
+    allow: tuple[str, ...] = ()
+    timeout_s: float = 10.0
+    channels: dict[str, AnyChannel] = {}
+
+    def __post_init__(self) -> None:
+        networks(self.allow)
+        if not 1 <= self.timeout_s <= 60:
+            raise ValueError("notify.timeout_s must be from 1 to 60")
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +168,8 @@ def flat(settings: Settings, *, redact: bool = True) -> dict[str, Any]:
         for key in part.__struct_fields__:
             name = f"{section}.{key}"
             value = getattr(part, key)
+            if redact and name == "notify.channels":
+                value = {channel: shown(one) for channel, one in value.items()}
             found[name] = "***" if redact and name in SECRETS and value else value
     return found
 
@@ -183,12 +204,15 @@ def _put(tree: dict[str, Any], name: str, value: str) -> str:
         raise SettingsError(
             f"{name}: no such setting; write {PREFIX}SECTION__KEY with two underscores. See: weibowatch config show"
         )
+    if f"{section}.{key}" in FILE_ONLY:
+        raise SettingsError(f"{name}: channels are set in the file only: [notify.channels.NAME]. See docs/alerts.md")
     tree.setdefault(section, {})[key] = value
     return f"{section}.{key}"
 
 
 def _convert(tree: Mapping[str, Any], where: str, origin: Mapping[str, str]) -> Settings:
     parts: dict[str, Any] = {}
+    _check_channels(tree.get("notify", {}), where)
     for section, part in tree.items():
         kind = type(getattr(Settings(), section))
         types = {field.name: field.type for field in msgspec.structs.fields(kind)}
@@ -208,6 +232,14 @@ def _convert(tree: Mapping[str, Any], where: str, origin: Mapping[str, str]) -> 
                         raise _refused(section, key, value, error, where, origin) from error
             raise SettingsError(f"{where}: [{section}]: {error}") from error
     return Settings(**parts)
+
+
+def _check_channels(notify: Mapping[str, Any], where: str) -> None:
+    """Raise ``SettingsError`` with the channel's name; msgspec would tell a place without it, and we the values."""
+    try:
+        read_channels(notify.get("channels", {}))
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from None
 
 
 def _refused(

@@ -16,10 +16,9 @@ import structlog
 from deploy import rulefile
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
-from stream.contract.ports import Change, Channel, Metrics, ModelError, Source, SourceError
+from stream.contract.ports import Change, Metrics, ModelError, Source, SourceError
 from stream.contract.records import Control
 from stream.contract.signals import TaggerProblem
-from stream.notify.local import FileChannel
 
 if TYPE_CHECKING:
     from nlp.evaluate import NamedTagger
@@ -207,8 +206,3 @@ def rules_control(path: Path, in_force: tuple[str, int]) -> Control | None:
     if payload == in_force[0]:
         return None
     return Control(topic="rules", version=in_force[1] + 1, payload=payload)
-
-
-def channels(settings: Settings) -> tuple[Channel, ...]:
-    """The channels that the settings name."""
-    return (FileChannel(Path(settings.notify.file)),) if settings.notify.file else ()

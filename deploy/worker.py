@@ -18,6 +18,7 @@ import msgspec
 
 from deploy import wiring
 from deploy.application import Summary, stop_on_signals, summary_of, tune_interpreter
+from deploy.channels import channels as made_channels
 from deploy.cluster import shown
 from deploy.errors import Failure
 from deploy.settings import RetentionSettings, Settings
@@ -85,7 +86,7 @@ def _parts(
     directory: Path,
     instance: str,
 ) -> WorkerParts:
-    channels = {channel.name: channel for channel in wiring.channels(settings)}
+    channels = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
     keep = settings.retention
     return WorkerParts(
         kafka=settings.kafka,

@@ -48,7 +48,8 @@ FENCED = {
     "yaml": {"deploy/"},
     "selectolax": {"ingest/weibo/search_page.py"},
     "aiohttp": {
-        "index/", "ingest/http.py", "ingest/picture_fetch.py", "ingest/picture_http.py", "ingest/weibo/client.py",
+        "index/", "stream/notify/http.py",
+        "ingest/http.py", "ingest/picture_fetch.py", "ingest/picture_http.py", "ingest/weibo/client.py",
         "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py",
     },
     "defusedxml": {"ingest/feed.py"},

@@ -202,6 +202,8 @@ def config_show(config: ConfigOption = None, json: JsonOption = False) -> None:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value) if isinstance(value, int | float) else '"' + str(value).replace('"', '\\"') + '"'

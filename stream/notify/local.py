@@ -22,8 +22,13 @@ class FileChannel:
         self.name = name or f"file:{path}"
 
     async def send(self, flip: Flip) -> None:
+        """See ``Channel``."""
+        await self.deliver(flip)
+
+    async def deliver(self, flip: Flip) -> str:
         """Append ``flip``; it is on the disk when this returns. Raises ``OSError``."""
         await asyncio.to_thread(self._append, msgspec.json.encode(flip) + b"\n")
+        return f"appended to {self._path}"
 
     def _append(self, line: bytes) -> None:
         with self._path.open("ab") as handle:

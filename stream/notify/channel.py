@@ -1,0 +1,44 @@
+"""What the kinds of channels share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from stream.contract.ports import Channel, Limit
+from stream.contract.records import Flip
+from stream.notify.http import Http
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """What a kind of channel works with. ``public_url`` is where people reach the dashboard, or empty."""
+
+    http: Http
+    now_ms: Callable[[], int]
+    public_url: str = ""
+
+
+class Answering(Channel, Protocol):
+    """A channel that also tells what its service answered."""
+
+    async def deliver(self, flip: Flip) -> str:
+        """As ``send``; returns the answer in words."""
+
+
+class NamedChannel:
+    """``Answering`` from its parts; ``delivers`` raises as ``Channel.send`` does."""
+
+    def __init__(self, name: str, limits: tuple[Limit, ...], delivers: Callable[[Flip], Awaitable[str]]) -> None:
+        self.name = name
+        self.limits = limits
+        self._delivers = delivers
+
+    async def send(self, flip: Flip) -> None:
+        """See ``Channel``."""
+        await self._delivers(flip)
+
+    async def deliver(self, flip: Flip) -> str:
+        """See ``Answering``."""
+        return await self._delivers(flip)

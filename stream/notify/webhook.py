@@ -1,0 +1,108 @@
+"""A generic webhook: the body of Alertmanager (version 4), so that what takes that takes this, signed.
+
+Strangers' words are data here. Annotations are what templates put into messages, so they are plain text; labels and the
+excerpts in ``x_evidence`` are as they are, and whoever shows them has to escape them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any, Final
+
+import msgspec
+
+from stream.contract.records import RESOLVED, Evidence, Flip
+from stream.notify.channel import Tools
+from stream.notify.http import judged, keys_of
+from stream.notify.message import TEST_KIND, Style, compose, iso, link_to
+from stream.notify.settings import WebhookSettings
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""How Go, and so Alertmanager, writes a time that is not set."""
+FINGERPRINT_CHARS: Final = 16
+
+
+def signature(secret: str, timestamp_s: int, body: bytes) -> str:
+    """``v1=`` and the hexadecimal HMAC-SHA256 of ``TIMESTAMP.BODY``."""
+    return "v1=" + hmac.new(secret.encode(), f"{timestamp_s}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+class Webhook:
+    """Delivers to one address."""
+
+    def __init__(self, name: str, settings: WebhookSettings, tools: Tools) -> None:
+        self._name = name
+        self._settings = settings
+        self._tools = tools
+        self._secrets = keys_of(settings.url, settings.secret)
+
+    async def deliver(self, flip: Flip) -> str:
+        """What was answered. Raises ``DeliveryError``."""
+        style = Style(self._settings.language, self._tools.public_url)
+        body = msgspec.json.encode(payload(flip, self._name, style))
+        timestamp_s = self._tools.now_ms() // 1000
+        headers = {"X-Timestamp": str(timestamp_s), "X-Alert-Id": flip.id}
+        if self._settings.secret:
+            headers["X-Signature"] = signature(self._settings.secret, timestamp_s, body)
+        return judged(await self._tools.http.post(self._settings.url, body, headers), self._secrets)
+
+
+def payload(flip: Flip, receiver: str, style: Style) -> dict[str, Any]:
+    """The body: a group of one alert. The same incident has the same ``groupKey`` and ``fingerprint`` throughout."""
+    labels, annotations = _labels(flip), _annotations(flip, style)
+    group = {"alertname": labels["alertname"], "entity": labels["entity"]}
+    status = "resolved" if flip.state == RESOLVED else "firing"
+    pairs = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in group.items())
+    return {
+        "version": "4",
+        "groupKey": f"{{}}:{{{pairs}}}",
+        "truncatedAlerts": 0,
+        "status": status,
+        "receiver": receiver,
+        "groupLabels": group,
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": style.public_url,
+        "alerts": [
+            {
+                "status": status,
+                "labels": labels,
+                "annotations": annotations,
+                "startsAt": iso(flip.first_ms),
+                "endsAt": iso(flip.at_ms) if status == "resolved" else NEVER,
+                "generatorURL": link_to(flip, style.public_url),
+                "fingerprint": flip.incident_id[:FINGERPRINT_CHARS],
+            }
+        ],
+        "x_evidence": [_evidence(one) for one in flip.evidence],
+    }
+
+
+def _labels(flip: Flip) -> dict[str, str]:
+    return {
+        **flip.labels,
+        "alertname": flip.rule_id,
+        "entity": flip.entity,
+        "type": flip.type,
+        "severity": flip.severity,
+        **({"test": "true"} if flip.rule_kind == TEST_KIND else {}),
+    }
+
+
+def _annotations(flip: Flip, style: Style) -> dict[str, str]:
+    message = compose(flip, style, lambda text: text)
+    found = {"summary": message.title, "description": "\n".join(message.facts), "state": flip.state}
+    window = flip.window
+    if window is not None:
+        found |= {
+            "window_s": f"{window.window_ms / 1000:g}", "authors": str(window.authors),
+            "mentions": str(window.mentions), "observed": str(window.observed), "expected": f"{window.expected:.6g}",
+            "lift": f"{window.lift:.6g}", "score": f"{window.score / 1000:g}",
+        }  # fmt: skip
+    return found
+
+
+def _evidence(one: Evidence) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(one), "created_at": iso(one.created_ms)}
