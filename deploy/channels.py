@@ -37,4 +37,20 @@ def _delivers(name: str, one: AnyChannel, tools: Tools) -> Callable[[Flip], Awai
         from stream.notify.webhook import Webhook
 
         return Webhook(name, one, tools).deliver
+    if isinstance(one, kinds.DingTalkSettings):
+        from stream.notify.dingtalk import DingTalk
+
+        return DingTalk(one, tools).deliver
+    if isinstance(one, kinds.FeishuSettings):
+        from stream.notify.feishu import Feishu
+
+        return Feishu(one, tools).deliver
+    if isinstance(one, kinds.WecomSettings):
+        from stream.notify.wecom import Wecom
+
+        return Wecom(one, tools).deliver
+    if isinstance(one, kinds.SlackSettings):
+        from stream.notify.slack import Slack
+
+        return Slack(one, tools).deliver
     raise NotImplementedError(type(one).__name__)
