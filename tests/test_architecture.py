@@ -52,6 +52,8 @@ FENCED = {
         "ingest/http.py", "ingest/picture_fetch.py", "ingest/picture_http.py", "ingest/weibo/client.py",
         "ingest/weibo_fake/server.py", "deploy/web.py", "deploy/probes.py",
     },
+    "apprise": {"stream/notify/apprise_channel.py"},
+    "smtplib": {"stream/notify/email.py"},
     "defusedxml": {"ingest/feed.py"},
     "PIL": {
         "ingest/images.py", "ingest/weibo_fake/server.py", "nlp/pictures.py", "nlp/rendered/", "nlp/serving/jpegs.py",
@@ -134,7 +136,10 @@ def test_generic_names_resolve_inside_this_repository(package: str) -> None:
 
 def test_the_default_install_needs_no_torch() -> None:
     """Nothing that the command line imports at the start pulls in the heavy extras."""
-    heavy = ("torch", "transformers", "faust", "kafka", "elasticsearch", "scipy", "onnxruntime", "aiohttp", "pyarrow")
+    heavy = (
+        "torch", "transformers", "faust", "kafka", "elasticsearch", "scipy", "onnxruntime", "aiohttp", "pyarrow",
+        "apprise",
+    )  # fmt: skip
     code = f"import deploy.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

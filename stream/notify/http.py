@@ -55,16 +55,16 @@ class Http:
     def __init__(
         self, allow: Sequence[Network] = (), timeout_s: float = 10.0, resolver: AbstractResolver | None = None
     ) -> None:
-        self._allow = allow
-        self._timeout_s = timeout_s
+        self.allow = allow
+        self.timeout_s = timeout_s
         self._resolver = resolver
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """``body``, JSON unless ``headers`` say otherwise, to ``url``. Raises ``DeliveryError`` without an answer."""
         try:
-            return await asyncio.wait_for(self._asked(url, body, headers or {}), self._timeout_s)
+            return await asyncio.wait_for(self._asked(url, body, headers or {}), self.timeout_s)
         except (asyncio.TimeoutError, TimeoutError):
-            raise DeliveryError(f"no answer within {self._timeout_s:g} s") from None
+            raise DeliveryError(f"no answer within {self.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _no_answer(error) from None
 
@@ -90,7 +90,7 @@ class Http:
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
         """A socket for an address that the connector is about to connect to; this is where it is judged."""
         family, kind, protocol, _, place = address
-        if reason := forbidden(str(place[0]), int(place[1]), self._allow, ANY_PORT):
+        if reason := forbidden(str(place[0]), int(place[1]), self.allow, ANY_PORT):
             raise ForbiddenAddress(f"{FORBIDDEN}: {reason}")
         return socket.socket(family, kind, protocol)
 

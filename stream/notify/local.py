@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
+import sys
+import unicodedata
 from pathlib import Path
 
 import msgspec
 
 from stream.contract.ports import Limit
 from stream.contract.records import Flip
+from stream.notify.aside import aside
 
 
 class FileChannel:
@@ -27,7 +30,7 @@ class FileChannel:
 
     async def deliver(self, flip: Flip) -> str:
         """Append ``flip``; it is on the disk when this returns. Raises ``OSError``."""
-        await asyncio.to_thread(self._append, msgspec.json.encode(flip) + b"\n")
+        await aside(lambda: self._append(msgspec.json.encode(flip) + b"\n"))
         return f"appended to {self._path}"
 
     def _append(self, line: bytes) -> None:
@@ -35,3 +38,19 @@ class FileChannel:
             handle.write(line)
             handle.flush()
             os.fsync(handle.fileno())
+
+
+class Stdout:
+    """Standard output. Nothing that a terminal could obey is written as it is."""
+
+    async def deliver(self, flip: Flip) -> str:
+        """Print ``flip``. Raises ``OSError``."""
+        line = safe_json(flip)
+        await aside(lambda: print(line, file=sys.stdout, flush=True))
+        return "printed"
+
+
+def safe_json(flip: Flip) -> str:
+    """``flip`` as JSON in which everything that is not seen is escaped; parsed it is the same."""
+    text = json.dumps(msgspec.to_builtins(flip), ensure_ascii=False, separators=(",", ":"))
+    return "".join(one if unicodedata.category(one)[0] != "C" else json.dumps(one)[1:-1] for one in text)

@@ -97,7 +97,8 @@ class SlackSettings(ChannelSettings, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class EmailSettings(ChannelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="email"):
-    """Mail over SMTP. ``security``: STARTTLS, TLS from the start, or none; ``ca_file`` is trusted beside nothing."""
+    """Mail over SMTP. ``security``: STARTTLS, TLS from the start, or none; a ``ca_file`` is trusted
+    instead of the system's authorities."""
 
     SECRET: ClassVar[tuple[str, ...]] = ("password",)
     host: str
@@ -190,7 +191,10 @@ def _check_rest(channel: ChannelSettings) -> None:
             raise ValueError("port must be from 1 to 65535")
         for address in (channel.sender, *channel.to):
             local, at, domain = address.rpartition("@")
-            if not at or not local or not domain or not address.isprintable() or set(address) & set(" <>,;"):
+            fine = bool(at and local and domain) and address.isascii() and address.isprintable()
+            if not fine or set(address) & set(' <>,;"()'):
                 raise ValueError("sender and to must be plain addresses, name@example.org")
-        if channel.password and not channel.username:
-            raise ValueError("password needs a username")
+        if bool(channel.password) != bool(channel.username):
+            raise ValueError("username and password go together")
+        if channel.password and channel.security == "none":
+            raise ValueError("security must be starttls or tls where there is a password")

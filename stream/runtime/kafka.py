@@ -330,8 +330,13 @@ def read_compacted(
     return ((partition, key, value) for (partition, key), value in newest.items())
 
 
-def write_keyed(settings: KafkaSettings, topic: str, rows: Iterable[tuple[int, bytes | None, bytes | None]]) -> int:
-    """Write (partition, key, value) rows and wait until the broker has them all. Returns how many."""
+def write_keyed(
+    settings: KafkaSettings, topic: str, rows: Iterable[tuple[int | None, bytes | None, bytes | None]]
+) -> int:
+    """Write (partition, key, value) rows and wait until the broker has them all; None lets the key choose.
+
+    Returns how many.
+    """
     count = 0
     with understood(settings):
         client = producer(settings)

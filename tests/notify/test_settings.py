@@ -54,7 +54,8 @@ def test_channels_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
         (mail("to=[]\nsender='a@b.c'\n"), "to must not be empty"),
         (mail("to=['x']\nsender='a@b.c'\n"), "plain addresses"),
         (mail("to=['a@b.c']\nsender=\"a@b.c\\nBcc: e@v.il\"\n"), "plain addresses"),
-        (mail("to=['a@b.c']\nsender='a@b.c'\npassword='p'\n"), "needs a username"),
+        (mail("to=['a@b.c']\nsender='a@b.c'\npassword='p'\n"), "go together"),
+        (mail("to=['a@b.c']\nsender='a@b.c'\nusername='u'\npassword='p'\nsecurity='none'\n"), "starttls or tls"),
         (mail("to=['a@b.c']\nsender='a@b.c'\nport=0\n"), "port must be"),
         ("[notify.channels.f]\nkind='file'\npath=''\n", "path must not be empty"),
         ("[notify.channels.a]\nkind='apprise'\nurl='nothing'\n", "one of Apprise's"),
@@ -107,3 +108,21 @@ def test_the_dashboard_s_address_is_checked(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match=r"web\.public_url must be"):
         read(tmp_path, f"[web]\npublic_url = '{url}'\n")
     assert read(tmp_path, "[web]\npublic_url = 'https://watch.example:8443/weibo/'\n").web.public_url
+
+
+def test_every_kind_is_read_and_made(tmp_path: Path) -> None:
+    with_url = "".join(hook(name=kind, kind=kind) for kind in ("webhook", "dingtalk", "feishu", "wecom", "slack"))
+    others = (
+        "[notify.channels.email]\nkind='email'\nhost='mail.example'\nsender='a@b.c'\nto=['d@e.f']\n"
+        f"[notify.channels.apprise]\nkind='apprise'\nurl='ntfy://{KEY}'\n"
+        "[notify.channels.stdout]\nkind='stdout'\n[notify.channels.file]\nkind='file'\npath='x'\n"
+        "[notify.channels.kafka]\nkind='kafka'\ntopic='alerts'\n"
+    )
+    settings = read(tmp_path, with_url + others)
+    made = {one.name: one for one in channels(settings, lambda: 0)}
+    assert made.keys() == settings.notify.channels.keys() and len(made) == 10
+    assert {name: one.limits[0].count if one.limits else 0 for name, one in made.items()} == {
+        "webhook": 0, "dingtalk": 20, "feishu": 100, "wecom": 20, "slack": 60, "email": 60, "apprise": 20,
+        "stdout": 0, "file": 0, "kafka": 0,
+    }  # fmt: skip
+    assert KEY not in str(flat(settings))

@@ -1,0 +1,135 @@
+"""Mail over SMTP: plain text, encrypted unless the settings say otherwise, to addresses that are open only."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Sequence
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate
+from typing import Any, Final
+
+import structlog
+
+from stream.contract.guard import ANY_PORT, ForbiddenAddress, Network, forbidden
+from stream.contract.ports import DeliveryError
+from stream.contract.records import Flip
+from stream.notify.aside import aside
+from stream.notify.channel import Tools
+from stream.notify.http import FORBIDDEN, OPEN_IT, told
+from stream.notify.message import Style, compose
+from stream.notify.settings import EmailSettings
+
+_log = structlog.get_logger(__name__)
+DOMAIN: Final = "weibowatch.invalid"
+"""Right of the @ in message ids: a name that is nobody's."""
+
+
+def escape(text: str) -> str:
+    """A mail of plain text knows no markup; what could break its headers is gone from plain text already."""
+    return text
+
+
+class Email:
+    """Delivers over one server."""
+
+    def __init__(self, name: str, settings: EmailSettings, tools: Tools) -> None:
+        self._name = name
+        self._settings = settings
+        self._tools = tools
+        self._secrets = (settings.password,) if settings.password else ()
+
+    async def deliver(self, flip: Flip) -> str:
+        """What was answered. Raises ``DeliveryError``."""
+        message = self._message(flip)
+        try:
+            refused = await aside(lambda: self._sent(message))
+        except smtplib.SMTPRecipientsRefused as error:
+            raise DeliveryError(self._refused(error.recipients), lasting=_all_lasting(error.recipients)) from None
+        except smtplib.SMTPResponseException as error:
+            text = f"SMTP {error.smtp_code}: {self._words(error.smtp_error)}"
+            raise DeliveryError(text, lasting=500 <= error.smtp_code < 600) from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryError(f"the server cannot do what is asked: {told(str(error), ())}", lasting=True) from None
+        except ForbiddenAddress as error:
+            raise DeliveryError(f"{error}; {OPEN_IT}", lasting=True) from None
+        except ssl.SSLError as error:
+            raise DeliveryError(f"no TLS with {self._settings.host}: {error.reason or type(error).__name__}") from None
+        except (OSError, smtplib.SMTPException) as error:
+            why = getattr(error, "strerror", None) or ""
+            raise DeliveryError(f"not sent: {type(error).__name__} {why}".rstrip()) from None
+        if refused:
+            _log.warning("mail_not_for_all", channel=self._name, problem=self._refused(refused))
+        return f"accepted for {len(self._settings.to) - len(refused)} of {len(self._settings.to)}"
+
+    def _message(self, flip: Flip) -> EmailMessage:
+        words = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+        message = EmailMessage(policy=SMTP)
+        message["Subject"] = words.title
+        message["From"] = self._settings.sender
+        message["To"] = ", ".join(self._settings.to)
+        message["Date"] = formatdate(self._tools.now_ms() / 1000)
+        message["Message-ID"] = f"<{flip.id}@{DOMAIN}>"
+        message["References"] = f"<{flip.incident_id}@{DOMAIN}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message["X-Alert-Id"] = flip.id
+        link = [f"{words.label}: {words.link}"] if words.link else []
+        message.set_content("\n\n".join(("\n".join((words.title, *words.facts)), *link, *words.posts)) + "\n")
+        return message
+
+    def _sent(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:
+        """Send it, and say who was refused. Blocking."""
+        chosen, timeout_s = self._settings, self._tools.http.timeout_s
+        context = ssl.create_default_context(cafile=chosen.ca_file or None)
+        with _Guarded(self._tools.http.allow, timeout_s, context if chosen.security == "tls" else None) as server:
+            server.connect_to(chosen.host, chosen.port)
+            if chosen.security == "starttls":
+                server.starttls(context=context)
+            if chosen.username:
+                server.login(chosen.username, chosen.password)
+            return server.send_message(message, chosen.sender, list(chosen.to))
+
+    def _words(self, error: bytes | str) -> str:
+        return told(error.decode("utf-8", "replace") if isinstance(error, bytes) else error, self._secrets)
+
+    def _refused(self, recipients: dict[str, tuple[int, bytes]]) -> str:
+        return "; ".join(f"{who}: SMTP {code}: {self._words(said)}" for who, (code, said) in recipients.items())[:500]
+
+
+def _all_lasting(recipients: dict[str, tuple[int, bytes]]) -> bool:
+    return all(500 <= code < 600 for code, _ in recipients.values())
+
+
+class _Guarded(smtplib.SMTP):
+    """The library's client, with sockets that are judged. ``context``: TLS from the start."""
+
+    def __init__(self, allow: Sequence[Network], timeout_s: float, context: ssl.SSLContext | None) -> None:
+        self._allow = allow
+        self._context = context
+        super().__init__(timeout=timeout_s)
+
+    def connect_to(self, host: str, port: int) -> None:
+        """As ``connect``, which does not tell ``starttls`` the server's name, nor raise for what the server answers."""
+        self._host = host
+        code, said = self.connect(host, port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, said)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> Any:
+        """A connection to the first of the host's addresses that is open and answers; this is where they are judged."""
+        problem: OSError = OSError(f"{host} has no address")
+        for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            if reason := forbidden(str(place[0]), int(place[1]), self._allow, ANY_PORT):
+                problem = ForbiddenAddress(f"{FORBIDDEN}: {reason}")
+                continue
+            connected = socket.socket(family, kind, protocol)
+            try:
+                connected.settimeout(timeout)
+                connected.connect(place)
+                return self._context.wrap_socket(connected, server_hostname=host) if self._context else connected
+            except OSError as error:
+                connected.close()
+                problem = error
+        raise problem
