@@ -48,7 +48,7 @@ class Outbox(Protocol):
 
 
 class _Open(msgspec.Struct):
-    """A row that was claimed; ``tried`` once it was sent, with what failed, so that only the record is missing."""
+    """A row that was claimed; once ``tried`` only the record of it is missing, with the ``problem`` that it had."""
 
     flip_id: str
     record: bytes
@@ -86,6 +86,7 @@ class Deliverer:
         self._metrics = metrics
         self._paces = {name: Pace(channel.limits) for name, channel in channels.items()}
         self._open: dict[str, _Open] = {}
+        self._under_way: dict[str, asyncio.Future[int | None]] = {}
 
     async def run(self, *, poll_s: float = 1.0) -> None:
         """Deliver for ever, whatever goes wrong meanwhile."""
@@ -95,7 +96,7 @@ class Deliverer:
     async def deliver_due(self) -> int:
         """Deliver everything that is due and that the limits let pass. Returns how many tries were made.
 
-        What a cancelled ``run`` was sending is sent again.
+        What a cancelled ``run`` was sending is waited for first.
         """
         works = [self._deliver(name) for name in self._channels]
         done = await asyncio.gather(*works, self._strays(), return_exceptions=True)
@@ -109,11 +110,14 @@ class Deliverer:
         try:
             await asyncio.wait_for(self.deliver_due(), seconds)
             left = await self._on_writer(lambda: self._outbox.strays((), self._now_ms()))
+            if left:
+                _log.warning("alerts_left_in_the_outbox", channels=left, why="their limits; the next run goes on")
         except Exception as error:
             _log.warning("alerts_left_in_the_outbox", error=repr(error))
-            return
-        if left:
-            _log.warning("alerts_left_in_the_outbox", channels=left, why="their limits; the next run goes on")
+        under_way = list(self._under_way.values())
+        for work in under_way:
+            work.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _for_ever(self, work: Callable[[], Awaitable[int]], poll_s: float) -> None:
         while True:
@@ -130,18 +134,39 @@ class Deliverer:
         return sum([await self._deliver(name) for name in cast(list[str], names)])
 
     async def _deliver(self, channel: str) -> int:
+        """Deliver what is due for ``channel``. To be cancelled at any time: what is under way goes on by itself."""
         tries = 0
         while True:
-            row = self._open.get(channel) or await self._claimed(channel)
-            if row is None:
+            work = self._under_way.get(channel)
+            if work is None:
+                work = self._under_way[channel] = asyncio.ensure_future(self._one(channel))
+                work.add_done_callback(lambda done: self._over(channel, done))
+            made = await asyncio.shield(work)
+            if made is None:
                 return tries
-            self._open[channel] = row
-            if not row.tried:
-                tries += 1
-                row.problem = await self._problem(channel, row.record)
-                row.tried = True
-            await self._record(channel, row)
-            del self._open[channel]
+            tries += made
+
+    def _over(self, channel: str, done: asyncio.Future[int | None]) -> None:
+        del self._under_way[channel]
+        if not done.cancelled():
+            done.exception()  # nobody may be left to be told
+
+    async def _one(self, channel: str) -> int | None:
+        """Try one row, and record what came of it. Returns how many tries that took, None when nothing is due.
+
+        Where the record fails the row stays open, and is only recorded the next time.
+        """
+        row = self._open.get(channel) or await self._claimed(channel)
+        if row is None:
+            return None
+        self._open[channel] = row
+        tries = 0 if row.tried else 1
+        if not row.tried:
+            row.problem = await self._problem(channel, row.record)
+            row.tried = True
+        await self._record(channel, row)
+        del self._open[channel]
+        return tries
 
     async def _claimed(self, channel: str) -> _Open | None:
         pace = self._paces.get(channel)

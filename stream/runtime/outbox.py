@@ -6,14 +6,15 @@ partition delivers. At-least-once: a flip that was sent but not noted is sent ag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from stream.contract import codec
 from stream.contract.codec import CodecError
-from stream.contract.records import Flip
+from stream.contract.records import Control, Flip
 from stream.runtime.publisher import Message
 from stream.runtime.stations import Common, Facts, Incoming, Table
 
@@ -35,6 +36,19 @@ class OutboxRow(msgspec.Struct, array_like=True):
     taken_ms: int = 0
 
 
+class GivenUp(msgspec.Struct, frozen=True):
+    """A delivery that is a dead letter."""
+
+    flip_id: str
+    channel: str
+    tries: int
+    problem: str
+
+
+RETRY: Final = "deliveries"
+"""Topic of a control among the alerts: what was given up is due again, of the channel in its payload or of all."""
+
+
 class Outbox:
     """``deliver.Outbox`` over the rows of the partitions that this worker owns. All calls on the event loop.
 
@@ -49,11 +63,14 @@ class Outbox:
         self._now_ms = now_ms
         self._rows: dict[int, dict[str, OutboxRow]] = {}
         self._changed: dict[tuple[int, str], None] = {}
+        self._flushing = asyncio.Lock()
 
     def own(self, partitions: Iterable[int]) -> None:
         """Take over ``partitions`` and let go of all others; what a dead process had claimed is due again."""
         wanted = set(partitions)
         self._rows = {partition: rows for partition, rows in self._rows.items() if partition in wanted}
+        # What was not brought to the table in time is the next owner's to find out; a row is never removed unseen.
+        self._changed = {key: None for key in self._changed if key[0] in wanted}
         for partition in wanted - self._rows.keys():
             rows = {key: msgspec.msgpack.decode(data, type=OutboxRow) for key, data in self._scan(partition)}
             for row in rows.values():
@@ -105,8 +122,18 @@ class Outbox:
         if row is not None and channel in row.channels:
             before = row.channels[channel]
             status: Literal["due", "failed"] = "failed" if due_ms is None else "due"
-            row.channels[channel] = Try(status, before.attempts + 1, due_ms or 0, problem)
+            due_ms = before.due_ms if due_ms is None else due_ms
+            row.channels[channel] = Try(status, before.attempts + 1, due_ms, problem)
             self._changed[partition, flip_id] = None
+
+    def try_again(self, partition: int, channel: str) -> None:
+        """Make what was given up due now, with all its tries before it; of ``channel`` only when it is named."""
+        now_ms = self._now_ms()
+        for flip_id, row in self._rows.get(partition, {}).items():
+            for name, one in row.channels.items():
+                if one.status == "failed" and channel in ("", name):
+                    row.channels[name] = Try("due", 0, now_ms, one.problem)
+                    self._changed[partition, flip_id] = None
 
     def trim(self, before_ms: int) -> int:
         """Let go of alerts that were taken in before ``before_ms`` and that no channel wants to try again."""
@@ -134,24 +161,47 @@ class Outbox:
         return result
 
     async def flush(self) -> None:
-        """Bring what was changed to the table."""
-        changed, self._changed = list(self._changed), {}
-        of_partition: dict[int, list[tuple[str, bytes | None]]] = {}
-        for partition, flip_id in changed:
-            row = self._rows.get(partition, {}).get(flip_id)
-            done = row is None or not row.channels
-            if done:
-                self._rows.get(partition, {}).pop(flip_id, None)
-            data = None if done else msgspec.msgpack.encode(row)
-            of_partition.setdefault(partition, []).append((flip_id, data))
-        for partition, rows in of_partition.items():
-            await self._table.store(partition, rows)
+        """Bring what was changed to the table. One flush at a time: an older row must not come after a newer one."""
+        async with self._flushing:
+            while self._changed:
+                partition = next(iter(self._changed))[0]
+                changed = [key for key in self._changed if key[0] == partition]
+                rows = [(flip_id, self._encoded(partition, flip_id)) for _, flip_id in changed]
+                for key in changed:
+                    del self._changed[key]
+                try:
+                    await self._table.store(partition, rows)
+                except BaseException:
+                    self._changed |= dict.fromkeys(changed)
+                    raise
+
+    def _encoded(self, partition: int, flip_id: str) -> bytes | None:
+        """The row as it is now, None once every channel has the alert; then it is also forgotten."""
+        row = self._rows.get(partition, {}).get(flip_id)
+        if row is not None and row.channels:
+            return msgspec.msgpack.encode(row)
+        self._rows.get(partition, {}).pop(flip_id, None)
+        return None
+
+
+def given_up(rows: Iterable[tuple[str, bytes]], channel: str = "") -> list[GivenUp]:
+    """Deliveries among (flip id, row) of the table that are dead letters, in the order of their ids."""
+    found = [
+        GivenUp(flip_id, name, one.attempts, one.problem)
+        for flip_id, data in rows
+        for name, one in msgspec.msgpack.decode(data, type=OutboxRow).channels.items()
+        if one.status == "failed" and channel in ("", name)
+    ]
+    return sorted(found, key=lambda one: (one.flip_id, one.channel))
 
 
 def take_flip(common: Common, outbox: Outbox, channels: Iterable[str], incoming: Incoming, facts: Facts) -> None:
-    """An alert to the index, to the dashboards, and into the outbox."""
+    """An alert to the index, to the dashboards, and into the outbox; or an order to the outbox."""
     try:
         flip = codec.decode(incoming.value)
+        if isinstance(flip, Control) and flip.topic == RETRY:
+            outbox.try_again(incoming.partition, flip.payload)
+            return
         if not isinstance(flip, Flip):
             raise CodecError("bad_record", f"a {type(flip).__name__} among the alerts")
     except CodecError as error:

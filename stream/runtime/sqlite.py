@@ -251,12 +251,12 @@ class Store:
             self._set_status(flip_id, channel, "sent")
 
     def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
-        """The row is due again at ``due_ms``, or given up for good when that is None."""
+        """The row is due again at ``due_ms``, or given up when that is None; then it ages from when it was due."""
         with self.transaction() as connection:
             connection.execute(
-                "UPDATE outbox SET status = ?, attempts = attempts + 1, due_ms = ?, problem = ? "
+                "UPDATE outbox SET status = ?, attempts = attempts + 1, due_ms = coalesce(?, due_ms), problem = ? "
                 "WHERE flip_id = ? AND channel = ?",
-                ("failed" if due_ms is None else "due", due_ms or 0, problem, flip_id, channel),
+                ("failed" if due_ms is None else "due", due_ms, problem, flip_id, channel),
             )
 
     def release_claims(self) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from stream.contract import codec
-from stream.contract.records import Flip
+from stream.contract.records import Control, Flip
 from stream.notify import deliver
-from stream.runtime.outbox import Outbox, OutboxRow
-from stream.runtime.sqlite import Store
+from stream.runtime import outbox, sqlite_outbox
+from stream.runtime.outbox import GivenUp, Outbox, OutboxRow
+from stream.runtime.sqlite import Store, read_only
+from stream.runtime.stations import Common, Facts, Incoming
 from tests.runtime.test_stations import Rows
 
 Row = tuple[str, int, str]
@@ -41,10 +44,15 @@ class Kept(Protocol):
 
     def again(self) -> None: ...
 
+    def given_up(self, channel: str = "") -> list[GivenUp]: ...
+
+    async def try_again(self, channel: str = "") -> None: ...
+
 
 class Embedded:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
+        self._clock = clock
         self.outbox = Store(folder)
 
     def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
@@ -64,6 +72,14 @@ class Embedded:
         self.outbox = Store(self._folder)
         self.outbox.release_claims()
 
+    def given_up(self, channel: str = "") -> list[GivenUp]:
+        with contextlib.closing(read_only(self.outbox.path)) as connection:
+            return sqlite_outbox.given_up(connection, channel)
+
+    async def try_again(self, channel: str = "") -> None:
+        """From another connection, as another process does it."""
+        sqlite_outbox.try_again(self.outbox.path, channel, self._clock())
+
 
 class Clustered:
     def __init__(self, clock: Clock) -> None:
@@ -72,9 +88,9 @@ class Clustered:
         self.outbox = self._new()
 
     def _new(self) -> Outbox:
-        outbox = Outbox(self._table, lambda partition: list(self._table.rows.items()), self._clock)
-        outbox.own([0])
-        return outbox
+        made = Outbox(self._table, lambda partition: list(self._table.rows.items()), self._clock)
+        made.own([0])
+        return made
 
     def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
         for flip in flips:
@@ -90,3 +106,14 @@ class Clustered:
 
     def again(self) -> None:
         self.outbox = self._new()
+
+    def given_up(self, channel: str = "") -> list[GivenUp]:
+        return outbox.given_up(self._table.rows.items(), channel)
+
+    async def try_again(self, channel: str = "") -> None:
+        """By the order that stands among the alerts."""
+        order = codec.encode(Control(topic=outbox.RETRY, version=1, payload=channel))
+        facts = Facts(records=1)
+        common = cast(Common, None)  # only what cannot be read needs it
+        await self.on_writer(lambda: outbox.take_flip(common, self.outbox, (), Incoming(0, 1, order), facts))
+        assert not facts.flips and not facts.messages and not facts.rejects

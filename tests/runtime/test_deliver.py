@@ -58,7 +58,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterat
     if request.param == "cluster":
         yield Clustered(clock)
         return
-    embedded = Embedded(tmp_path)
+    embedded = Embedded(tmp_path, clock)
     yield embedded
     embedded.outbox.close()
 
@@ -203,10 +203,31 @@ async def test_a_defect_of_a_channel_is_told_without_the_error_s_own_text(kept: 
     assert row[2].startswith("a defect of weibowatch: KeyError in send, line ")
 
 
+async def test_dead_letters_are_told_and_tried_again_with_all_tries(kept: Kept, clock: Clock) -> None:
+    lasting = DeliveryError("no such token", lasting=True)
+    one, other = Flaky(lasting, lasting, name="one"), Flaky(lasting, OSError("503"), name="other")
+    kept.enqueue([flip(1)], ["one", "other"])
+    kept.enqueue([flip(2)], ["one"])
+    work = Work(kept, clock, one, other)
+    assert await work.deliver_due() == 3
+    assert [(row.flip_id, row.channel, row.tries, row.problem) for row in kept.given_up()] == [
+        ("i-1", "one", 1, "no such token"), ("i-1", "other", 1, "no such token"), ("i-2", "one", 1, "no such token"),
+    ]  # fmt: skip
+    assert [row.flip_id for row in kept.given_up("other")] == ["i-1"] and kept.given_up("neither") == []
+    await kept.try_again("other")
+    await kept.try_again("neither")
+    assert await work.deliver_due() == 1
+    assert kept.row("i-1", "other") == ("due", 1, "OSError: 503")
+    await kept.try_again()
+    assert kept.row("i-1", "other") == ("due", 1, "OSError: 503"), "what is under way is left alone"
+    assert await work.deliver_due() == 2
+    assert sorted(one.got) == ["i-1", "i-2"] and kept.given_up() == []
+
+
 # --- ends --------------------------------------------------------------------------------------------------------
 
 
-async def test_what_a_cancelled_run_was_sending_is_sent_in_the_last_round(kept: Kept, clock: Clock) -> None:
+async def test_what_a_cancelled_run_was_sending_is_sent_once_and_waited_for(kept: Kept, clock: Clock) -> None:
     channel = Flaky()
     channel.gate.clear()
     kept.enqueue([flip(1), flip(2)], [channel.name])
@@ -215,10 +236,29 @@ async def test_what_a_cancelled_run_was_sending_is_sent_in_the_last_round(kept: 
     await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    finishing = asyncio.create_task(work.finish(5))
+    await asyncio.sleep(0.05)
+    assert not finishing.done()
     channel.gate.set()
-    await work.finish(5)
-    assert channel.got == ["i-1", "i-2"]
+    await finishing
+    assert channel.got == ["i-1", "i-2"] and work.counted("flaky", "sent") == 2
     assert kept.row("i-1", channel.name) is kept.row("i-2", channel.name) is None
+
+
+async def test_what_does_not_end_in_the_last_round_is_left_to_the_next_process(kept: Kept, clock: Clock) -> None:
+    channel = Flaky()
+    channel.gate.clear()
+    kept.enqueue([flip(1)], [channel.name])
+    await kept.on_writer(lambda: None)
+    work = Work(kept, clock, channel)
+    with structlog.testing.capture_logs() as logs:
+        await work.finish(0.05)
+    assert [line["event"] for line in logs] == ["alerts_left_in_the_outbox"]
+    channel.gate.set()
+    await asyncio.sleep(0.01)
+    assert channel.got == [], "it was cancelled"
+    kept.again()
+    assert await Work(kept, clock, channel).deliver_due() == 1 and channel.got == ["i-1"]
 
 
 async def test_what_a_dead_process_was_sending_is_due_again(kept: Kept, clock: Clock) -> None:

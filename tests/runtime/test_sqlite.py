@@ -207,6 +207,16 @@ def test_the_outbox_hands_out_each_row_once_and_retries_when_due(store: Store) -
     assert store.claim("hook", 10**15) is None
 
 
+def test_what_was_given_up_ages_from_when_it_was_due(store: Store) -> None:
+    store.enqueue([flip(1), flip(2)], ["hook"], due_ms=1_000)
+    for _ in range(2):
+        claimed = store.claim("hook", 1_000)
+        assert claimed is not None
+        store.failed(claimed[0], "hook", "404", due_ms=None)
+    assert store.trim_outbox(1_000, rows_max=9) == 0, "a dead letter must not go with the next look for old ones"
+    assert store.trim_outbox(1_001, rows_max=9) == 2
+
+
 def test_the_database_is_in_wal_mode_so_that_readers_never_wait(store: Store) -> None:
     reader = sqlite3.connect(f"file:{store.path}?mode=ro", uri=True)
     with store.transaction():

@@ -1,0 +1,83 @@
+"""The cluster's outbox where calls overlap: a table that takes its time, refuses, and changes hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from stream.runtime.outbox import Outbox, OutboxRow
+from tests.runtime.test_stations import Rows
+
+
+class Slow(Rows):
+    """A table whose first write waits for ``gate``; ``broken`` refuses the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def store(self, partition: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        if not self.reached.is_set():
+            self.reached.set()
+            await self.gate.wait()
+        if self.broken:
+            self.broken = False
+            raise OSError("the disk is full")
+        await super().store(partition, changes)
+
+
+def outbox(table: Slow) -> Outbox:
+    made = Outbox(table, lambda partition: [], lambda: 0)
+    made.own([0, 1])
+    return made
+
+
+def status(table: Slow, flip_id: str) -> str:
+    return msgspec.msgpack.decode(table.rows[flip_id], type=OutboxRow).channels["hook"].status
+
+
+async def test_an_older_row_never_comes_after_a_newer_one() -> None:
+    """Two alerts are taken in; while the first is being written, the second fails for good."""
+    table = Slow()
+    box = outbox(table)
+    box.enqueue(0, "a", b"", ["hook"])
+    box.enqueue(1, "b", b"", ["hook"])
+    taken_in = asyncio.create_task(box.flush())
+    await table.reached.wait()
+    failing = asyncio.create_task(box.on_loop(lambda: box.failed("b", "hook", "404", None)))
+    await asyncio.sleep(0.01)
+    table.gate.set()
+    await asyncio.gather(taken_in, failing)
+    assert (status(table, "a"), status(table, "b")) == ("due", "failed")
+
+
+async def test_what_the_table_refused_is_brought_again() -> None:
+    table = Slow()
+    table.gate.set()
+    box = outbox(table)
+    box.enqueue(0, "a", b"", ["hook"])
+    table.broken = True
+    with pytest.raises(OSError, match="full"):
+        await box.flush()
+    assert table.rows == {}
+    await box.flush()
+    assert status(table, "a") == "due"
+
+
+async def test_a_partition_that_changed_hands_is_left_alone() -> None:
+    """The row stands in the table of the new owner: removing it would lose the alert."""
+    table = Slow()
+    box = outbox(table)
+    box.enqueue(0, "a", b"", ["hook"])
+    taken_in = asyncio.create_task(box.flush())
+    await table.reached.wait()
+    failing = asyncio.create_task(box.on_loop(lambda: box.failed("a", "hook", "404", None)))
+    await asyncio.sleep(0.01)
+    box.own([1])
+    table.gate.set()
+    await asyncio.gather(taken_in, failing)
+    assert status(table, "a") == "due"
