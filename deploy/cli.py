@@ -7,6 +7,7 @@ import typer
 from deploy import __version__
 from deploy.commands import (
     admin,
+    alerts,
     cluster,
     data,
     kibana,
@@ -47,6 +48,7 @@ def root(
 
 run.register(app)
 query.register(app)
+alerts.register(app)
 tagger.register(app)
 admin.register(app)
 cluster.register(app)

@@ -1,4 +1,4 @@
-"""What people order from a running cluster, written into its log: aliases, dead letters to be tried again."""
+"""What people order from a running cluster, written into its topics: aliases, dead letters to be tried again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from deploy.settings import Settings
 from index.elastic import ElasticIndex
 from stream.contract import codec
 from stream.contract.records import Control, Reach, Record, Reject
+from stream.runtime import outbox
 from stream.runtime.ingest import controls_in_force, messages, partitions_of
-from stream.runtime.kafka import write_keyed
+from stream.runtime.kafka import read_compacted, write_keyed
+from stream.runtime.outbox import GivenUp
 from stream.runtime.topics import Names
 
 
@@ -59,6 +61,20 @@ def put_in_force(settings: Settings, control: Control) -> None:
     _write(settings, [control])
     controls = Names(settings.kafka.prefix).controls
     write_keyed(settings.kafka, controls, [(0, control.topic.encode(), codec.encode(control))])
+
+
+def given_up(settings: Settings, channel: str) -> list[GivenUp]:
+    """Deliveries that are dead letters, of ``channel`` only when it is named. Blocking. Raises ``KafkaProblem``."""
+    changelog = Names(settings.kafka.prefix).changelog("outbox")
+    rows = read_compacted(settings.kafka, changelog)
+    return outbox.given_up(((key.decode(), row) for _, key, row in rows), channel)
+
+
+def try_again(settings: Settings, channel: str, now_ms: int) -> None:
+    """Tell the workers of all partitions to deliver dead letters again. Blocking. Raises ``KafkaProblem``."""
+    order = codec.encode(Control(topic=outbox.RETRY, version=now_ms, payload=channel))
+    flips = Names(settings.kafka.prefix).flips
+    write_keyed(settings.kafka, flips, [(number, None, order) for number in range(partitions_of(settings.kafka))])
 
 
 def _write(settings: Settings, records: Sequence[Record]) -> None:

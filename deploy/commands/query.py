@@ -1,4 +1,4 @@
-"""Commands that read a store: ``search``, ``trends``, ``entity``, ``alerts``. They work while ``run`` writes."""
+"""Commands that read a store: ``search``, ``trends``, ``entity``. They work while ``run`` writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from deploy.commands.common import (
     print_json,
     reader_for,
     reports_failures,
-    show_time,
 )
 from deploy.errors import Failure, UsageFailure
 
@@ -32,7 +31,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: weibowatch search '\"上海\" -疫情 type:PER since:2022-03-01'")(search)
     app.command(epilog="Example: weibowatch trends --since 2022-03-01 --until 2022-04-01")(trends)
     app.command(epilog="Example: weibowatch entity LOC/上海")(entity)
-    app.command(epilog="Example: weibowatch alerts --json")(alerts)
 
 
 @reports_failures
@@ -142,31 +140,3 @@ def entity(
     console.print(f"{found['mentions']} mentions, {found['first_seen']} to {found['last_seen']}", highlight=False)
     console.print("written: " + ", ".join(f"{row['surface']} ({row['count']})" for row in found["surfaces"]))
     console.print("with: " + ", ".join(f"{row['entity']} ({row['count']})" for row in found["co_mentions"]))
-
-
-@reports_failures
-def alerts(
-    store: StoreOption = None,
-    cluster: ClusterOption = False,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    limit: LimitOption = 50,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Alerts with their evidence, newest first."""
-    found = reader_for(store, cluster, config).alerts(
-        since_ms=moment(since, "--since"), until_ms=moment(until, "--until"), limit=limit
-    )
-    if json:
-        print_json(found)
-        return
-    console = Console()
-    for alert in found["alerts"]:
-        console.print(
-            f"[bold]{show_time(alert['at_ms'])}[/bold]  {alert['state']:9} {alert['rule_id']}  {alert['entity']}",
-            highlight=False,
-        )
-        console.print(f"  {alert['reason']}", style="dim", markup=False, highlight=False)
-        for post in alert["evidence"]:
-            console.print(f"  · {post['excerpt']}", markup=False, highlight=False)
