@@ -246,5 +246,5 @@ def _refused(
     section: str, key: str, value: Any, error: Exception, where: str, origin: Mapping[str, str]
 ) -> SettingsError:
     name = f"{section}.{key}"
-    shown = "***" if name in SECRETS else repr(value)
+    shown = "***" if name in SECRETS or name in FILE_ONLY else repr(value)
     return SettingsError(f"{origin.get(name, where)}: {name} = {shown}: {error}")

@@ -12,7 +12,7 @@ from typing import Final
 
 from stream.contract.ports import DeliveryError
 from stream.contract.records import RESOLVED, Flip
-from stream.notify.aside import aside
+from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import keys_of, told
 from stream.notify.message import Message, Style, compose, fitted, widened
@@ -35,6 +35,7 @@ class AppriseChannel:
     def __init__(self, settings: AppriseSettings, tools: Tools) -> None:
         self._settings = settings
         self._tools = tools
+        self._aside = Aside()
         pieces = re.split(r"[/@:?&=,]+", settings.url.partition("://")[2])
         self._secrets = keys_of(settings.url, *pieces)
 
@@ -42,7 +43,7 @@ class AppriseChannel:
         """What was done. Raises ``DeliveryError``."""
         message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
         kind = "success" if flip.state == RESOLVED else TYPES.get(flip.severity, "info")
-        await aside(lambda: self._notify(message, kind))
+        await self._aside(lambda: self._notify(message, kind))
         return "Apprise has delivered it"
 
     def _notify(self, message: Message, kind: str) -> None:

@@ -16,7 +16,7 @@ import structlog
 from stream.contract.guard import ANY_PORT, ForbiddenAddress, Network, forbidden
 from stream.contract.ports import DeliveryError
 from stream.contract.records import Flip
-from stream.notify.aside import aside
+from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import FORBIDDEN, OPEN_IT, told
 from stream.notify.message import Style, compose
@@ -39,13 +39,14 @@ class Email:
         self._name = name
         self._settings = settings
         self._tools = tools
+        self._aside = Aside()
         self._secrets = (settings.password,) if settings.password else ()
 
     async def deliver(self, flip: Flip) -> str:
         """What was answered. Raises ``DeliveryError``."""
         message = self._message(flip)
         try:
-            refused = await aside(lambda: self._sent(message))
+            refused = await self._aside(lambda: self._sent(message))
         except smtplib.SMTPRecipientsRefused as error:
             raise DeliveryError(self._refused(error.recipients), lasting=_all_lasting(error.recipients)) from None
         except smtplib.SMTPResponseException as error:

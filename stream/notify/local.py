@@ -12,7 +12,7 @@ import msgspec
 
 from stream.contract.ports import Limit
 from stream.contract.records import Flip
-from stream.notify.aside import aside
+from stream.notify.aside import Aside
 
 
 class FileChannel:
@@ -22,6 +22,7 @@ class FileChannel:
 
     def __init__(self, path: Path, name: str = "") -> None:
         self._path = path
+        self._aside = Aside()
         self.name = name or f"file:{path}"
 
     async def send(self, flip: Flip) -> None:
@@ -30,7 +31,7 @@ class FileChannel:
 
     async def deliver(self, flip: Flip) -> str:
         """Append ``flip``; it is on the disk when this returns. Raises ``OSError``."""
-        await aside(lambda: self._append(msgspec.json.encode(flip) + b"\n"))
+        await self._aside(lambda: self._append(msgspec.json.encode(flip) + b"\n"))
         return f"appended to {self._path}"
 
     def _append(self, line: bytes) -> None:
@@ -43,10 +44,13 @@ class FileChannel:
 class Stdout:
     """Standard output. Nothing that a terminal could obey is written as it is."""
 
+    def __init__(self) -> None:
+        self._aside = Aside()
+
     async def deliver(self, flip: Flip) -> str:
         """Print ``flip``. Raises ``OSError``."""
         line = safe_json(flip)
-        await aside(lambda: print(line, file=sys.stdout, flush=True))
+        await self._aside(lambda: print(line, file=sys.stdout, flush=True))
         return "printed"
 
 

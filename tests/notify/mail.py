@@ -51,11 +51,11 @@ class Mailbox:
         return "250 taken"
 
 
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """(the authority's file, the context of a server that is ``localhost``)."""
+def certificate(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, ssl.SSLContext]:
+    """(the authority's file, the context of a server of these ``names``)."""
     pem, key = folder / "server.pem", folder / "server.key"
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    words += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(pem)]
+    words += ["-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(pem)]
     subprocess.run(["openssl", *words], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)

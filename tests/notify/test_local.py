@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from stream.notify.aside import aside
+from stream.contract.ports import DeliveryError
+from stream.notify.aside import Aside
 from stream.notify.local import FileChannel, Stdout, safe_json
 from tests.notify.alerts import HOSTILE, TEXTS, alert, hostile
 
@@ -46,14 +47,28 @@ async def test_a_file_has_every_alert_and_a_missing_folder_is_an_error(tmp_path:
 
 
 async def test_beside_the_loop_results_errors_and_hanging_calls_hold_up_nobody() -> None:
-    assert await aside(lambda: 3) == 3
+    assert await Aside()(lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
-        await aside(lambda: 1 // 0)
+        await Aside()(lambda: 1 // 0)
     gate = threading.Event()
-    hanging = [asyncio.create_task(aside(lambda: gate.wait(10))) for _ in range(50)]
+    hanging = [asyncio.create_task(Aside()(lambda: gate.wait(10))) for _ in range(50)]
     await asyncio.sleep(0.05)
-    assert await asyncio.wait_for(aside(lambda: "free"), 5) == "free"
-    hanging[0].cancel()
+    assert await asyncio.wait_for(Aside()(lambda: "free"), 5) == "free"
     gate.set()
-    done = await asyncio.gather(*hanging, return_exceptions=True)
-    assert isinstance(done[0], asyncio.CancelledError) and done[1:] == [True] * 49
+    assert await asyncio.gather(*hanging) == [True] * 50
+
+
+async def test_a_call_that_hangs_after_it_was_given_up_is_the_only_one_of_its_channel() -> None:
+    gate, aside = threading.Event(), Aside()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(aside(lambda: gate.wait(10)), 0.05)
+    threads = threading.active_count()
+    for _ in range(20):
+        with pytest.raises(DeliveryError, match="has not come back") as caught:
+            await aside(lambda: 1)
+        assert not caught.value.lasting
+    assert threading.active_count() == threads
+    gate.set()
+    while threading.active_count() == threads:
+        await asyncio.sleep(0.01)
+    assert await aside(lambda: "again") == "again"
