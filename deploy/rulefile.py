@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from stream.core.enrich import T2s
 from stream.core.entities import entity_id, raw_key, split_id
 from stream.core.rules import (
     BURST,
+    CONCENTRATION,
     NEW_ENTITY,
     RULES_MAX,
     THRESHOLD,
@@ -28,9 +30,9 @@ WINDOW_S_MIN: Final = 60
 WINDOW_S_MAX: Final = 35 * 86_400
 WINDOWS_MAX: Final = 6
 PATTERN_CHARS_MAX: Final = 200
-_KINDS: Final = (BURST, THRESHOLD, NEW_ENTITY)
+_KINDS: Final = (BURST, CONCENTRATION, THRESHOLD, NEW_ENTITY)
 _KINDS_LATER: Final = (
-    "spike", "frequency", "flatline", "cardinality", "concentration", "sentiment", "drift", "data_quality", "composite",
+    "spike", "frequency", "flatline", "cardinality", "sentiment", "drift", "data_quality", "composite",
 )  # fmt: skip
 _RULE: Final = (
     "id", "kind", "windows", "match", "significance", "metric", "above", "for", "cooldown", "resolve", "escalate",
@@ -92,7 +94,7 @@ def _rule(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Rule:
         if needed not in fields:
             marks.complain(node, f"{at}.{needed}", "is missing")
     kind = _kind(marks, fields, at)
-    _only_for(marks, fields, at, kind, THRESHOLD, ("metric", "above"))
+    _only_for(marks, fields, at, kind, (THRESHOLD,), ("metric", "above"))
     if kind == THRESHOLD and "above" not in fields:
         marks.complain(node, f"{at}.above", "is missing; a threshold rule fires at so many authors or mentions")
     metric = marks.choice(fields.get("metric"), f"{at}.metric", ("authors", "mentions"), "authors")
@@ -123,11 +125,11 @@ def _kind(marks: Marks, fields: dict[str, yaml.Node], at: str) -> str:
 
 
 def _only_for(
-    marks: Marks, fields: dict[str, yaml.Node], at: str, kind: str, meant: str, names: tuple[str, ...]
+    marks: Marks, fields: dict[str, yaml.Node], at: str, kind: str, meant: Sequence[str], names: tuple[str, ...]
 ) -> None:
     for name in names:
-        if name in fields and kind != meant:
-            marks.complain(fields[name], f"{at}.{name}", f"is only for kind {meant}")
+        if name in fields and kind not in meant:
+            marks.complain(fields[name], f"{at}.{name}", f"is only for kind {' or '.join(meant)}")
 
 
 def _id(marks: Marks, node: yaml.Node | None, at: str) -> str:
@@ -186,7 +188,7 @@ def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> S
     later = dict.fromkeys(("max_hhi",), _NOT_YET)
     known = ("mode", "alerts_per_day", "fdr_q", "min_count", "min_authors", "min_lift")
     fields = marks.mapping(node, at, known, later)
-    _only_for(marks, fields, at, kind, BURST, ("mode", "alerts_per_day", "fdr_q", "min_lift"))
+    _only_for(marks, fields, at, kind, (BURST, CONCENTRATION), ("mode", "alerts_per_day", "fdr_q", "min_lift"))
     mode = marks.choice(fields.get("mode"), f"{at}.mode", ("budget", "fdr"), "budget")
     for name, meant in (("alerts_per_day", "budget"), ("fdr_q", "fdr")):
         if name in fields and mode != meant:

@@ -260,6 +260,11 @@ class WindowScore(Value, frozen=True, kw_only=True):
     ``observed`` is the tested count X, ``expected`` the baseline mean, ``dispersion`` the negative-binomial a
     (variance = mean + a·mean²), ``score`` −log10 P(NB ≥ X) in thousandths, ``lift`` X / expected and ``lift_low``
     its lower 5 % bound. While a window is not ``ready`` its baseline has not been learned.
+
+    ``origin``: ``organic``, ``single_source`` (one account, or one post passed on), ``coordinated`` (copies of a text,
+    or many posts of each account) or ``coverage`` (too little of the window was seen). ``loudness`` is the score of
+    all posts, however few are behind them; ``copied`` posts are copies, ``passed_on`` are reposts of one post,
+    ``busiest`` are of one author.
     """
 
     window_ms: int
@@ -277,6 +282,11 @@ class WindowScore(Value, frozen=True, kw_only=True):
     engagement: int
     baseline_windows: int
     ready: bool = True
+    origin: Literal["organic", "single_source", "coordinated", "coverage"] = "organic"
+    loudness: int = 0
+    copied: int = 0
+    passed_on: int = 0
+    busiest: int = 0
 
 
 class EntityReport(Value, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, EntityReport, Flip, WindowScore
-from stream.core.rules import BURST, NEW_ENTITY, THRESHOLD, Rule
+from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE
+from stream.core.rules import BURST, CONCENTRATION, NEW_ENTITY, TESTED, THRESHOLD, Rule
 from stream.core.settings import CoreSettings
 from stream.core.windows import fitted_ms
 
@@ -85,7 +86,7 @@ def level(rule: Rule, tests_per_day: float) -> int:
 
 
 def asked(rule: Rule, moment: Moment) -> int:
-    """What is asked of a score of a burst rule in this bin, in thousandths."""
+    """What is asked of a score in this bin, in thousandths; for the kinds in ``TESTED``."""
     found = moment.levels.get(rule.id)
     return level(rule, moment.tests_per_day) if found is None else found
 
@@ -99,7 +100,7 @@ def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, setti
     tests = max(moment.tests, 1) * len(rule.windows_s)
     scores = sorted(
         (
-            window.score
+            window.loudness if rule.kind == CONCENTRATION else window.score
             for report in reports
             if rule.matches(report.entity)
             for window in _judged(rule, report, moment, settings)
@@ -119,6 +120,8 @@ def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSett
     windows = _judged(rule, report, moment, settings)
     if rule.kind == BURST:
         return _burst(rule, report, windows, moment)
+    if rule.kind == CONCENTRATION:
+        return _concentration(rule, report, windows, moment)
     if rule.kind == THRESHOLD:
         return _threshold(rule, report, windows)
     return _new_entity(rule, report, windows, moment)
@@ -157,7 +160,33 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     reason = f"{best.observed} against {best.expected:.2f} expected, {best.lift:.1f} times the usual"
+    if best.origin != ORGANIC:
+        reason += f"; {_made_of(best)}"
     return Reading(bool(fit) and best.score >= theta, best.score, theta, best, report, reason)
+
+
+def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
+    theta = asked(rule, moment)
+    fit = [
+        one
+        for one in windows
+        if one.origin in (SINGLE_SOURCE, COORDINATED)
+        and one.mentions >= rule.significance.min_count
+        and one.mentions >= rule.significance.min_lift * one.expected
+    ]
+    best = max(fit or windows, key=lambda one: (one.loudness, -one.window_ms), default=None)
+    if best is None:
+        return Reading(False, 0, theta, None, report, "")
+    score = best.loudness if fit else 0
+    return Reading(score >= theta, score, theta, best, report, f"{best.mentions} posts; {_made_of(best)}")
+
+
+def _made_of(one: WindowScore) -> str:
+    """What the posts of a window are, in numbers."""
+    return (
+        f"{one.authors} authors, {one.busiest} posts by one of them, {one.passed_on} reposts of one post, "
+        f"{one.copied} copies of texts"
+    )
 
 
 def _threshold(rule: Rule, report: EntityReport, windows: Sequence[WindowScore]) -> Reading:
@@ -283,7 +312,7 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
 
 def _asked(rule: Rule, moment: Moment) -> float:
     """What was asked for: a score, or a count."""
-    if rule.kind == BURST:
+    if rule.kind in TESTED:
         return asked(rule, moment) / UNIT
     return float(rule.above if rule.kind == THRESHOLD else rule.significance.min_count)
 

@@ -13,7 +13,7 @@ from stream.contract.records import BinReport, EntityReport, Flip
 from stream.core import alerts
 from stream.core.alerts import Incident, Moment
 from stream.core.rows import HEADER, JudgeHeader, WaitingReport, incident_key, report_key
-from stream.core.rules import BURST, Rule, RuleSet
+from stream.core.rules import TESTED, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.volume import DAY_MS
 
@@ -101,7 +101,7 @@ class _Bench:
         levels = {
             rule.id: alerts.fdr_level(rule, entities.values(), moment, self._settings)
             for rule in rules.rules
-            if rule.kind == BURST and rule.significance.mode == "fdr"
+            if rule.kind in TESTED and rule.significance.mode == "fdr"
         }
         moment = moment._replace(levels=levels)
         for rule in rules.rules:

@@ -84,7 +84,8 @@ class Clue(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class OpenBin(msgspec.Struct, array_like=True, gc=False):
     """Sums over one entity's sightings in a bin that is still open. Every field is commutative.
 
-    ``authors``: author hash → posts; ``weight`` in 1/65536ths; ``clues`` the best by (−weight, post id).
+    ``authors``: author hash → posts; ``weight`` in 1/65536ths; ``clues`` the best by (−weight, post id). ``texts``:
+    simhash → posts that are no reposts; ``roots``: hash of the post that was passed on → reposts.
     """
 
     mentions: int = 0
@@ -96,6 +97,8 @@ class OpenBin(msgspec.Struct, array_like=True, gc=False):
     first_ms: int = 0
     authors: dict[int, int] = msgspec.field(default_factory=dict)
     clues: list[Clue] = msgspec.field(default_factory=list)
+    texts: dict[int, int] = msgspec.field(default_factory=dict)
+    roots: dict[int, int] = msgspec.field(default_factory=dict)
 
 
 class OpenRow(msgspec.Struct, array_like=True, tag="open", gc=False):

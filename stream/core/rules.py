@@ -13,7 +13,10 @@ from stream.core.entities import split_id
 BURST: Final = "burst"
 THRESHOLD: Final = "threshold"
 NEW_ENTITY: Final = "new_entity"
-Kind = Literal["burst", "threshold", "new_entity"]
+CONCENTRATION: Final = "concentration"
+Kind = Literal["burst", "threshold", "new_entity", "concentration"]
+TESTED: Final = frozenset({BURST, CONCENTRATION})
+"""Kinds that compare with an entity's own past, and so have a level of significance."""
 RULES_MAX: Final = 100
 
 
@@ -71,7 +74,8 @@ class Escalate(_Part, frozen=True, kw_only=True):
 class Rule(_Part, frozen=True, kw_only=True):
     """One rule. ``windows_s`` are tried side by side; ``for_s`` the condition must hold before it fires.
 
-    ``burst`` compares counts with the entity's own past; ``threshold`` fires at ``above`` distinct authors or
+    ``burst`` compares counts with the entity's own past; ``concentration`` does so with all posts, and fires where one
+    account, one post or copies of a text make the burst; ``threshold`` fires at ``above`` distinct authors or
     mentions (``metric``) in a window; ``new_entity`` when a name first seen within the window is mentioned enough.
     """
 

@@ -16,8 +16,8 @@ class Tally:
     """Running union of author counts. ``snapshot`` copies the figures, not the authors."""
 
     __slots__ = (
-        "authors", "cut", "effective", "engagement", "floor", "image_only", "mentions", "merged", "posts", "reposts",
-        "snapped", "squares", "tested", "unknown",
+        "authors", "busiest", "cut", "effective", "engagement", "floor", "image_only", "mentions", "merged", "posts",
+        "reposts", "snapped", "squares", "tested", "unknown",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Tally:
         self.posts = 0
         self.squares = 0
         self.mentions = self.reposts = self.image_only = self.engagement = self.unknown = 0
-        self.authors = self.tested = 0
+        self.authors = self.tested = self.busiest = 0
         self.effective = 0.0
         self.snapped: Tally | None = None
 
@@ -46,7 +46,8 @@ class Tally:
         self.floor = max(self.floor, distinct)
 
     def snapshot(self) -> Tally:
-        """The figures so far: ``authors`` (distinct), ``effective`` (n²/Σc²) and ``tested`` (what is compared)."""
+        """The figures so far: ``authors`` (distinct), ``effective`` (n²/Σc²), ``tested`` (what is compared) and
+        ``busiest`` (posts of the author who has most)."""
         if self.snapped is not None:
             return self.snapped
         found = self.snapped = Tally()
@@ -54,6 +55,7 @@ class Tally:
         found.engagement, found.unknown = self.engagement, self.unknown
         posts, squares = float(self.posts), float(self.squares)
         found.authors = len(self.merged)
+        found.busiest = max(self.merged.values(), default=0)
         if self.cut:
             sample = [count for author, count in self.merged.items() if author < self.cut]
             share = self.cut / SPACE

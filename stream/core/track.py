@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import msgspec
-
 from stream.contract.records import (
     Batch,
     BinReport,
@@ -263,11 +261,7 @@ class _Work:
         if (entity, bin_ms) not in self._owned:
             self._owned.add((entity, bin_ms))
             before = row.bins.get(bin_ms)
-            row.bins[bin_ms] = (
-                msgspec.structs.replace(before, authors=dict(before.authors), clues=list(before.clues))
-                if before
-                else OpenBin()
-            )
+            row.bins[bin_ms] = trends.copied_bin(before) if before else OpenBin()
         return row.bins[bin_ms]
 
     def _history_row(self, entity: str, created_ms: int) -> TrendState:

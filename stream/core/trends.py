@@ -1,10 +1,11 @@
 """One entity through time: observe sightings, close bins, score windows against the entity's own past.
 
-The tested count of a window is X = min(distinct authors, ⌊2·N_eff⌋) with N_eff = n²/Σc² (c posts per author), so that
-one account or a tight ring makes no trend. It is compared with a negative binomial whose mean is Gamma–Poisson
-learned on tumbling windows of the same length (weights halve every half-life; the windows before an entity was first
-seen count as zeros), times the exposure of the window (see ``volume``), and whose dispersion comes from moments shrunk
-to a pooled value, widened by the uncertainty of the mean.
+The tested count of a window is X = min(distinct authors, ⌊2·N_eff⌋) with N_eff = n²/Σc² (c posts per author), and
+where something stands out at most what is left when copies of a text count little (``origin``), so that one account or
+a tight ring makes no trend. It is compared with a negative binomial whose mean is Gamma–Poisson learned on tumbling
+windows of the same length (weights halve every half-life; the windows before an entity was first seen count as zeros),
+times the exposure of the window (see ``volume``), and whose dispersion comes from moments shrunk to a pooled value,
+widened by the uncertainty of the mean.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Sighting, WindowScore
-from stream.core import negbin
+from stream.core import negbin, origin
 from stream.core.dedupe import hash64, near_duplicates
+from stream.core.origin import Copies
 from stream.core.rows import Clue, OpenBin
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally, kept_authors
@@ -35,10 +37,17 @@ SURPRISE_SIGMAS: Final = 4.0
 SURPRISE_FREE: Final = 3.0
 """A tumbling window over mu + 4σ + 3 is a surprise, which the baseline does not learn from for a day."""
 CLUES_MAX: Final = 24
+LOUD_MIN: Final = 5
+"""Posts from which it is asked how loud a few accounts are."""
+LOOK_SCORE: Final = 2000
+"""From here on it is looked for copies: below, no rule fires (``alerts.LEVEL_LOW``)."""
 
 
 class ClosedBin(msgspec.Struct, array_like=True, gc=False):
-    """A closed bin, or an hour of closed bins. ``authors``: hash → posts, cut to ``cut`` (see ``tally``)."""
+    """A closed bin, or an hour of closed bins. ``authors``: hash → posts, cut to ``cut`` (see ``tally``).
+
+    ``texts`` and ``roots`` as in ``OpenBin``, the most frequent ones, packed (``origin.pack``); an hour has none.
+    """
 
     mentions: int
     weight: int
@@ -54,6 +63,8 @@ class ClosedBin(msgspec.Struct, array_like=True, gc=False):
     window_ms: int = 0
     observed: int = 0
     expected: float = 0.0
+    texts: bytes = b""
+    roots: bytes = b""
 
 
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,7 +72,7 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ``index``: the tumbling window that runs, with ``observed`` in it so far and its ``exposure``; ``total``: decayed
     count of the ended ones; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising windows
-    in a row that were not learned from.
+    in a row that were not learned from. ``heard`` and ``posts`` are ``observed`` and ``total`` of plain posts.
     """
 
     index: int
@@ -71,6 +82,8 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     excess: float = 0.0
     square: float = 0.0
     frozen: int = 0
+    heard: int = 0
+    posts: float = 0.0
 
 
 class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
@@ -92,16 +105,30 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
 
 
 class Scored(NamedTuple):
-    """An entity's test over one window, before it is worth a ``WindowScore``."""
+    """An entity's test over one window, before it is worth a ``WindowScore``.
+
+    ``tested`` is the count that was compared with ``mu``. ``loudness`` is the score of all posts, however few authors
+    and texts are behind them; ``copies`` is known where one of the two scores is worth a look.
+    """
 
     frame: WindowFrame
     tally: Tally
     mu: float
     dispersion: float
     score: int
+    tested: int
+    loudness: int
+    copies: Copies | None
 
 
 # --- open bins ---------------------------------------------------------------------------------------------------
+
+
+def copied_bin(bin_: OpenBin) -> OpenBin:
+    """A bin that may be added to."""
+    return msgspec.structs.replace(
+        bin_, authors=dict(bin_.authors), clues=list(bin_.clues), texts=dict(bin_.texts), roots=dict(bin_.roots)
+    )
 
 
 def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
@@ -116,13 +143,18 @@ def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
     bin_.unknown += not sighting.author_known
     author = _author(sighting.author)
     bin_.authors[author] = bin_.authors.get(author, 0) + 1
+    if sighting.via_repost:
+        root = _author(sighting.root_id)
+        bin_.roots[root] = bin_.roots.get(root, 0) + 1
+    elif sighting.simhash:
+        bin_.texts[sighting.simhash] = bin_.texts.get(sighting.simhash, 0) + 1
     clues, count_max = bin_.clues, settings.evidence_per_bin_max
     if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
         bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
 
 
 _author = lru_cache(maxsize=16_384)(hash64)
-"""A post mentions several entities, and each counts its author."""
+"""A post mentions several entities, and each counts its author (and the post that it passes on)."""
 
 
 def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:
@@ -170,7 +202,7 @@ def close(state: TrendState, bin_: OpenBin | None, frame: Frame, settings: CoreS
         best = max(scored, key=lambda one: one.score)
         closed = state.bins[frame.bin_ms]
         closed.score, closed.window_ms = best.score, best.frame.window_ms
-        closed.observed, closed.expected = best.tally.tested, round(best.mu, 4)
+        closed.observed, closed.expected = best.tested, round(best.mu, 4)
     _forget(state, frame, settings)
     return scored
 
@@ -181,15 +213,32 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Score
     found = []
     for one in frame.windows:
         base = rolled(state.baselines.get(one.window_ms), one, settings)
-        running = tallies[one.tumbling * one.window_ms].tested
+        running = tallies[one.tumbling * one.window_ms]
         state.baselines[one.window_ms] = Baseline(
-            one.tumbling, running, one.running, base.total, base.excess, base.square, base.frozen
-        )
-        tally = tallies[one.start_ms]
-        mu = mean(base, one) * one.exposure
-        spread = dispersion(base, settings)
-        found.append(Scored(one, tally, mu, spread, negbin.score(tally.tested, mu, spread)))
+            one.tumbling, running.tested, one.running, base.total, base.excess, base.square, base.frozen,
+            running.mentions, base.posts,
+        )  # fmt: skip
+        found.append(_scored(state, one, base, tallies[one.start_ms], frame.end_ms, settings))
     return found
+
+
+def _scored(
+    state: TrendState, one: WindowFrame, base: Baseline, tally: Tally, end_ms: int, settings: CoreSettings
+) -> Scored:
+    """The test of one window. Copies are looked for only where something stands out."""
+    mu, spread, tested = mean(base, one) * one.exposure, dispersion(base, settings), tally.tested
+    score = loudness = negbin.score(tested, mu, spread)
+    if tally.mentions >= max(2 * tested, LOUD_MIN):
+        usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
+        loudness = max(score, negbin.score(tally.mentions, usual, spread))
+    if loudness < LOOK_SCORE:
+        return Scored(one, tally, mu, spread, score, tested, loudness, None)
+    parts = [part for at, part in state.bins.items() if one.start_ms <= at < end_ms]
+    copies = origin.copies([part.texts for part in parts], [part.roots for part in parts], tally)
+    if copies.support < tested:
+        tested = copies.support
+        score = negbin.score(tested, mu, spread)
+    return Scored(one, tally, mu, spread, score, tested, loudness, copies)
 
 
 def tallied(state: TrendState, end_ms: int, wanted: Sequence[int]) -> dict[int, Tally]:
@@ -222,9 +271,10 @@ def _add(tally: Tally, closed: ClosedBin) -> None:
 
 def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
     authors, cut = kept_authors(bin_.authors, settings.authors_per_bin_max)
+    texts, roots = (origin.pack(counts, settings.authors_per_bin_max) for counts in (bin_.texts, bin_.roots))
     return ClosedBin(
         bin_.mentions, bin_.weight, bin_.engagement, bin_.image_only, bin_.reposts, bin_.unknown,
-        authors, len(bin_.authors), cut,
+        authors, len(bin_.authors), cut, texts=texts, roots=roots,
     )  # fmt: skip
 
 
@@ -254,6 +304,7 @@ def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) ->
     excess = base.excess * frame.decay + (learned - mu) ** 2 - mu
     square = base.square * frame.decay + mu * mu
     total = base.total * frame.decay + learned
+    posts = base.posts * frame.decay + _learnable_posts(base, frame, settings)
     empty = frame.tumbling - base.index - 1
     if empty:
         quiet = frame.decay**empty
@@ -261,8 +312,21 @@ def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) ->
         usual = (PRIOR_COUNT + total) / (PRIOR_WINDOWS + frame.ended)
         excess = excess * quiet + windows * (usual * usual - usual)
         square = square * quiet + windows * usual * usual
-        total, frozen = total * quiet, 0
-    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen)
+        total, posts, frozen = total * quiet, posts * quiet, 0
+    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts)
+
+
+def _learnable_posts(base: Baseline, frame: WindowFrame, settings: CoreSettings) -> float:
+    """What to learn from the posts of the window that ended: at most the limit."""
+    if not frame.ready:
+        return float(base.heard)
+    mu = (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + frame.ended) * base.exposure
+    return min(float(base.heard), _limit(mu, dispersion(base, settings)))
+
+
+def _limit(mu: float, spread: float) -> float:
+    """More than this in a window is a surprise."""
+    return mu + SURPRISE_SIGMAS * math.sqrt(mu + min(spread, 1.0) * mu * mu) + SURPRISE_FREE
 
 
 def _learnable(base: Baseline, mu: float, frame: WindowFrame, settings: CoreSettings) -> tuple[float, int]:
@@ -272,8 +336,7 @@ def _learnable(base: Baseline, mu: float, frame: WindowFrame, settings: CoreSett
     """
     if not frame.ready:
         return float(base.observed), 0
-    spread = dispersion(base, settings)
-    limit = mu + SURPRISE_SIGMAS * math.sqrt(mu + min(spread, 1.0) * mu * mu) + SURPRISE_FREE
+    limit = _limit(mu, dispersion(base, settings))
     if base.observed <= limit:
         return float(base.observed), 0
     if base.frozen * frame.window_ms < DAY_MS:
@@ -304,6 +367,10 @@ def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSe
     new.unknown += not sighting.author_known
     new.distinct += fresh
     new.late += 1
+    if sighting.via_repost:
+        new.roots = origin.added(new.roots, _author(sighting.root_id))
+    elif sighting.simhash:
+        new.texts = origin.added(new.texts, sighting.simhash)
     state.bins[bin_ms] = new
     if old is None:
         state.bins = dict(sorted(state.bins.items()))
@@ -313,17 +380,17 @@ def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSe
             state.baselines[window_ms] = msgspec.structs.replace(base, total=base.total + 1.0)
 
 
-def window_score(one: Scored) -> WindowScore:
+def window_score(one: Scored, settings: CoreSettings) -> WindowScore:
     """The test as it is reported."""
-    tally = one.tally
+    tally, copies = one.tally, one.copies
     return WindowScore(
         window_ms=one.frame.window_ms,
-        observed=tally.tested,
+        observed=one.tested,
         expected=round(one.mu, 4),
         dispersion=round(one.dispersion, 4),
         score=one.score,
-        lift=round(tally.tested / one.mu, 4),
-        lift_low=round(negbin.lift_low(tally.tested, one.mu, one.dispersion), 4),
+        lift=round(one.tested / one.mu, 4),
+        lift_low=round(negbin.lift_low(one.tested, one.mu, one.dispersion), 4),
         mentions=tally.mentions,
         authors=tally.authors,
         effective_authors=round(tally.effective, 2),
@@ -332,6 +399,11 @@ def window_score(one: Scored) -> WindowScore:
         engagement=tally.engagement,
         baseline_windows=int(one.frame.ended),
         ready=one.frame.ready,
+        origin=origin.origin(tally, copies, one.frame.covered, settings.covered_min) if copies else origin.ORGANIC,
+        loudness=one.loudness,
+        copied=copies.copied if copies else 0,
+        passed_on=copies.passed_on if copies else 0,
+        busiest=tally.busiest,
     )
 
 

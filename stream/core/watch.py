@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from stream.core.alerts import LEVEL_LOW, rule_windows
-from stream.core.rules import BURST, THRESHOLD, Rule, RuleSet
+from stream.core.rules import BURST, CONCENTRATION, THRESHOLD, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored
 from stream.core.windows import fitted_ms
@@ -49,7 +49,7 @@ def remarkable(watching: Watch, entity: str, is_new: bool, was: bool, scored: Se
     ``was``: the entity was remarkable when last looked at. Only windows that are ready count, but for thresholds,
     which need no baseline.
     """
-    best = max(one.score for one in scored)
+    best = max(one.loudness for one in scored)
     if best < LEAVE_SCORE and not is_new and not _has_thresholds(watching):
         return 0
     for one in scored:
@@ -73,6 +73,8 @@ def _interesting(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
     if rule.kind == THRESHOLD:
         count = tally.mentions if rule.metric == "mentions" else tally.authors
         return count >= rule.above or (was and count >= rule.resolve.below * rule.above)
+    if rule.kind == CONCENTRATION:
+        return one.loudness >= (LEAVE_SCORE if was else LEVEL_LOW) and tally.mentions >= wanted.min_count
     if rule.kind == BURST:
         if was and one.score >= LEAVE_SCORE:
             return True

@@ -74,11 +74,12 @@ class Outcome(NamedTuple):
 
 
 def post(number: str | int, minute: float, names: Sequence[str], author: str | None = None, **more: Any) -> Post:
-    """A post ``minute`` minutes after START whose text mentions ``names`` (see ``tag``)."""
+    """A post ``minute`` minutes after START whose text mentions ``names`` (see ``tag``); no two are alike."""
     created = START + round(minute * MINUTE)
+    own = "".join(chr(0x4E00 + zlib.crc32(f"{number} {place}".encode()) % 0x5000) for place in range(12))
     fields: dict[str, Any] = {
         "id": str(number), "source": "s", "author": author or f"a{number}", "created_ms": created,
-        "observed_ms": created, "root_id": str(number), "text": " ".join(f"<{name}>" for name in names) + " 今天",
+        "observed_ms": created, "root_id": str(number), "text": " ".join(f"<{name}>" for name in names) + f" 今天{own}",
     }  # fmt: skip
     return Post(**{**fields, **more})
 

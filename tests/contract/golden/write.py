@@ -36,6 +36,7 @@ from stream.contract.records import (
     Sighting,
     TrendPoint,
     WindowScore,
+    replace,
 )
 
 FOLDER: Final = Path(__file__).parent
@@ -56,6 +57,9 @@ _WINDOW: Final = WindowScore(
     window_ms=3600000, observed=9, expected=1.5, dispersion=0.25, score=4200, lift=6.0, lift_low=3.5, mentions=10,
     authors=8, effective_authors=7.5, reposts=1, image_only=2, engagement=99, baseline_windows=168,
 )  # fmt: skip
+_WINDOW_OF_COPIES: Final = replace(
+    _WINDOW, origin="coordinated", loudness=9000, copied=8, passed_on=1, busiest=2
+)
 _EVIDENCE: Final = Evidence(
     post_id="1", author="u:0011", created_ms=1, source="demo", surface="华强北", excerpt="…华强北…", weight=65536,
     via_repost=True, image_only=True,
@@ -111,6 +115,10 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "coverage": _COVERAGE,
     "bin_report_with_coverage": BinReport(
         partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, covered={300000: 500}
+    ),
+    "bin_report_with_origin": BinReport(
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3,
+        entities=(replace(_REPORT, windows=(_WINDOW_OF_COPIES,)),),
     ),
     "batch_with_coverage": Batch(generation="g", origin=1, first=5, last=6, heard=(Heard(5, _COVERAGE),)),
     "reject": Reject(source="demo", reason="bad_json", detail="d", raw=b"\xff\x00", place="line 1", observed_ms=1),

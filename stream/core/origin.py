@@ -1,0 +1,107 @@
+"""What a burst is made of: many people, one account or post, or copies of one text.
+
+Texts are near-duplicates by their simhashes. A text that is posted k times supports a burst like 1 + ln k posts, so
+that copies make no trend; reposts are no copies, but a burst that is one post passed on has a single source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from stream.core.dedupe import NEAR_DUPLICATE_BITS_MAX
+from stream.core.tally import Tally
+
+Origin = Literal["organic", "single_source", "coordinated", "coverage"]
+ORGANIC: Final = "organic"
+SINGLE_SOURCE: Final = "single_source"
+COORDINATED: Final = "coordinated"
+COVERAGE: Final = "coverage"
+
+SINGLE_SHARE: Final = 0.5
+"""Of all posts, one account's or reposts of one post: with more, they are a single source."""
+COPIED_SHARE: Final = 0.5
+"""Of all posts, copies of others: with more, somebody coordinates."""
+COPIES_MIN: Final = 3
+"""Posts of nearly the same text that are copies rather than a coincidence."""
+POSTS_EACH: Final = 3.0
+"""So many posts of each account on average are no conversation."""
+TEXTS_MAX: Final = 256
+"""Different texts of a window that are compared; of more the most frequent ones."""
+
+
+_MARK: Final = np.dtype([("key", "<u8"), ("count", "<u4")])
+_KEYS: Final = (1 << 64) - 1
+
+
+class Copies(NamedTuple):
+    """Posts of a window: ``support`` what is left when copies count little, ``copied`` how many are copies,
+    ``passed_on`` how many are reposts of the post that was most passed on."""
+
+    support: int
+    copied: int
+    passed_on: int
+
+
+def pack(counts: Mapping[int, int], count_max: int) -> bytes:
+    """Counts by 64-bit key as they are kept, the ``count_max`` greatest: bytes, which cost next to nothing to read."""
+    kept = sorted((-count, key & _KEYS) for key, count in counts.items())[:count_max]
+    return np.array(sorted((key, -count) for count, key in kept), dtype=_MARK).tobytes()
+
+
+def added(marks: bytes, key: int) -> bytes:
+    """``marks`` with one more for ``key``."""
+    counts = {int(one): int(count) for one, count in np.frombuffer(marks, dtype=_MARK)}
+    counts[key & _KEYS] = counts.get(key & _KEYS, 0) + 1
+    return pack(counts, len(counts))
+
+
+def copies(texts: Iterable[bytes], roots: Iterable[bytes], tally: Tally) -> Copies:
+    """Over the packed texts and roots of the bins of a window, whose posts ``tally`` has counted; in any order."""
+    sizes = cluster_sizes(*_sums(texts))
+    _, passed_on = _sums(roots)
+    support = tally.mentions - sum(sizes) + sum(1.0 + math.log(size) for size in sizes)
+    copied = sum(size for size in sizes if size >= COPIES_MIN)
+    return Copies(math.floor(round(support, 6)), copied, max(passed_on, default=0))
+
+
+def _sums(parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
+    """Keys, each once, and their counts; the greatest counts first."""
+    found: dict[int, int] = {}
+    for key, count in np.frombuffer(b"".join(parts), dtype=_MARK).tolist():
+        found[key] = found.get(key, 0) + count
+    order = sorted(found, key=lambda key: (-found[key], key))[:TEXTS_MAX]
+    return order, [found[key] for key in order]
+
+
+def cluster_sizes(codes: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Posts of each cluster of near-duplicates, by their simhashes. A text joins the first one that it is near to.
+
+    Few texts are compared, mostly a dozen; calls of numpy would cost more than they save.
+    """
+    leaders: list[int] = []
+    sizes: list[int] = []
+    for code, count in zip(codes, counts, strict=True):
+        for place, leader in enumerate(leaders):
+            if (code ^ leader).bit_count() <= NEAR_DUPLICATE_BITS_MAX:
+                sizes[place] += count
+                break
+        else:
+            leaders.append(code)
+            sizes.append(count)
+    return sizes
+
+
+def origin(tally: Tally, found: Copies, covered: float, covered_min: float) -> Origin:
+    """One of the four words for a burst with these posts, of which the sources showed a share of ``covered``."""
+    posts = max(tally.mentions, 1)
+    if covered < covered_min:
+        return COVERAGE
+    if max(tally.busiest, found.passed_on) > SINGLE_SHARE * posts:
+        return SINGLE_SOURCE
+    if found.copied > COPIED_SHARE * posts or posts >= POSTS_EACH * max(tally.authors, 1):
+        return COORDINATED
+    return ORGANIC

@@ -1,0 +1,127 @@
+"""Bursts that are no trend: one account, a ring that copies a text, one post passed on; and a real one beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.contract.records import Flip, Post
+from stream.core.alerts import LEVEL_LOW
+from stream.core.dedupe import simhash
+from stream.core.origin import Copies, added, cluster_sizes, copies, origin, pack
+from stream.core.rules import Resolve, Rule, RuleSet, Significance
+from stream.core.tally import Tally
+from stream.core.trends import LOOK_SCORE
+from tests.core.harness import log_of, news, post, run
+
+BUSY = Significance(alerts_per_day=5, min_count=5, min_authors=3)
+RULES = RuleSet(
+    rules=(
+        Rule(id="burst", kind="burst", windows_s=(3600, 21_600), significance=BUSY, resolve=Resolve(for_s=3600)),
+        Rule(id="ring", kind="concentration", windows_s=(3600, 21_600), significance=BUSY),
+    )
+)
+COPIED = "跟我一起买张三代言的这款产品吧真的非常好用强烈推荐大家快去看看"
+AT = 1200.0
+
+
+def flood(number: int) -> Post:
+    """One account writes about 张三 again and again, always other words."""
+    return post(f"x{number}", AT + number / 2, ["张三"], author="loud")
+
+
+def ring(number: int) -> Post:
+    """Twenty accounts that copy a text, with an end of their own."""
+    text = f"<张三>{COPIED}{number % 3}"
+    return post(f"x{number}", AT + number / 2, [], author=f"ring{number % 20}", text=text)
+
+
+def ring_of_many_words(number: int) -> Post:
+    """Twenty accounts that write five times each, always other words."""
+    return post(f"x{number}", AT + number / 2, ["张三"], author=f"ring{number // 5}")
+
+
+def viral(number: int) -> Post:
+    """One post that everybody passes on."""
+    return post(f"x{number}", AT + number / 2, ["张三"], root_id="root", repost_of="root")
+
+
+def people(number: int) -> Post:
+    """Everybody with own words."""
+    return post(f"x{number}", AT + number / 2, ["张三"])
+
+
+def flips(written: Callable[[int], Post], count: int = 100, **ways: Any) -> list[Flip]:
+    posts = sorted([*news(600), *map(written, range(count))], key=lambda one: one.created_ms)
+    # 张三 has a burst of its own in ``news``, which is left out.
+    calm = [one for one in posts if not one.id.startswith("b")]
+    found = run(log_of(calm, rules=RULES), **ways).flips.values()
+    return [flip for flip in found if flip.entity == "PER/张三" and flip.state == "firing"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (people, [("burst", "organic")]),
+        (flood, [("ring", "single_source")]),
+        (ring, [("burst", "coordinated"), ("ring", "coordinated")]),
+        (ring_of_many_words, [("burst", "coordinated"), ("ring", "coordinated")]),
+        (viral, [("burst", "single_source"), ("ring", "single_source")]),
+    ],
+)
+def test_a_burst_says_what_it_is_made_of(written: Callable[[int], Post], expected: list[tuple[str, str]]) -> None:
+    found = flips(written)
+    assert sorted((flip.rule_id, flip.window.origin) for flip in found if flip.window) == expected
+    assert found == sorted(flips(written, partitions=4), key=found.index)
+
+
+def test_the_reason_gives_the_numbers() -> None:
+    flip = next(flip for flip in flips(ring) if flip.rule_id == "ring")
+    assert flip.window is not None
+    assert flip.window.copied == flip.window.mentions
+    assert flip.window.observed < 5 <= flip.window.authors, "ten copies count like three posts"
+    assert f"{flip.window.copied} copies of texts" in flip.reason
+
+
+def test_clusters_of_near_duplicates() -> None:
+    texts = [simhash(f"{COPIED}{tail}") for tail in "一二三"] + [simhash("今天天气不错我们去爬山吧")]
+    assert cluster_sizes([text % 2**64 for text in texts], [2, 2, 2, 1]) == [6, 1]
+    assert cluster_sizes([], []) == []
+
+
+def test_the_most_frequent_are_kept_and_a_late_one_is_added() -> None:
+    assert pack({}, 5) == b""
+    assert pack({7: 1, -1: 3, 9: 2}, 2) == pack({-1: 3, 9: 2}, 5)
+    assert added(pack({-1: 3, 9: 2}, 5), -1) == pack({-1: 4, 9: 2}, 5)
+    assert added(b"", 4) == pack({4: 1}, 1)
+
+
+def test_copies_are_looked_for_where_a_rule_may_fire() -> None:
+    assert LOOK_SCORE == LEVEL_LOW
+
+
+@given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(1, 9)), max_size=30), st.randoms())
+def test_copies_do_not_depend_on_order_and_support_is_at_most_all(
+    parts: list[tuple[int, int]], chance: random.Random
+) -> None:
+    tally = Tally()
+    tally.mentions = sum(count for _, count in parts) + 3
+    every = [pack({text: count}, 1) for text, count in parts]
+    found = copies(every, every, tally.snapshot())
+    chance.shuffle(every)
+    assert copies(every, every, tally.snapshot()) == found
+    assert found.support <= tally.mentions
+    assert found.copied <= tally.mentions
+
+
+def test_little_coverage_is_told_first() -> None:
+    tally = Tally()
+    tally.add({1: 10}, 0, 1)
+    tally.mentions = 10
+    assert origin(tally.snapshot(), Copies(10, 0, 0), 0.5, 0.9) == "coverage"
+    assert origin(tally.snapshot(), Copies(10, 0, 0), 1.0, 0.9) == "single_source"
