@@ -41,6 +41,9 @@ _SENTENCES: Final = {
     ),
     "threshold": ("阈值 {threshold:g}", "threshold {threshold:g}"),
     "new_entity": ("首次出现于 {first_seen}", "first seen {first_seen}"),
+    "single_source": ("主要来自单一来源", "mostly of a single source"),
+    "coordinated": ("疑似协同发帖，其中 {copied} 条为相同文本", "looks coordinated, {copied} posts are copies"),
+    "coverage": ("此时段采集不完整", "too little of this time was seen"),
     "pictures": ("{image_only} 次仅由图片识别", "{image_only} told by pictures only"),
     "silent": ("不再被提到", "not mentioned any more"),
     "origin": ("规则 {rule}，{at}", "rule {rule}, {at}"),
@@ -161,6 +164,7 @@ def _numbers(flip: Flip, en: bool) -> str:
         return _SENTENCES["silent"][en] if flip.state == RESOLVED else ""
     told = {"counts": True, "unknown": not flip.authors_known, flip.rule_kind: flip.rule_kind != "new_entity"}
     told |= {"new_entity": flip.rule_kind == "new_entity" and flip.first_seen_ms > 0, "pictures": window.image_only > 0}
+    told[window.origin] = True
     values = {
         **msgspec.structs.asdict(window),
         "length": _length(window, en),

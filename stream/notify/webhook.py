@@ -100,6 +100,7 @@ def _annotations(flip: Flip, style: Style) -> dict[str, str]:
             "window_s": f"{window.window_ms / 1000:g}", "authors": str(window.authors),
             "mentions": str(window.mentions), "observed": str(window.observed), "expected": f"{window.expected:.6g}",
             "lift": f"{window.lift:.6g}", "score": f"{window.score / 1000:g}",
+            "origin": window.origin,
         }  # fmt: skip
     return found
 

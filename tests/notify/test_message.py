@@ -55,6 +55,12 @@ def test_an_alert_in_one_language_has_nothing_of_the_other() -> None:
         ({"window": msgspec.structs.replace(WINDOW, window_ms=300_000)}, ("5 分钟内", "5 min:")),
         ({"window": msgspec.structs.replace(WINDOW, window_ms=1_500)}, ("1.5 秒内", "1.5 s:")),
         ({"type": "EVENT", "severity": "p1"}, ("EVENT", "p1")),
+        ({"window": msgspec.structs.replace(WINDOW, origin="single_source")}, ("单一来源", "a single source")),
+        (
+            {"window": msgspec.structs.replace(WINDOW, origin="coordinated", copied=17)},
+            ("疑似协同发帖，其中 17 条为相同文本", "looks coordinated, 17 posts are copies"),
+        ),
+        ({"window": msgspec.structs.replace(WINDOW, origin="coverage")}, ("采集不完整", "too little of this time")),
     ],
 )  # fmt: skip
 def test_states_kinds_and_lengths(changes: dict[str, Any], words: tuple[str, ...]) -> None:
