@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, EntityReport, Flip, WindowScore
-from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE
+from stream.core.origin import COORDINATED, SINGLE_SOURCE
 from stream.core.rules import BURST, CONCENTRATION, NEW_ENTITY, TESTED, THRESHOLD, Rule
 from stream.core.settings import CoreSettings
 from stream.core.windows import fitted_ms
@@ -160,8 +160,6 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     reason = f"{best.observed} against {best.expected:.2f} expected, {best.lift:.1f} times the usual"
-    if best.origin != ORGANIC:
-        reason += f"; {_made_of(best)}"
     return Reading(bool(fit) and best.score >= theta, best.score, theta, best, report, reason)
 
 
@@ -178,15 +176,11 @@ def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowSco
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     score = best.loudness if fit else 0
-    return Reading(score >= theta, score, theta, best, report, f"{best.mentions} posts; {_made_of(best)}")
-
-
-def _made_of(one: WindowScore) -> str:
-    """What the posts of a window are, in numbers."""
-    return (
-        f"{one.authors} authors, {one.busiest} posts by one of them, {one.passed_on} reposts of one post, "
-        f"{one.copied} copies of texts"
+    reason = (
+        f"{best.mentions} posts by {best.authors} authors: {best.busiest} by one of them, "
+        f"{best.passed_on} reposts of one post, {best.copied} copies"
     )
+    return Reading(score >= theta, score, theta, best, report, reason)
 
 
 def _threshold(rule: Rule, report: EntityReport, windows: Sequence[WindowScore]) -> Reading:

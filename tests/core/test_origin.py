@@ -85,7 +85,7 @@ def test_the_reason_gives_the_numbers() -> None:
     assert flip.window is not None
     assert flip.window.copied == flip.window.mentions
     assert flip.window.observed < 5 <= flip.window.authors, "ten copies count like three posts"
-    assert f"{flip.window.copied} copies of texts" in flip.reason
+    assert flip.reason.endswith(f"reposts of one post, {flip.window.copied} copies")
 
 
 def test_clusters_of_near_duplicates() -> None:

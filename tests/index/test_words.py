@@ -122,6 +122,10 @@ def test_what_the_core_says_is_found_in_the_dictionary() -> None:
     ("reason", "chinese"),
     [
         ("4 against 0.41 expected, 9.6 times the usual", "实际 4，预期 0.41，为平常的 9.6 倍"),
+        (
+            "60 posts by 20 authors: 3 by one of them, 0 reposts of one post, 57 copies",
+            "20 位作者共 60 条：同一作者 3 条，转发同一微博 0 条，相同文字 57 条",
+        ),
         ("120 mentions, the threshold is 100", "120 次提及，阈值为 100"),
         ("12 authors, the threshold is 10", "12 位作者，阈值为 10"),
         ("new, and already by 5 authors", "首次出现，已有 5 位作者提到"),
