@@ -5,7 +5,6 @@ The formats, and how posts find their pictures, are described in docs/data.md.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
@@ -83,11 +82,6 @@ def read(path: Path, images: Path | None = None, types: Mapping[str, str] | None
     if not examples:
         raise DatasetError(f"{path}: no examples; expected {expected}")
     return [_renamed(example, types) for example in examples] if types else examples
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class _PictureFiles(NamedTuple):

@@ -108,7 +108,7 @@ class _Run:
         """The folder of a part of the run, whose result depends on ``settings`` and the data."""
         folder = self.out / part
         folder.mkdir(parents=True, exist_ok=True)
-        data = [datasets.digest(path) for path in settings.paths]
+        data = [artifact.digest(path) for path in settings.paths]
         return RunFiles(folder, msgspec.json.encode([settings, data]).decode())
 
 
@@ -172,7 +172,7 @@ def _written(
     temperature = calibration.temperature if calibration else 1.0
     card = artifact.Card(
         name=settings.name,
-        data={path.name: datasets.digest(path) for path in settings.paths},
+        data={path.name: artifact.digest(path) for path in settings.paths},
         seed=settings.seed,
         settings={name: value for name, value in msgspec.to_builtins(settings).items() if name != "data"},
         labels=run.labels,

@@ -105,12 +105,12 @@ def _read(file: DataFile) -> list[Example]:
 
 
 def _digests(data: DataSettings) -> dict[str, str]:
-    return {file.path: datasets.digest(Path(file.path)) for file in (*data.train, *data.dev)}
+    return {file.path: artifact.digest(Path(file.path)) for file in (*data.train, *data.dev)}
 
 
 def _identity(settings: TrainSettings, files: dict[str, str]) -> str:
     """What must be the same for a run to go on: everything but the device, and the weights that it begins with."""
-    start = datasets.digest(carry.model_folder(settings.init_from) / artifact.WEIGHTS) if settings.init_from else ""
+    start = artifact.digest(carry.model_folder(settings.init_from) / artifact.WEIGHTS) if settings.init_from else ""
     same = msgspec.structs.replace(settings, device="auto", init_from=start)
     return hashlib.sha256(msgspec.json.encode((same, files), order="sorted")).hexdigest()
 
