@@ -189,6 +189,7 @@ def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> S
     known = ("mode", "alerts_per_day", "fdr_q", "min_count", "min_authors", "min_lift")
     fields = marks.mapping(node, at, known, later)
     _only_for(marks, fields, at, kind, (BURST, CONCENTRATION), ("mode", "alerts_per_day", "fdr_q", "min_lift"))
+    _only_for(marks, fields, at, kind, (BURST, NEW_ENTITY), ("min_authors",))
     mode = marks.choice(fields.get("mode"), f"{at}.mode", ("budget", "fdr"), "budget")
     for name, meant in (("alerts_per_day", "budget"), ("fdr_q", "fdr")):
         if name in fields and mode != meant:

@@ -81,6 +81,10 @@ RULE = "version: 1\nrules:\n- id: a\n  kind: burst\n"
         (RULE + "  significance: {min_count: many}\n", 'rules.yaml:5: rules[0].significance.min_count: "many" will'),
         (RULE + "  significance:\n    fdr_q: 0.1\n", "rules.yaml:6: rules[0].significance.fdr_q: is only for mode fdr"),
         (
+            RULE.replace("burst", "concentration") + "  significance:\n    min_authors: 3\n",
+            "rules.yaml:6: rules[0].significance.min_authors: is only for kind burst or new_entity",
+        ),
+        (
             RULE + "  significance:\n    mode: fdr\n    alerts_per_day: 3\n",
             "rules.yaml:7: rules[0].significance.alerts_per_day: is only for mode budget",
         ),
