@@ -254,6 +254,9 @@ class Evidence(Value, frozen=True, kw_only=True):
     image_only: bool = False
 
 
+Origin = Literal["organic", "single_source", "coordinated", "coverage"]
+
+
 class WindowScore(Value, frozen=True, kw_only=True):
     """The test of one entity over one window ending with the bin that was closed.
 
@@ -282,7 +285,7 @@ class WindowScore(Value, frozen=True, kw_only=True):
     engagement: int
     baseline_windows: int
     ready: bool = True
-    origin: Literal["organic", "single_source", "coordinated", "coverage"] = "organic"
+    origin: Origin = "organic"
     loudness: int = 0
     copied: int = 0
     passed_on: int = 0

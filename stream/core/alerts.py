@@ -16,12 +16,10 @@ import msgspec
 
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, EntityReport, Flip, WindowScore
 from stream.core.origin import COORDINATED, SINGLE_SOURCE
-from stream.core.rules import BURST, CONCENTRATION, NEW_ENTITY, TESTED, THRESHOLD, Rule
+from stream.core.rules import BURST, CONCENTRATION, LEVEL_LOW, NEW_ENTITY, TESTED, THRESHOLD, Rule
 from stream.core.settings import CoreSettings
 from stream.core.windows import fitted_ms
 
-LEVEL_LOW: Final = 2000
-"""No burst is called at p > 1 %, whatever the budget."""
 UNIT: Final = 1000
 _NEVER: Final = -1
 
@@ -111,8 +109,8 @@ def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, setti
     def needed(rank: int) -> int:
         return max(LEVEL_LOW, round(-UNIT * math.log10(rank * rule.significance.fdr_q / tests)))
 
-    taken = [needed(rank) for rank, score in enumerate(scores, start=1) if score >= needed(rank)]
-    return taken[-1] if taken else needed(1)
+    taken = max((rank for rank, score in enumerate(scores, start=1) if score >= needed(rank)), default=1)
+    return needed(taken)
 
 
 def reading(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> Reading:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from stream.contract.records import Origin
 from stream.core.dedupe import NEAR_DUPLICATE_BITS_MAX
 from stream.core.tally import Tally
 
-Origin = Literal["organic", "single_source", "coordinated", "coverage"]
 ORGANIC: Final = "organic"
 SINGLE_SOURCE: Final = "single_source"
 COORDINATED: Final = "coordinated"

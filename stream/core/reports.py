@@ -54,7 +54,7 @@ def entity_report(
         first_seen_ms=state.first_ms,
         is_new=is_new,
         authors_known=best.tally.unknown == 0,
-        windows=tuple(trends.window_score(one, settings) for one in scored),
+        windows=tuple(trends.window_score(state, one, settings) for one in scored),
         evidence=tuple(_evidence(clue) for clue in clues),
     )
 

@@ -17,6 +17,8 @@ CONCENTRATION: Final = "concentration"
 Kind = Literal["burst", "threshold", "new_entity", "concentration"]
 TESTED: Final = frozenset({BURST, CONCENTRATION})
 """Kinds that compare with an entity's own past, and so have a level of significance."""
+LEVEL_LOW: Final = 2000
+"""In thousandths: no burst is called at p > 1 %, whatever the budget."""
 RULES_MAX: Final = 100
 
 

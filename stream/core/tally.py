@@ -34,13 +34,15 @@ class Tally:
     def add(self, authors: dict[int, int], cut: int, distinct: int) -> None:
         """Take in the authors of one bin; ``cut`` 0 means that they are all of its ``distinct`` authors."""
         self.snapped = None
-        merged, squares, posts = self.merged, self.squares, self.posts
+        merged, squares, posts, busiest = self.merged, self.squares, self.posts, self.busiest
         for author, count in authors.items():
             before = merged.get(author, 0)
             merged[author] = before + count
+            if before + count > busiest:
+                busiest = before + count
             squares += count * (count + 2 * before)
             posts += count
-        self.squares, self.posts = squares, posts
+        self.squares, self.posts, self.busiest = squares, posts, busiest
         if cut:
             self.cut = min(self.cut, cut) if self.cut else cut
         self.floor = max(self.floor, distinct)
@@ -55,7 +57,7 @@ class Tally:
         found.engagement, found.unknown = self.engagement, self.unknown
         posts, squares = float(self.posts), float(self.squares)
         found.authors = len(self.merged)
-        found.busiest = max(self.merged.values(), default=0)
+        found.busiest = self.busiest
         if self.cut:
             sample = [count for author, count in self.merged.items() if author < self.cut]
             share = self.cut / SPACE

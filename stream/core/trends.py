@@ -22,6 +22,7 @@ from stream.core import negbin, origin
 from stream.core.dedupe import hash64, near_duplicates
 from stream.core.origin import Copies
 from stream.core.rows import Clue, OpenBin
+from stream.core.rules import LEVEL_LOW
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally, kept_authors
 from stream.core.volume import DAY_MS, Frame, WindowFrame
@@ -39,8 +40,6 @@ SURPRISE_FREE: Final = 3.0
 CLUES_MAX: Final = 24
 LOUD_MIN: Final = 5
 """Posts from which it is asked how loud a few accounts are."""
-LOOK_SCORE: Final = 2000
-"""From here on it is looked for copies: below, no rule fires (``alerts.LEVEL_LOW``)."""
 
 
 class ClosedBin(msgspec.Struct, array_like=True, gc=False):
@@ -218,27 +217,30 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Score
             one.tumbling, running.tested, one.running, base.total, base.excess, base.square, base.frozen,
             running.mentions, base.posts,
         )  # fmt: skip
-        found.append(_scored(state, one, base, tallies[one.start_ms], frame.end_ms, settings))
+        found.append(_scored(state, one, base, tallies[one.start_ms], settings))
     return found
 
 
-def _scored(
-    state: TrendState, one: WindowFrame, base: Baseline, tally: Tally, end_ms: int, settings: CoreSettings
-) -> Scored:
+def _scored(state: TrendState, one: WindowFrame, base: Baseline, tally: Tally, settings: CoreSettings) -> Scored:
     """The test of one window. Copies are looked for only where something stands out."""
     mu, spread, tested = mean(base, one) * one.exposure, dispersion(base, settings), tally.tested
     score = loudness = negbin.score(tested, mu, spread)
     if tally.mentions >= max(2 * tested, LOUD_MIN):
         usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
         loudness = max(score, negbin.score(tally.mentions, usual, spread))
-    if loudness < LOOK_SCORE:
+    if loudness < LEVEL_LOW:
         return Scored(one, tally, mu, spread, score, tested, loudness, None)
-    parts = [part for at, part in state.bins.items() if one.start_ms <= at < end_ms]
-    copies = origin.copies([part.texts for part in parts], [part.roots for part in parts], tally)
+    copies = _copies(state, one, tally)
     if copies.support < tested:
         tested = copies.support
         score = negbin.score(tested, mu, spread)
     return Scored(one, tally, mu, spread, score, tested, loudness, copies)
+
+
+def _copies(state: TrendState, one: WindowFrame, tally: Tally) -> Copies:
+    end_ms = one.start_ms + one.window_ms
+    parts = [part for at, part in state.bins.items() if one.start_ms <= at < end_ms]
+    return origin.copies([part.texts for part in parts], [part.roots for part in parts], tally)
 
 
 def tallied(state: TrendState, end_ms: int, wanted: Sequence[int]) -> dict[int, Tally]:
@@ -380,9 +382,9 @@ def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSe
             state.baselines[window_ms] = msgspec.structs.replace(base, total=base.total + 1.0)
 
 
-def window_score(one: Scored, settings: CoreSettings) -> WindowScore:
-    """The test as it is reported."""
-    tally, copies = one.tally, one.copies
+def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> WindowScore:
+    """The test of a window of ``state`` as it is reported."""
+    tally, copies = one.tally, one.copies or _copies(state, one.frame, one.tally)
     return WindowScore(
         window_ms=one.frame.window_ms,
         observed=one.tested,
@@ -399,10 +401,10 @@ def window_score(one: Scored, settings: CoreSettings) -> WindowScore:
         engagement=tally.engagement,
         baseline_windows=int(one.frame.ended),
         ready=one.frame.ready,
-        origin=origin.origin(tally, copies, one.frame.covered, settings.covered_min) if copies else origin.ORGANIC,
+        origin=origin.origin(tally, copies, one.frame.covered, settings.covered_min),
         loudness=one.loudness,
-        copied=copies.copied if copies else 0,
-        passed_on=copies.passed_on if copies else 0,
+        copied=copies.copied,
+        passed_on=copies.passed_on,
         busiest=tally.busiest,
     )
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from stream.core.alerts import LEVEL_LOW, rule_windows
-from stream.core.rules import BURST, CONCENTRATION, THRESHOLD, Rule, RuleSet
+from stream.core.alerts import rule_windows
+from stream.core.rules import BURST, CONCENTRATION, LEVEL_LOW, THRESHOLD, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored
 from stream.core.windows import fitted_ms

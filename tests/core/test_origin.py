@@ -11,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.records import Flip, Post
-from stream.core.alerts import LEVEL_LOW
 from stream.core.dedupe import simhash
 from stream.core.origin import Copies, added, cluster_sizes, copies, origin, pack
 from stream.core.rules import Resolve, Rule, RuleSet, Significance
+from stream.core.settings import CoreSettings
 from stream.core.tally import Tally
-from stream.core.trends import LOOK_SCORE
+from stream.core.trends import ClosedBin, Scored, TrendState, tallied, window_score
+from stream.core.volume import WindowFrame
 from tests.core.harness import log_of, news, post, run
 
 BUSY = Significance(alerts_per_day=5, min_count=5, min_authors=3)
 RULES = RuleSet(
     rules=(
         Rule(id="burst", kind="burst", windows_s=(3600, 21_600), significance=BUSY, resolve=Resolve(for_s=3600)),
+        Rule(id="many", kind="threshold", windows_s=(3600,), above=8, metric="mentions"),
         Rule(id="ring", kind="concentration", windows_s=(3600, 21_600), significance=BUSY),
     )
 )
@@ -67,17 +69,27 @@ def flips(written: Callable[[int], Post], count: int = 100, **ways: Any) -> list
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (people, [("burst", "organic")]),
-        (flood, [("ring", "single_source")]),
-        (ring, [("burst", "coordinated"), ("ring", "coordinated")]),
-        (ring_of_many_words, [("burst", "coordinated"), ("ring", "coordinated")]),
-        (viral, [("burst", "single_source"), ("ring", "single_source")]),
+        (people, [("burst", "organic"), ("many", "organic")]),
+        (flood, [("many", "single_source"), ("ring", "single_source")]),
+        (ring, [("burst", "coordinated"), ("many", "coordinated"), ("ring", "coordinated")]),
+        (ring_of_many_words, [("burst", "coordinated"), ("many", "coordinated"), ("ring", "coordinated")]),
+        (viral, [("burst", "single_source"), ("many", "single_source"), ("ring", "single_source")]),
     ],
 )
 def test_a_burst_says_what_it_is_made_of(written: Callable[[int], Post], expected: list[tuple[str, str]]) -> None:
     found = flips(written)
     assert sorted((flip.rule_id, flip.window.origin) for flip in found if flip.window) == expected
     assert found == sorted(flips(written, partitions=4), key=found.index)
+
+
+def test_what_is_usual_for_a_name_is_looked_at_where_it_is_reported() -> None:
+    """A threshold reports windows in which nothing stands out, and of which the test did not ask for copies."""
+    text = pack({simhash(COPIED): 9}, 1)
+    state = TrendState(0, bins={0: ClosedBin(9, 0, 0, 0, 0, 0, {n: 1 for n in range(9)}, 9, 0, texts=text)})
+    frame = WindowFrame(300_000, 0, 0, 1.0, 1.0, 50.0, 0.9, True)
+    tally = tallied(state, 300_000, [0])[0]
+    found = window_score(state, Scored(frame, tally, 9.0, 0.3, 300, 9, 300, None), CoreSettings())
+    assert (found.origin, found.copied) == ("coordinated", 9)
 
 
 def test_the_reason_gives_the_numbers() -> None:
@@ -99,10 +111,6 @@ def test_the_most_frequent_are_kept_and_a_late_one_is_added() -> None:
     assert pack({7: 1, -1: 3, 9: 2}, 2) == pack({-1: 3, 9: 2}, 5)
     assert added(pack({-1: 3, 9: 2}, 5), -1) == pack({-1: 4, 9: 2}, 5)
     assert added(b"", 4) == pack({4: 1}, 1)
-
-
-def test_copies_are_looked_for_where_a_rule_may_fire() -> None:
-    assert LOOK_SCORE == LEVEL_LOW
 
 
 @given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(1, 9)), max_size=30), st.randoms())
