@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from stream.contract.notices import Notice
+
 TEXT: Final = "text"
 IMAGE: Final = "image"
 
@@ -334,6 +336,10 @@ class Flip(Record, frozen=True, kw_only=True, tag="flip"):
 
     ``incident_id`` = hash(rule, subject, first bin of firing); ``id`` = incident id + sequence, which receivers get
     as idempotency key. ``at_ms`` is the event time at which it should have happened, by the bins.
+
+    ``held`` says why nobody is told (``silence ID``, ``inhibited by RULE``, ``event ID``), empty where somebody is.
+    ``event``: id of the incident that leads the event to which this one belongs; ``members``: the entities of the event
+    so far, the leading one first.
     """
 
     id: str
@@ -358,6 +364,10 @@ class Flip(Record, frozen=True, kw_only=True, tag="flip"):
     total_posts: int = 0
     evidence: tuple[Evidence, ...] = ()
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    notice: Notice = Notice()
+    held: str = ""
+    event: str = ""
+    members: tuple[str, ...] = ()
 
 
 # --- time, control, refusal --------------------------------------------------------------------------------------

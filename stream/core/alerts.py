@@ -299,6 +299,7 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
         total_posts=moment.total_posts,
         evidence=report.evidence if report else (),
         labels=dict(sorted(rule.labels.items())),
+        notice=rule.notice,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from stream.contract.notices import Notice
 from stream.core.entities import split_id
 
 BURST: Final = "burst"
@@ -94,6 +95,7 @@ class Rule(_Part, frozen=True, kw_only=True):
     escalate: Escalate | None = None
     severity: str = "warning"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    notice: Notice = Notice()
 
     def matches(self, entity: str) -> bool:
         """Whether the rule is about ``entity``."""

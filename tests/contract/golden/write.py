@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from stream.contract import codec
+from stream.contract.notices import Hours, Notice
 from stream.contract.records import (
     AnyRecord,
     Batch,
@@ -102,6 +103,16 @@ RECORDS: Final[dict[str, AnyRecord]] = {
         severity="high", entity="LOC:华强北", type="LOC", surface="华强北", at_ms=1, first_ms=1, window=_WINDOW,
         reason="why", first_seen_ms=1, authors_known=False, tests=3, threshold=4.5, total_posts=7,
         evidence=(_EVIDENCE,), labels={"event": "e"},
+    ),
+    "flip_held": Flip(
+        id="i-1", incident_id="i", sequence=1, rule_id="r", rule_version=2, rule_kind="burst", state="firing",
+        severity="high", entity="LOC:华强北", type="LOC", surface="华强北", at_ms=1, first_ms=1, window=None,
+        reason="why", held="silence s", event="e", members=("LOC:华强北", "PER:张三"),
+        notice=Notice(
+            receivers=("hook",), group_by=("type",), group_wait_s=30.0, group_interval_s=60.0,
+            repeat_interval_s=14400.0, mute=(Hours(from_minute=1320, to_minute=420, days=(0, 6)),),
+            timezone="Asia/Tokyo", annotations={"title": "t"},
+        ),
     ),
     "reach": _REACH,
     "end": End(source="demo", through_ms=1),
