@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from stream.contract import codec
-from stream.contract.records import Coverage, Document, Flip, HotList, Note, Observation, Reject
+from stream.contract.records import Document, Flip, Note, Reject
 
 
 def documents_at(connection: sqlite3.Connection, docs: Sequence[int]) -> list[Document]:
@@ -59,6 +59,6 @@ def reject_of(data: bytes) -> Reject:
 def note_of(data: bytes) -> Note:
     """The note behind stored bytes."""
     record = codec.decode(data)
-    if not isinstance(record, Observation | HotList | Coverage):
+    if not isinstance(record, Note):
         raise TypeError(f"a {type(record).__name__} is stored as a note")
     return record

@@ -16,8 +16,7 @@ from stream.contract.records import (
     Coverage,
     Document,
     Flip,
-    HotList,
-    Observation,
+    Note,
     Record,
     Reject,
     TrendPoint,
@@ -193,7 +192,7 @@ _NOTE: Final[dict[str, Shape]] = {
 
 def _note_of_fact(fact: Fact) -> dict[str, Any]:
     note = codec.decode(fact.record)
-    if not isinstance(note, Observation | HotList | Coverage):
+    if not isinstance(note, Note):
         raise TypeError(f"a {type(note).__name__} among the notes")
     return {
         "kind": note_kind(note),

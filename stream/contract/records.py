@@ -203,7 +203,8 @@ class Batch(Record, frozen=True, kw_only=True, tag="batch"):
 
     ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers. What follows must not
     depend on how the log was cut into batches, therefore ``heard`` keeps the places of reaches and controls. An
-    ``End`` travels as a reach in state ``left``.
+    ``End`` travels as a reach in state ``left``. All of it was tagged by ``model_version``;
+    ``bare`` are the offsets of posts in which nothing was found.
     """
 
     generation: str
@@ -213,6 +214,8 @@ class Batch(Record, frozen=True, kw_only=True, tag="batch"):
     posts: tuple[Seen, ...] = ()
     sightings: tuple[Sighting, ...] = ()
     heard: tuple[Heard, ...] = ()
+    model_version: str = ""
+    bare: tuple[int, ...] = ()
 
 
 # --- trends and alerts -------------------------------------------------------------------------------------------
@@ -307,6 +310,20 @@ class EntityReport(Value, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...]
 
 
+class ModelBin(Value, frozen=True, kw_only=True):
+    """What the posts of a closed bin show of the model that tagged them; nothing where there were two of them.
+
+    ``bare`` of the ``posts`` have no entity; all partitions count these alike. ``confidences``: type → entities of this
+    partition by place of their mean confidence (``stream.core.drift``). An entity counts once, however often it is
+    named, so that a burst of one name does not look like a change of the model.
+    """
+
+    model_version: str
+    posts: int
+    bare: int
+    confidences: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+
+
 class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     """Report of one Track partition for one closed bin. ``tests`` counts the entities it tested.
 
@@ -324,6 +341,7 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     entities: tuple[EntityReport, ...] = ()
     controls: tuple[Control, ...] = ()
     covered: dict[int, int] = msgspec.field(default_factory=dict)
+    model: ModelBin | None = None
 
 
 FIRING: Final = "firing"
@@ -503,11 +521,40 @@ class Coverage(Record, frozen=True, kw_only=True, tag="coverage"):
     detail: str = ""
 
 
-Note = Observation | HotList | Coverage
+DriftState = Literal["learning", "new_model", "ok", "warn", "alert"]
+
+
+class Drift(Record, frozen=True, kw_only=True, tag="drift"):
+    """How sure a model was of a type of entities in the 24 hours up to ``observed_ms``, against the week before.
+
+    ``source`` is the model's version; an empty ``type`` stands for the posts without any entity. ``recent`` and
+    ``reference`` count entities by place of their confidence, ``first`` those of the model's first days; without a type,
+    posts without and with entities. ``psi`` is the population stability index of recent against reference in
+    thousandths, ``psi_noise`` what days of the reference show against each other, ``psi_first`` that of recent against
+    first. ``mean`` and ``mean_before`` are mean confidences (without a type, shares of posts with entities) around the
+    last change that was found, in thousandths; ``changed_ms`` is when that was, 0 for none.
+    """
+
+    source: str
+    type: str
+    observed_ms: int
+    state: DriftState
+    psi: int = 0
+    psi_noise: int = 0
+    psi_first: int = 0
+    mean: int = 0
+    mean_before: int = 0
+    changed_ms: int = 0
+    recent: tuple[int, ...] = ()
+    reference: tuple[int, ...] = ()
+    first: tuple[int, ...] = ()
+
+
+Note = Observation | HotList | Coverage | Drift
 """What is stored as it comes, beside the posts. ``note_id`` tells one from another."""
 
 
-NoteKind = Literal["observation", "hot_list", "coverage"]
+NoteKind = Literal["observation", "hot_list", "coverage", "drift"]
 
 
 def note_id(note: Note) -> str:
@@ -516,18 +563,24 @@ def note_id(note: Note) -> str:
         return f"observation/{note.post_id}/{note.observed_ms}/{note.edit_version}"
     if isinstance(note, Coverage):
         return f"coverage/{note.source}/{note.observed_ms}/{note.endpoint}"
+    if isinstance(note, Drift):
+        return f"drift/{note.source}/{note.type}/{note.observed_ms}"
     return f"hot_list/{note.source}/{note.observed_ms}"
 
 
 def note_kind(note: Note) -> NoteKind:
-    """``observation``, ``hot_list`` or ``coverage``."""
+    """``observation``, ``hot_list``, ``coverage`` or ``drift``."""
     if isinstance(note, Observation):
         return "observation"
+    if isinstance(note, Drift):
+        return "drift"
     return "coverage" if isinstance(note, Coverage) else "hot_list"
 
 
 def note_subject(note: Note) -> str:
-    """What it is about: a post, or the source that told it."""
+    """What it is about: a post, a type of entities, or the source that told it."""
+    if isinstance(note, Drift):
+        return note.type
     return note.post_id if isinstance(note, Observation) else note.source
 
 
@@ -540,7 +593,7 @@ def note_span(note: Note) -> tuple[int, int]:
 
 AnyRecord = (
     Post | Mention | Document | Batch | TrendPoint | BinReport | Flip | Reach | End | Control | Reject
-    | Observation | HotList | Coverage
+    | Observation | HotList | Coverage | Drift
 )  # fmt: skip
 """Everything the codec reads and writes."""
 

@@ -20,6 +20,7 @@ from stream.contract.records import (
     Counts,
     Coverage,
     Document,
+    Drift,
     End,
     EntityReport,
     Evidence,
@@ -28,6 +29,7 @@ from stream.contract.records import (
     HotItem,
     HotList,
     Mention,
+    ModelBin,
     Observation,
     Picture,
     Post,
@@ -130,6 +132,15 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "bin_report_with_origin": BinReport(
         partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3,
         entities=(replace(_REPORT, windows=(_WINDOW_OF_COPIES,)),),
+    ),
+    "bin_report_with_model": BinReport(
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3,
+        model=ModelBin(model_version="m", posts=7, bare=2, confidences={"LOC": (1, 2)}),
+    ),
+    "batch_with_model": Batch(generation="g", origin=1, first=5, last=6, model_version="m", bare=(5, 6)),
+    "drift": Drift(
+        source="m", type="LOC", observed_ms=1, state="warn", psi=120, psi_noise=30, psi_first=300, mean=900,
+        mean_before=950, changed_ms=1, recent=(1, 2), reference=(3, 4), first=(5, 6),
     ),
     "batch_with_coverage": Batch(generation="g", origin=1, first=5, last=6, heard=(Heard(5, _COVERAGE),)),
     "reject": Reject(source="demo", reason="bad_json", detail="d", raw=b"\xff\x00", place="line 1", observed_ms=1),
