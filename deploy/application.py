@@ -24,6 +24,7 @@ from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
 from stream.runtime.embedded import Embedded, Parts
 from stream.runtime.sqlite import DATABASE, DatabaseError, Store, StoreError, drop_in_inbox, translated
+from stream.runtime.sqlite_journal import Journal
 from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
@@ -254,6 +255,9 @@ async def _tidy(runtime: Embedded, store: Store, settings: Settings) -> None:
     for kind, days in ages.items():
         if days > 0:
             await _in_steps(runtime, _expiring(store, index, kind, now - round(days * DAY_MS)))
+    if keep.documents_days > 0:
+        journal, before = Journal(store.connection), now - round(keep.documents_days * DAY_MS)
+        await _in_steps(runtime, functools.partial(journal.trim, before, rows_max=EXPIRE_ROWS_MAX))
     if keep.alerts_days > 0:
         before = now - round(keep.alerts_days * DAY_MS)
         await _in_steps(runtime, functools.partial(store.trim_outbox, before, rows_max=EXPIRE_ROWS_MAX))

@@ -38,6 +38,7 @@ from stream.runtime.feeds import Feeds
 from stream.runtime.models import Models, Piece, no_other_model
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
+from stream.runtime.sqlite_journal import Journal
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
 from stream.runtime.told import tell
 from stream.runtime.totals import Totals
@@ -107,6 +108,7 @@ class Embedded:
         self._track_rows = StateTable[Any](connection, "track:0", stages.encode_row, stages.decode_row)
         self._judge_rows = StateTable[Any](connection, "judge", stages.encode_row, stages.decode_row)
         self._states = (self._enrich_rows, self._track_rows, self._judge_rows)
+        self._journal = Journal(connection)
         self._appended = asyncio.Event()
         self._progressed = asyncio.Event()
         self._records_max = min(FIRST_BATCH_POSTS, parts.worker.batch_posts_max)
@@ -361,6 +363,7 @@ class Embedded:
         indexed = parts.index.documents(enriched.documents)
         parts.index.rejects(enriched.rejects)
         parts.index.notes(enriched.notes)
+        self._journal.add(enriched.batches[0], parts.now_ms())
         self._track_rows.load(stages.rows_of(enriched.batches[0]))
         tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
         parts.index.points(tracked.points)

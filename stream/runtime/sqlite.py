@@ -1,4 +1,4 @@
-"""The embedded log, cursors, state and outbox in one SQLite file.
+"""The embedded log, cursors and state in one SQLite file, beside the outbox (``sqlite_outbox``) and the index.
 
 One process writes, by one thread; a lock file keeps a second one out. Everything a micro-batch causes is committed
 in one transaction, so that kill -9 at any instant leaves either all of it or nothing (SQLite, WAL mode).
@@ -11,13 +11,13 @@ import fcntl
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from stream.contract import codec
-from stream.contract.records import Envelope, Flip, Position, Record, Reject
+from stream.contract.records import Envelope, Position, Record, Reject
 from stream.runtime.wire import decoded, encoded
 
 DatabaseError = sqlite3.DatabaseError
@@ -40,6 +40,20 @@ CREATE TABLE IF NOT EXISTS outbox (flip_id TEXT NOT NULL, channel TEXT NOT NULL,
   PRIMARY KEY (flip_id, channel)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (status, due_ms);
 CREATE INDEX IF NOT EXISTS outbox_channel ON outbox (channel, status, due_ms);
+CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, stored_ms INTEGER NOT NULL,
+  closed INTEGER NOT NULL, batch BLOB NOT NULL);
+"""
+
+_OUTBOX_COLUMNS: Final = (
+    "incident_id TEXT NOT NULL DEFAULT ''", "sequence INTEGER NOT NULL DEFAULT 0", "group_id TEXT NOT NULL DEFAULT ''",
+    "told_ms INTEGER NOT NULL DEFAULT 0", "first_told_ms INTEGER NOT NULL DEFAULT 0",
+    "again_ms INTEGER NOT NULL DEFAULT 0", "taken_ms INTEGER NOT NULL DEFAULT 0",
+)  # fmt: skip
+"""What the outbox got later; a row without a group is completed by ``SqliteOutbox.release_claims``."""
+_OUTBOX_INDEXES: Final = """
+CREATE INDEX IF NOT EXISTS outbox_group ON outbox (channel, group_id, status);
+CREATE INDEX IF NOT EXISTS outbox_told ON outbox (channel, group_id, told_ms);
+CREATE INDEX IF NOT EXISTS outbox_incident ON outbox (incident_id, sequence);
 """
 
 Row = TypeVar("Row")
@@ -82,6 +96,7 @@ class Store:
             self.connection = connect(self.path)
             self.connection.executescript(_TABLES)
             self._check_layout()
+            self._add_columns()
             self._log = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._log.execute("PRAGMA query_only = ON")
         except sqlite3.DatabaseError as error:
@@ -99,6 +114,13 @@ class Store:
             self.set_meta("layout", str(LAYOUT))
         elif found != str(LAYOUT):
             raise StoreError(f"{self.path} has layout {found}; this program knows layout {LAYOUT}. Use a new --store.")
+
+    def _add_columns(self) -> None:
+        there = {str(row[1]) for row in self.connection.execute("PRAGMA table_info(outbox)")}
+        for column in _OUTBOX_COLUMNS:
+            if column.partition(" ")[0] not in there:
+                self.connection.execute(f"ALTER TABLE outbox ADD COLUMN {column}")
+        self.connection.executescript(_OUTBOX_INDEXES)
 
     def _new_generation(self) -> str:
         generation = uuid.uuid4().hex
@@ -215,68 +237,6 @@ class Store:
                 "DELETE FROM log WHERE id IN (SELECT id FROM log WHERE id <= ? AND stored_ms < ? ORDER BY id LIMIT ?)",
                 (self.worker_offset(), before_ms, rows_max),
             ).rowcount
-
-    # --- outbox ------------------------------------------------------------------------------------------------
-
-    def enqueue(self, flips: Sequence[Flip], channels: Sequence[str], *, due_ms: int) -> None:
-        """Put ``flips`` into the outbox for each channel, inside the caller's transaction; repeats change nothing."""
-        rows = [(flip.id, channel, codec.encode(flip), due_ms) for flip in flips for channel in channels]
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO outbox (flip_id, channel, record, status, due_ms) VALUES (?, ?, ?, 'due', ?)", rows
-        )
-
-    def claim(self, channel: str, now_ms: int) -> tuple[str, bytes, int] | None:
-        """(flip id, record, attempts) of one due row of ``channel``, which is now claimed; None: nothing is due."""
-        row = self.connection.execute(
-            "SELECT flip_id, record, attempts FROM outbox WHERE channel = ? AND status = 'due' AND due_ms <= ? "
-            "ORDER BY due_ms, flip_id LIMIT 1",
-            (channel, now_ms),
-        ).fetchone()
-        if row is None:
-            return None
-        with self.transaction():
-            self._set_status(row[0], channel, "claimed")
-        return str(row[0]), bytes(row[1]), int(row[2])
-
-    def strays(self, known: Collection[str], now_ms: int) -> list[str]:
-        """Channels with due rows that are not among the ``known`` ones, sorted."""
-        rows = self.connection.execute(
-            "SELECT DISTINCT channel FROM outbox WHERE status = 'due' AND due_ms <= ? ORDER BY channel", (now_ms,)
-        ).fetchall()
-        return [str(channel) for (channel,) in rows if channel not in known]
-
-    def sent(self, flip_id: str, channel: str) -> None:
-        """The row is done."""
-        with self.transaction():
-            self._set_status(flip_id, channel, "sent")
-
-    def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
-        """The row is due again at ``due_ms``, or given up when that is None; then it ages from when it was due."""
-        with self.transaction() as connection:
-            connection.execute(
-                "UPDATE outbox SET status = ?, attempts = attempts + 1, due_ms = coalesce(?, due_ms), problem = ? "
-                "WHERE flip_id = ? AND channel = ?",
-                ("failed" if due_ms is None else "due", due_ms, problem, flip_id, channel),
-            )
-
-    def release_claims(self) -> None:
-        """Rows that a dead process had claimed are due again; to be called once at the start."""
-        with self.transaction() as connection:
-            connection.execute("UPDATE outbox SET status = 'due' WHERE status = 'claimed'")
-
-    def trim_outbox(self, before_ms: int, *, rows_max: int) -> int:
-        """Delete what was sent or given up and was due before ``before_ms``, at most ``rows_max``. Returns how many."""
-        with self.transaction() as connection:
-            return connection.execute(
-                "DELETE FROM outbox WHERE (flip_id, channel) IN (SELECT flip_id, channel FROM outbox"
-                " WHERE status IN ('sent', 'failed') AND due_ms < ? LIMIT ?)",
-                (before_ms, rows_max),
-            ).rowcount
-
-    def _set_status(self, flip_id: str, channel: str, status: str) -> None:
-        self.connection.execute(
-            "UPDATE outbox SET status = ? WHERE flip_id = ? AND channel = ?", (status, flip_id, channel)
-        )
 
 
 def read_only(path: Path) -> sqlite3.Connection:

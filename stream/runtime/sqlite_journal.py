@@ -1,0 +1,88 @@
+"""What Track was told, kept in the store so that it can be replayed: the cluster's topic of batches, embedded.
+
+The batches of Enrich, in the order of the log, compressed. A batch as it came is an *open* row; rows are closed by
+making one of many: lone posts compress badly by themselves, and how the log was cut into batches changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from stream.contract import codec
+from stream.contract.records import Batch
+
+OPEN_ROWS_MAX: Final = 64
+ROW_BYTES: Final = 32_768
+"""Open rows are closed when there are so many, or when they hold so much."""
+BATCH_BYTES_MAX: Final = 1 << 30
+"""A batch is as large as what follows from its posts, and travels nowhere."""
+
+class Journal:
+    """The table ``journal`` behind ``connection``. What is written belongs to the transaction of the caller."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, batch: Batch, stored_ms: int) -> None:
+        """Keep ``batch``, the next one of the log. One that tells nothing is left out."""
+        if not (batch.posts or batch.sightings or batch.heard):
+            return
+        self._connection.execute(
+            "INSERT INTO journal (stored_ms, closed, batch) VALUES (?, 0, ?)", (stored_ms, packed(batch))
+        )
+        self._close_rows()
+
+    def _close_rows(self) -> None:
+        """Make one row of the open ones when there are enough. It is as old as the oldest of them."""
+        newest = self._connection.execute(
+            "SELECT id, stored_ms, closed, length(batch) FROM journal ORDER BY id DESC LIMIT ?", (OPEN_ROWS_MAX,)
+        ).fetchall()
+        opened = list(itertools.takewhile(lambda row: not row[2], newest))
+        if len(opened) < OPEN_ROWS_MAX and sum(row[3] for row in opened) < ROW_BYTES:
+            return
+        last, first = opened[0][0], opened[-1][0]
+        if len(opened) == 1:
+            self._connection.execute("UPDATE journal SET closed = 1 WHERE id = ?", (last,))
+            return
+        rows = self._connection.execute("SELECT batch FROM journal WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+        whole = packed(joined([unpacked(row) for (row,) in rows]))
+        self._connection.execute("DELETE FROM journal WHERE id BETWEEN ? AND ?", (first, last))
+        self._connection.execute("INSERT INTO journal VALUES (?, ?, 1, ?)", (last, opened[-1][1], whole))
+
+    def trim(self, before_ms: int, *, rows_max: int) -> int:
+        """Delete what was stored before ``before_ms``, oldest first, at most ``rows_max`` rows. Returns how many."""
+        return self._connection.execute(
+            "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE stored_ms < ? ORDER BY id LIMIT ?)",
+            (before_ms, rows_max),
+        ).rowcount
+
+
+def rows(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """(stored_ms, row) of the whole journal in the order of the log."""
+    yield from connection.execute("SELECT stored_ms, batch FROM journal ORDER BY id")
+
+
+def unpacked(row: bytes) -> Batch:
+    """The batch in ``row``. Raises ``CodecError`` or ``zlib.error`` for what is none."""
+    batch = codec.decode(zlib.decompress(row))
+    if not isinstance(batch, Batch):
+        raise codec.CodecError("bad_record", f"a {type(batch).__name__} in the journal")
+    return batch
+
+
+def packed(batch: Batch) -> bytes:
+    """``batch`` as a row."""
+    return zlib.compress(codec.encode(batch, BATCH_BYTES_MAX))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """``batches``, which follow one another in one log, as one; ``enrich.halved`` the other way round."""
+    lists = {name for name, value in msgspec.structs.asdict(batches[0]).items() if isinstance(value, tuple)}
+    whole = {name: tuple(one for batch in batches for one in getattr(batch, name)) for name in lists}
+    return msgspec.structs.replace(batches[0], last=batches[-1].last, **whole)
