@@ -1,7 +1,7 @@
 """What Track was told, kept in the store so that it can be replayed: the cluster's topic of batches, embedded.
 
 The batches of Enrich, in the order of the log, compressed. A batch as it came is an *open* row; rows are closed by
-making one of many: lone posts compress badly by themselves, and how the log was cut into batches changes nothing.
+packing many together, since lone posts compress badly by themselves.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from stream.contract import codec
 from stream.contract.records import Batch
+from stream.runtime.sqlite import StoreError
 
 OPEN_ROWS_MAX: Final = 64
 ROW_BYTES: Final = 32_768
 """Open rows are closed when there are so many, or when they hold so much."""
 BATCH_BYTES_MAX: Final = 1 << 30
 """A batch is as large as what follows from its posts, and travels nowhere."""
+_MEND: Final = "Restore a backup (weibowatch backup)."
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(list[bytes])
 
 class Journal:
     """The table ``journal`` behind ``connection``. What is written belongs to the transaction of the caller."""
@@ -34,7 +38,7 @@ class Journal:
         if not (batch.posts or batch.sightings or batch.heard):
             return
         self._connection.execute(
-            "INSERT INTO journal (stored_ms, closed, batch) VALUES (?, 0, ?)", (stored_ms, packed(batch))
+            "INSERT INTO journal (stored_ms, closed, batch) VALUES (?, 0, ?)", (stored_ms, packed([batch]))
         )
         self._close_rows()
 
@@ -51,7 +55,7 @@ class Journal:
             self._connection.execute("UPDATE journal SET closed = 1 WHERE id = ?", (last,))
             return
         rows = self._connection.execute("SELECT batch FROM journal WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
-        whole = packed(joined([unpacked(row) for (row,) in rows]))
+        whole = packed([batch for (row,) in rows for batch in unpacked(row)])
         self._connection.execute("DELETE FROM journal WHERE id BETWEEN ? AND ?", (first, last))
         self._connection.execute("INSERT INTO journal VALUES (?, ?, 1, ?)", (last, opened[-1][1], whole))
 
@@ -68,21 +72,18 @@ def rows(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     yield from connection.execute("SELECT stored_ms, batch FROM journal ORDER BY id")
 
 
-def unpacked(row: bytes) -> Batch:
-    """The batch in ``row``. Raises ``CodecError`` or ``zlib.error`` for what is none."""
-    batch = codec.decode(zlib.decompress(row))
-    if not isinstance(batch, Batch):
-        raise codec.CodecError("bad_record", f"a {type(batch).__name__} in the journal")
-    return batch
+def packed(batches: Iterable[Batch]) -> bytes:
+    """``batches``, which follow one another, as a row."""
+    return zlib.compress(_encoder.encode([codec.encode(batch, BATCH_BYTES_MAX) for batch in batches]))
 
 
-def packed(batch: Batch) -> bytes:
-    """``batch`` as a row."""
-    return zlib.compress(codec.encode(batch, BATCH_BYTES_MAX))
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """``batches``, which follow one another in one log, as one; ``enrich.halved`` the other way round."""
-    lists = {name for name, value in msgspec.structs.asdict(batches[0]).items() if isinstance(value, tuple)}
-    whole = {name: tuple(one for batch in batches for one in getattr(batch, name)) for name in lists}
-    return msgspec.structs.replace(batches[0], last=batches[-1].last, **whole)
+def unpacked(row: bytes) -> list[Batch]:
+    """The batches in ``row``, in their order. Raises ``StoreError`` for what ``packed`` never gave."""
+    try:
+        batches = [codec.decode(data) for data in _decoder.decode(zlib.decompress(row))]
+    except (zlib.error, msgspec.DecodeError, codec.CodecError) as error:
+        raise StoreError(f"the journal is damaged: {error}. {_MEND}") from error
+    found = [batch for batch in batches if isinstance(batch, Batch)]
+    if len(found) < len(batches):
+        raise StoreError(f"the journal is damaged: it holds other things than batches. {_MEND}")
+    return found
