@@ -170,6 +170,7 @@ class Sighting(Value, frozen=True, array_like=True):
     """One post mentioning one entity (however often), with what Track needs to count and to show evidence.
 
     ``weight`` is a saturating popularity weight in 1/65536ths; ``engagement`` the plain sum of shown counts.
+    ``together``: ``dedupe.hash64`` of the entities of a post that mentions several, this one among them.
     """
 
     offset: int
@@ -189,6 +190,7 @@ class Sighting(Value, frozen=True, array_like=True):
     via_repost: bool
     image_only: bool
     excerpt: str
+    together: tuple[int, ...] = ()
 
 
 class Heard(Value, frozen=True, array_like=True):
@@ -273,6 +275,10 @@ class WindowScore(Value, frozen=True, kw_only=True):
     or many posts of each account) or ``coverage`` (too little of the window was seen). ``loudness`` is the score of
     all posts, however few are behind them; ``copied`` posts are copies, ``passed_on`` are reposts of one post,
     ``busiest`` are of one author.
+
+    ``weighted`` sums popularity weights; ``posts`` are all of the stream. ``texts`` and ``sources`` are different ones,
+    near-duplicates being one text. Where a rule asks for it, ``before`` counts the posts of the window before, and
+    ``silence`` is −log10 P(NB ≤ mentions) in thousandths, against ``usual`` posts.
     """
 
     window_ms: int
@@ -295,10 +301,20 @@ class WindowScore(Value, frozen=True, kw_only=True):
     copied: int = 0
     passed_on: int = 0
     busiest: int = 0
+    weighted: float = 0.0
+    posts: int = 0
+    texts: int = 0
+    sources: int = 0
+    before: int = 0
+    silence: int = 0
+    usual: float = 0.0
 
 
 class EntityReport(Value, frozen=True, kw_only=True):
-    """What Judge needs to know of one entity in one closed bin."""
+    """What Judge needs to know of one entity in one closed bin, all of it or as a ``view`` of rules shows it.
+
+    ``posts``: a sample of the posts in the most telling window, packed (``stream.core.sample``).
+    """
 
     entity: str
     type: str
@@ -308,6 +324,8 @@ class EntityReport(Value, frozen=True, kw_only=True):
     authors_known: bool
     windows: tuple[WindowScore, ...]
     evidence: tuple[Evidence, ...]
+    view: str = ""
+    posts: bytes = b""
 
 
 class ModelBin(Value, frozen=True, kw_only=True):
@@ -329,7 +347,8 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
 
     ``watermark_ms`` is the event time up to which this partition has closed its bins. ``controls`` took effect in
     this partition after its previous report. ``covered``: window in ms → share of it that the sources showed, in
-    thousandths, of those that were not seen whole.
+    thousandths, of those that were not seen whole; ``volume``: window → posts per expected post, in thousandths.
+    ``late``: sightings that corrected a closed bin since the report before, ``counted``: those of this bin.
     """
 
     partition: int
@@ -341,6 +360,9 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     entities: tuple[EntityReport, ...] = ()
     controls: tuple[Control, ...] = ()
     covered: dict[int, int] = msgspec.field(default_factory=dict)
+    volume: dict[int, int] = msgspec.field(default_factory=dict)
+    late: int = 0
+    counted: int = 0
     model: ModelBin | None = None
 
 

@@ -5,6 +5,7 @@ Stateless but for what Control records say. A control takes effect for the posts
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -37,6 +38,7 @@ from stream.contract.records import (
     Sighting,
     Span,
 )
+from stream.core import silences
 from stream.core.dedupe import hash64, simhashes
 from stream.core.entities import AliasError, Aliases, raw_key, split_id
 from stream.core.models import TOPIC, order_in
@@ -47,6 +49,9 @@ from stream.core.settings import CoreSettings
 WEIGHT_UNIT: Final = 65_536
 _POPULARITY_FULL: Final = math.log1p(100_000)
 """From here on a post weighs double; engagement is heavy-tailed and must not drown everything else."""
+
+TOGETHER_MAX: Final = 32
+"""So many entities of a post can be seen together, the first ones; a list of names tells nothing."""
 
 _NO_COUNTS: Final = Counts()
 
@@ -250,6 +255,8 @@ def _obeyed(state: EnrichState, control: Control) -> EnrichState:
         return msgspec.structs.replace(state, aliases=msgspec.structs.replace(aliases, version=control.version))
     if control.topic == "rules":
         RuleSet.from_payload(control.payload, control.version)
+    if control.topic == silences.TOPIC:
+        silences.from_payload(control.payload)
     if control.topic == TOPIC:
         order = order_in(control)
         return msgspec.structs.replace(state, model_epoch=order.epoch, model=order.model or state.model)
@@ -284,9 +291,10 @@ def _take_post(
     counts = post.counts or _NO_COUNTS
     engagement = counts.reposts + counts.comments + counts.likes
     weight = popularity_weight(counts)
+    together = tuple(map(_hash, itertools.islice(of_entity, TOGETHER_MAX))) if len(of_entity) > 1 else ()
     for entity, found in of_entity.items():
         target = gathered.sightings[partition_of(entity, len(gathered.sightings))]
-        target.append(_sighting(post, offset, found, naming.excerpt_chars, engagement, weight))
+        target.append(_sighting(post, offset, found, naming.excerpt_chars, engagement, weight, together))
 
 
 def _failed(post: Post) -> Reject:
@@ -324,8 +332,9 @@ def _mention(naming: _Naming, post: Post, print64: int, span: Span) -> Mention:
 
 
 def _sighting(
-    post: Post, offset: int, mentions: Sequence[Mention], excerpt_chars: int, engagement: int, weight: int
-) -> Sighting:
+    post: Post, offset: int, mentions: Sequence[Mention], excerpt_chars: int, engagement: int, weight: int,
+    together: tuple[int, ...],
+) -> Sighting:  # fmt: skip
     first = mentions[0]
     confidence, image_only = first.confidence, first.provenance == IMAGE
     for mention in mentions[1:]:
@@ -349,6 +358,7 @@ def _sighting(
         via_repost=first.via_repost,
         image_only=image_only,
         excerpt=excerpt(post.text, first.start, first.end, excerpt_chars),
+        together=together,
     )
 
 

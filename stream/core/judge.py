@@ -1,26 +1,31 @@
 """Judge: the reports of all Track partitions → what needs the whole picture → flips.
 
 A bin is judged once every partition has reported it, or a later one. Flips are delivered before ``writes`` are
-applied, in their order: incidents, the header, then the reports that have served.
+applied, in their order: events, incidents, the header, then the reports that have served.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from stream.contract.records import BinReport, EntityReport, Flip
-from stream.core import alerts
-from stream.core.alerts import Incident, Moment
-from stream.core.rows import HEADER, JudgeHeader, WaitingReport, incident_key, report_key
-from stream.core.rules import TESTED, Rule, RuleSet
+import msgspec
+
+from stream.contract.records import FIRING, RESOLVED, BinReport, Control, EntityReport, Flip
+from stream.core import alerts, events, readings, silences
+from stream.core.alerts import Incident
+from stream.core.events import Events, Fresh
+from stream.core.readings import Moment, Reading
+from stream.core.rows import HEADER, JudgeHeader, WaitingReport, events_key, incident_key, report_key
+from stream.core.rules import COMPOSITE, DATA_QUALITY, OF_STREAM, TESTED, Rule, RuleSet
 from stream.core.settings import CoreSettings
+from stream.core.views import view_id
 from stream.core.volume import DAY_MS
 
 TEST_DAYS = 7
 """The threshold of a budget follows the tests of so many days."""
 
-JudgeRow = JudgeHeader | WaitingReport | Incident
+JudgeRow = JudgeHeader | WaitingReport | Incident | Events
 
 
 class Judged(NamedTuple):
@@ -35,7 +40,7 @@ def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, sett
     before: JudgeHeader = states.get(HEADER) or JudgeHeader()
     header = JudgeHeader(
         dict(before.progress), list(before.waiting), before.rules, before.rules_version,
-        dict(before.tests), before.since_ms, list(before.active),
+        dict(before.tests), before.since_ms, list(before.active), before.silences, before.silences_version,
     )  # fmt: skip
     end_ms = report.bin_ms + report.width_ms
     if end_ms <= header.progress.get(report.partition, -1):
@@ -43,6 +48,15 @@ def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, sett
     header.progress[report.partition] = end_ms
     work = _Bench(states, header, report, partitions, settings)
     return work.judged()
+
+
+class _Told(NamedTuple):
+    """An incident that has something to tell; ``again`` when it was held back so far."""
+
+    entity: str
+    state: str
+    again: bool
+    reading: Reading | None
 
 
 class _Bench:
@@ -56,7 +70,9 @@ class _Bench:
         self._report = report
         self._partitions = partitions
         self._settings = settings
+        self._active = set(header.active)
         self._incidents: dict[str, Incident | None] = {}
+        self._events: dict[str, Events] = {}
         self._served: list[str] = []
         self._flips: list[Flip] = []
 
@@ -68,7 +84,7 @@ class _Bench:
         passed_ms = min(header.progress.values()) if len(header.progress) >= self._partitions else -1
         while header.waiting and header.waiting[0] + report.width_ms <= passed_ms:
             self._decide(header.waiting.pop(0))
-        writes: dict[str, JudgeRow | None] = dict(self._incidents)
+        writes: dict[str, JudgeRow | None] = {**self._events, **self._incidents}
         if report.bin_ms in header.waiting:
             writes[report_key(report.bin_ms, report.partition)] = WaitingReport(report)
         writes[HEADER] = header
@@ -91,25 +107,35 @@ class _Bench:
 
     def _decide(self, bin_ms: int) -> None:
         reports = self._reports(bin_ms)
+        self._obey(control for report in reports for control in report.controls)
         header = self._header
-        for control in sorted((one for report in reports for one in report.controls), key=lambda one: one.version):
-            header.rules, header.rules_version = control.payload, control.version
         moment = self._moment(bin_ms, reports)
         rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
-        entities = {entity.entity: entity for report in reports for entity in report.entities}
-        active = set(header.active)
+        views: dict[str, dict[str, EntityReport]] = {}
+        for entity in (entity for report in reports for entity in report.entities):
+            views.setdefault(entity.view, {})[entity.entity] = entity
         levels = {
-            rule.id: alerts.fdr_level(rule, entities.values(), moment, self._settings)
+            rule.id: readings.fdr_level(rule, views.get(view_id(rule.match), {}).values(), moment, self._settings)
             for rule in rules.rules
             if rule.kind in TESTED and rule.significance.mode == "fdr"
         }
         moment = moment._replace(levels=levels)
-        for rule in rules.rules:
-            for entity in sorted({*entities, *_of_rule(active, rule)}):
-                self._advance(rule, entity, entities.get(entity), moment, active)
+        for rule in sorted(rules.rules, key=_turn):
+            told = list(self._told(rule, views.get(view_id(rule.match), {}), moment))
+            self._tell(rule, told, moment, rules)
         known = tuple(incident_key(rule.id, "") for rule in rules.rules)
-        self._retire({key for key in active if not key.startswith(known)}, active)
-        header.active = sorted(active)
+        self._retire({key for key in self._active if not key.startswith(known)})
+        header.active = sorted(self._active)
+
+    def _obey(self, controls: Iterable[Control]) -> None:
+        """What has come in force since the bin before; each partition repeats it."""
+        header = self._header
+        for control in sorted(controls, key=lambda one: one.version):
+            if control.topic == silences.TOPIC:
+                if control.version > header.silences_version:
+                    header.silences, header.silences_version = control.payload, control.version
+            else:
+                header.rules, header.rules_version = control.payload, control.version
 
     def _moment(self, bin_ms: int, reports: list[BinReport]) -> Moment:
         """Count the tests of this bin in, and give the rate of the last days."""
@@ -123,31 +149,158 @@ class _Bench:
         header.tests = {day: count for day, count in header.tests.items() if day > today - TEST_DAYS}
         first_ms = max(header.since_ms, (today - TEST_DAYS + 1) * DAY_MS)
         days = max((end_ms - first_ms) / DAY_MS, 1.0)
-        total = max(report.total_posts for report in reports)
-        rate = sum(header.tests.values()) / days
-        return Moment(bin_ms, end_ms, tests, rate, total, reports[0].covered)
+        return Moment(
+            bin_ms=bin_ms,
+            end_ms=end_ms,
+            tests=tests,
+            tests_per_day=sum(header.tests.values()) / days,
+            total_posts=max(report.total_posts for report in reports),
+            covered=reports[0].covered,
+            volume=reports[0].volume,
+            late=sum(report.late for report in reports),
+            counted=sum(report.counted for report in reports),
+        )
 
-    def _advance(self, rule: Rule, entity: str, report: EntityReport | None, moment: Moment, active: set[str]) -> None:
+    # --- incidents ---------------------------------------------------------------------------------------------
+
+    def _told(self, rule: Rule, reports: Mapping[str, EntityReport], moment: Moment) -> Iterable[_Told]:
+        """Move the incidents of ``rule`` on; those that have something to tell."""
+        own = incident_key(rule.id, "")
+        active = {key.removeprefix(own) for key in self._active if key.startswith(own)}
+        if rule.kind == DATA_QUALITY:
+            every = (readings.quality(rule, check, moment, self._settings) for check in rule.checks)
+            found = {seen.report.entity: seen for seen in every}
+        elif rule.kind == COMPOSITE:
+            found = self._combined(rule, reports, active)
+        else:
+            found = {
+                entity: readings.reading(rule, report, moment, self._settings)
+                for entity, report in reports.items()
+                if rule.matches(entity)
+            }
+        for entity in sorted(found.keys() | active):
+            if told := self._advance(rule, entity, found.get(entity), moment):
+                yield told
+
+    def _combined(self, rule: Rule, reports: Mapping[str, EntityReport], active: set[str]) -> dict[str, Reading]:
+        """Readings of a ``composite`` rule: of the entities on which some of its rules fire, or did."""
+        firing = {name: self._firing(name) for name in (*rule.all, *rule.any, *rule.none)}
+        named = set().union(*(firing[name] for name in (*rule.all, *rule.any)))
+
+        def on(name: str, entity: str) -> bool:
+            return entity in firing[name] or any(one.startswith(("STREAM/", "MODEL/")) for one in firing[name])
+
+        return {
+            entity: readings.combined(rule, {name for name in firing if on(name, entity)}, entity, reports.get(entity))
+            for entity in named | active
+            if rule.matches(entity)
+        }
+
+    def _advance(self, rule: Rule, entity: str, seen: Reading | None, moment: Moment) -> _Told | None:
+        """Move one incident on. Returns what is to be told."""
         key = incident_key(rule.id, entity)
-        matched = report is not None and rule.matches(entity)
-        seen = alerts.reading(rule, report, moment, self._settings) if report is not None and matched else None
-        if key not in active and (seen is None or not seen.holds):
-            return
-        before: Incident | None = self._incidents[key] if key in self._incidents else self._states.get(key)
-        after, told = alerts.step(before, rule, seen, moment, self._settings)
+        if key not in self._active and (seen is None or not seen.holds):
+            return None
+        after, state = alerts.step(self._incident(key), rule, seen, moment, self._settings)
         self._incidents[key] = after
-        (active.discard if after is None else active.add)(key)
-        if told and after is not None:
-            version = self._header.rules_version
-            self._flips.append(alerts.flip(after, told, rule, version, entity, seen, moment))
+        (self._active.discard if after is None else self._active.add)(key)
+        if state:
+            return _Told(entity, state, False, seen)
+        if after is not None and after.held and after.fires and seen is not None and seen.holds:
+            return _Told(entity, FIRING, True, seen)
+        return None
 
-    def _retire(self, keys: set[str], active: set[str]) -> None:
+    def _incident(self, key: str) -> Incident | None:
+        row: Incident | None = self._incidents[key] if key in self._incidents else self._states.get(key)
+        return row
+
+    def _firing(self, rule_id: str) -> set[str]:
+        """The entities on which a rule fires."""
+        own = incident_key(rule_id, "")
+        return {
+            key.removeprefix(own)
+            for key in self._active
+            if key.startswith(own) and (row := self._incident(key)) is not None and row.fires
+        }
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _tell(self, rule: Rule, told: list[_Told], moment: Moment, rules: RuleSet) -> None:
+        """Make the flips, with their events, and hold back those of which nobody is to be told."""
+        members = self._placed(rule, told)
+        inhibitors = self._inhibitors(rule, rules) if told else {}
+        silent = silences.from_payload(self._header.silences) if told else ()
+        for one in told:
+            key = incident_key(rule.id, one.entity)
+            row = self._incident(key)
+            assert row is not None
+            if one.again:
+                row = msgspec.structs.replace(row, sequence=row.sequence + 1)
+            flip = alerts.flip(row, one.state, rule, self._header.rules_version, one.entity, one.reading, moment)
+            flip = msgspec.structs.replace(flip, members=members.get(one.entity, ()))
+            held = self._held(flip, row, inhibitors, silent)
+            if one.again and held:
+                continue
+            self._incidents[key] = msgspec.structs.replace(row, held=held)
+            self._flips.append(msgspec.structs.replace(flip, held=held))
+
+    def _held(
+        self, flip: Flip, row: Incident, inhibitors: Mapping[str, set[str]], silent: tuple[silences.Silence, ...]
+    ) -> str:
+        """Why nobody is told of ``flip``, empty where somebody is."""
+        if row.event and row.event != row.id:
+            return f"event {row.event}"
+        if flip.state == RESOLVED and row.held:
+            return row.held
+        if found := silences.silenced(flip, silent):
+            return f"silence {found}"
+        subjects = {flip.entity, readings.model_subject(flip.type)}
+        for name, firing in inhibitors.items():
+            if any(one in subjects or one.startswith("STREAM/") for one in firing):
+                return f"inhibited by {name}"
+        return ""
+
+    def _inhibitors(self, rule: Rule, rules: RuleSet) -> dict[str, set[str]]:
+        """Rules that keep ``rule`` from telling, by id, with what they fire on."""
+        wanted = set(rule.inhibit_by)
+        return {
+            one.id: firing
+            for one in rules.rules
+            if one.id != rule.id and (one.id in wanted or one.kind in wanted) and (firing := self._firing(one.id))
+        }
+
+    def _placed(self, rule: Rule, told: list[_Told]) -> dict[str, tuple[str, ...]]:
+        """Gather what fires for the first time in events. Returns entity → members of its event."""
+        if not rule.by_event or rule.kind not in events.KINDS:
+            return {}
+        key = events_key(rule.id)
+        before: Events = self._events.get(key) or self._states.get(key) or Events()
+        fresh = []
+        for one in told:
+            row = self._incident(incident_key(rule.id, one.entity))
+            if one.state == FIRING and not one.again and one.reading is not None and row is not None:
+                lift = one.reading.window.lift_low if one.reading.window else 0.0
+                fresh.append(Fresh(one.entity, row.id, one.reading.report.posts, (lift, one.reading.score)))
+        if not fresh and not before.events:
+            return {}
+        going_on = before.still(self._firing(rule.id) - {one.entity for one in fresh})
+        after, placed = events.gathered(going_on, fresh)
+        if after != before:
+            self._events[key] = after
+        for entity, place in placed.items():
+            of_entity = incident_key(rule.id, entity)
+            row = self._incident(of_entity)
+            assert row is not None
+            self._incidents[of_entity] = msgspec.structs.replace(row, event=place.event)
+        return {entity: tuple(event.members) for event in after.events for entity in event.members}
+
+    def _retire(self, keys: set[str]) -> None:
         """Incidents of rules that are gone end without a word."""
         for key in keys:
             self._incidents[key] = None
-            active.discard(key)
+            self._active.discard(key)
 
 
-def _of_rule(active: set[str], rule: Rule) -> list[str]:
-    prefix = incident_key(rule.id, "")
-    return [key.removeprefix(prefix) for key in active if key.startswith(prefix)]
+def _turn(rule: Rule) -> int:
+    """Rules that others look at come before these."""
+    return 2 if rule.kind == COMPOSITE else 0 if rule.kind in OF_STREAM else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from scipy.special import betainc, gammainc, gammaincinv
+from scipy.special import betainc, gammainc, gammaincc, gammaincinv
 
 SCORE_MAX: Final = 300_000
 """Scores are −log10 p in thousandths and end here, where doubles end."""
@@ -29,12 +29,31 @@ def tail(count: float, mu: float, dispersion: float) -> float:
     return float(betainc(count, shape, mu / (mu + shape)))
 
 
+def head(count: float, mu: float, dispersion: float) -> float:
+    """P(NB ≤ count), of a whole ``count``."""
+    return 1.0 if mu <= 0 else _below(count + 1, mu, dispersion)
+
+
+def _below(count: float, mu: float, dispersion: float) -> float:
+    """1 − ``tail``, without what subtraction would lose."""
+    if dispersion < _POISSON_BELOW:
+        return float(gammaincc(count, mu))
+    shape = 1.0 / dispersion
+    return float(betainc(shape, count, shape / (mu + shape)))
+
+
+def silence(count: int, mu: float, dispersion: float) -> int:
+    """−log10 P(NB ≤ count) in whole thousandths."""
+    return _thousandths(head(count, mu, dispersion))
+
+
 def score(count: float, mu: float, dispersion: float) -> int:
     """−log10 P(NB ≥ count) in whole thousandths, so that comparisons never hang on the last bits of a library."""
-    probability = tail(count, mu, dispersion)
-    if probability <= 0.0:
-        return SCORE_MAX
-    return min(round(-1000.0 * math.log10(probability)), SCORE_MAX)
+    return _thousandths(tail(count, mu, dispersion))
+
+
+def _thousandths(probability: float) -> int:
+    return min(round(-1000.0 * math.log10(probability)), SCORE_MAX) if probability > 0.0 else SCORE_MAX
 
 
 def lift_low(count: int, mu: float, dispersion: float) -> float:

@@ -39,11 +39,12 @@ _KEYS: Final = (1 << 64) - 1
 
 class Copies(NamedTuple):
     """Posts of a window: ``support`` what is left when copies count little, ``copied`` how many are copies,
-    ``passed_on`` how many are reposts of the post that was most passed on."""
+    ``passed_on`` how many are reposts of the post that was most passed on, ``texts`` how many different texts."""
 
     support: int
     copied: int
     passed_on: int
+    texts: int = 0
 
 
 def pack(counts: Mapping[int, int], count_max: int) -> bytes:
@@ -65,14 +66,20 @@ def copies(texts: Iterable[bytes], roots: Iterable[bytes], tally: Tally) -> Copi
     _, passed_on = _sums(roots)
     support = tally.mentions - sum(sizes) + sum(1.0 + math.log(size) for size in sizes)
     copied = sum(size for size in sizes if size >= COPIES_MIN)
-    return Copies(math.floor(round(support, 6)), copied, max(passed_on, default=0))
+    return Copies(math.floor(round(support, 6)), copied, max(passed_on, default=0), len(sizes))
+
+
+def counted(parts: Iterable[bytes]) -> dict[int, int]:
+    """Key → count over packed ``parts``."""
+    found: dict[int, int] = {}
+    for key, count in np.frombuffer(b"".join(parts), dtype=_MARK).tolist():
+        found[key] = found.get(key, 0) + count
+    return found
 
 
 def _sums(parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
     """Keys, each once, and their counts; the greatest counts first."""
-    found: dict[int, int] = {}
-    for key, count in np.frombuffer(b"".join(parts), dtype=_MARK).tolist():
-        found[key] = found.get(key, 0) + count
+    found = counted(parts)
     order = sorted(found, key=lambda key: (-found[key], key))[:TEXTS_MAX]
     return order, [found[key] for key in order]
 

@@ -34,6 +34,7 @@ from stream.core.rows import (
 from stream.core.settings import CoreSettings
 from stream.core.track import TrackRow
 from stream.core.trends import TrendState
+from stream.core.views import split_key
 from stream.core.volume import StreamRow, copied
 from stream.core.windows import Seen, Watermark
 
@@ -121,6 +122,8 @@ def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:
         rules=newest.rules,
         rules_version=newest.rules_version,
         told=[told[key] for key in sorted(told)],
+        views=newest.views,
+        late=sum(header.late for header in headers),
     )
 
 
@@ -154,7 +157,7 @@ def split(
     everyone = range(partitions)
     for key, row in rows:
         if isinstance(row, OpenRow | TrendState):
-            yield partition_of(key.removeprefix(history_key("")), partitions), key, row
+            yield _partition(key.removeprefix(history_key("")), partitions), key, row
         elif isinstance(row, BinRow):
             for number in everyone:
                 yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions), row.sealed)
@@ -167,12 +170,19 @@ def split(
                 part.due = _own(row.due, number, partitions)
                 yield number, key, part
         else:
+            of_all = msgspec.structs.replace(row, watermark=_of_all(row.watermark, origins))
             for number in everyone:
-                yield number, key, msgspec.structs.replace(row, watermark=_of_all(row.watermark, origins))
+                own = of_all if not number else msgspec.structs.replace(of_all, late=0)
+                yield number, key, own
 
 
-def _own(of_entity: dict[str, Value], number: int, partitions: int) -> dict[str, Value]:
-    return {entity: value for entity, value in of_entity.items() if partition_of(entity, partitions) == number}
+def _partition(key: str, partitions: int) -> int:
+    """Where ``key`` of an entity, or of a view of it, belongs."""
+    return partition_of(split_key(key)[1], partitions)
+
+
+def _own(of_key: dict[str, Value], number: int, partitions: int) -> dict[str, Value]:
+    return {key: value for key, value in of_key.items() if _partition(key, partitions) == number}
 
 
 def _of_all(watermark: Watermark, origins: int) -> Watermark:

@@ -41,7 +41,7 @@ def point(entity: str, bin_ms: int, state: TrendState, settings: CoreSettings) -
 
 
 def entity_report(
-    entity: str, state: TrendState, is_new: bool, scored: list[Scored], settings: CoreSettings
+    entity: str, view: str, state: TrendState, is_new: bool, scored: list[Scored], settings: CoreSettings
 ) -> EntityReport:
     """What Judge needs to know: the test of each window, and the best posts of the most telling one."""
     ready = [one for one in scored if one.frame.ready]
@@ -56,6 +56,8 @@ def entity_report(
         authors_known=best.tally.unknown == 0,
         windows=tuple(trends.window_score(state, one, settings) for one in scored),
         evidence=tuple(_evidence(clue) for clue in clues),
+        view=view,
+        posts=trends.posts(state, best),
     )
 
 

@@ -23,6 +23,7 @@ _HISTORY: Final = "\x00history/"
 _BIN: Final = "\x00bin/"
 _REPORT: Final = "\x00report/"
 _INCIDENT: Final = "\x00incident/"
+_EVENTS: Final = "\x00events/"
 
 
 def history_key(entity: str) -> str:
@@ -55,6 +56,11 @@ def incident_key(rule_id: str, entity: str) -> str:
     return f"{_INCIDENT}{rule_id}\x00{entity}"
 
 
+def events_key(rule_id: str) -> str:
+    """Key of the events that ``rule_id`` has made."""
+    return f"{_EVENTS}{rule_id}"
+
+
 class EnrichState(msgspec.Struct, frozen=True, array_like=True, tag="enrich"):
     """Content of the Control records that Enrich obeys. ``model_epoch`` orders documents of re-tagged posts."""
 
@@ -85,7 +91,8 @@ class OpenBin(msgspec.Struct, array_like=True, gc=False):
     """Sums over one entity's sightings in a bin that is still open. Every field is commutative.
 
     ``authors``: author hash → posts; ``weight`` in 1/65536ths; ``clues`` the best by (−weight, post id). ``texts``:
-    simhash → posts that are no reposts; ``roots``: hash of the post that was passed on → reposts.
+    simhash → posts that are no reposts; ``roots``: hash of the post that was passed on → reposts; ``sources``: hash of
+    the source → posts, where a rule asks for it. ``posts`` are hashes, the least ones (``sample``).
     """
 
     mentions: int = 0
@@ -99,6 +106,8 @@ class OpenBin(msgspec.Struct, array_like=True, gc=False):
     clues: list[Clue] = msgspec.field(default_factory=list)
     texts: dict[int, int] = msgspec.field(default_factory=dict)
     roots: dict[int, int] = msgspec.field(default_factory=dict)
+    sources: dict[int, int] = msgspec.field(default_factory=dict)
+    posts: list[int] = msgspec.field(default_factory=list)
 
 
 class OpenRow(msgspec.Struct, array_like=True, tag="open", gc=False):
@@ -125,6 +134,8 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
     """One partition's place and time. ``open``/``closed``: starts of the bins that have rows, sorted.
 
     ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
+    ``views``: id of a view of the rules → since when it is counted. ``late``: sightings that corrected closed bins
+    since the report before.
     """
 
     fences: dict[int, int] = msgspec.field(default_factory=dict)
@@ -134,6 +145,8 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
     rules: str = ""
     rules_version: int = 0
     told: list[Control] = msgspec.field(default_factory=list)
+    views: dict[str, int] = msgspec.field(default_factory=dict)
+    late: int = 0
 
     @property
     def closed_ms(self) -> int:
@@ -148,7 +161,7 @@ class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     """``progress``: partition → end of its last reported bin; ``waiting``: bins with reports that wait.
 
     ``tests``: day number → tests made; ``since_ms``: first bin; ``active``: keys of incidents that may change by
-    time alone.
+    time alone. ``silences`` is what the newest Control said of them.
     """
 
     progress: dict[int, int] = msgspec.field(default_factory=dict)
@@ -158,6 +171,8 @@ class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     tests: dict[int, int] = msgspec.field(default_factory=dict)
     since_ms: int = 0
     active: list[str] = msgspec.field(default_factory=list)
+    silences: str = ""
+    silences_version: int = 0
 
 
 class WaitingReport(msgspec.Struct, array_like=True, tag="report"):

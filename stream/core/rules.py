@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from stream.contract.notices import Notice
 from stream.core.entities import split_id
+from stream.core.settings import CoreSettings
+from stream.core.windows import fitted_ms
 
 BURST: Final = "burst"
-THRESHOLD: Final = "threshold"
+SPIKE: Final = "spike"
+FREQUENCY: Final = "frequency"
+FLATLINE: Final = "flatline"
 NEW_ENTITY: Final = "new_entity"
+CARDINALITY: Final = "cardinality"
+THRESHOLD: Final = "threshold"
 CONCENTRATION: Final = "concentration"
-Kind = Literal["burst", "threshold", "new_entity", "concentration"]
-TESTED: Final = frozenset({BURST, CONCENTRATION})
+CO_MENTION: Final = "co_mention"
+DRIFT: Final = "drift"
+DATA_QUALITY: Final = "data_quality"
+COMPOSITE: Final = "composite"
+Kind = Literal[
+    "burst", "spike", "frequency", "flatline", "new_entity", "cardinality", "threshold", "concentration", "co_mention",
+    "drift", "data_quality", "composite",
+]  # fmt: skip
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+BURSTS: Final = frozenset({BURST, CO_MENTION})
+"""Kinds that ask whether more authors than usual speak of something."""
+TESTED: Final = BURSTS | {CONCENTRATION, FLATLINE}
 """Kinds that compare with an entity's own past, and so have a level of significance."""
+COUNTING: Final = frozenset({THRESHOLD, FREQUENCY, CARDINALITY})
+"""Kinds that need no past."""
+OF_STREAM: Final = frozenset({DRIFT, DATA_QUALITY})
+"""Kinds that are about no entity, but about the stream or the model."""
 LEVEL_LOW: Final = 2000
 """In thousandths: no burst is called at p > 1 %, whatever the budget."""
 RULES_MAX: Final = 100
+Metric = Literal["authors", "mentions", "weighted", "engagement", "share", "texts", "sources"]
+METRICS: Final[Mapping[str, tuple[Metric, ...]]] = {
+    BURST: ("authors", "mentions"),
+    THRESHOLD: ("authors", "mentions", "weighted", "engagement", "share"),
+    FREQUENCY: ("mentions", "authors"),
+    CARDINALITY: ("authors", "texts", "sources"),
+}
+"""What the kinds may count, the usual one first."""
+CHECKS: Final = ("coverage", "volume", "late")
 
 
 class RuleError(ValueError):
@@ -34,13 +64,19 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Match(_Part, frozen=True, kw_only=True):
     """Which entities a rule is about: all by default. ``entity`` and ``exclude`` name ids (``PER/张三``) or bare keys.
 
-    ``entity_re`` is searched in the key.
+    ``entity_re`` is searched in the key. The others say which mentions of these count: those of posts of a ``source``
+    (``weibo`` is any that begins with ``weibo:``), those that only pictures gave away, those written like one of
+    ``alias``, those in posts that mention one of the entities ``together`` as well.
     """
 
     type: tuple[str, ...] = ()
     entity: tuple[str, ...] = ()
     entity_re: str = ""
     exclude: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+    picture_only: bool = False
+    alias: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
 
 class Significance(_Part, frozen=True, kw_only=True):
@@ -77,9 +113,19 @@ class Escalate(_Part, frozen=True, kw_only=True):
 class Rule(_Part, frozen=True, kw_only=True):
     """One rule. ``windows_s`` are tried side by side; ``for_s`` the condition must hold before it fires.
 
-    ``burst`` compares counts with the entity's own past; ``concentration`` does so with all posts, and fires where one
-    account, one post or copies of a text make the burst; ``threshold`` fires at ``above`` distinct authors or
-    mentions (``metric``) in a window; ``new_entity`` when a name first seen within the window is mentioned enough.
+    - ``burst``: more authors (or all posts, ``metric`` mentions) than usual, by the entity's own past;
+      ``co_mention`` the same for posts that mention two entities together.
+    - ``concentration``: more posts than usual, made by one account, one post or copies of a text.
+    - ``flatline``: fewer posts than usual, where ``min_count`` or more were to be expected.
+    - ``spike``: ``min_lift`` times as many posts as in the window before (``direction`` down: so many times fewer).
+    - ``threshold``, ``frequency``, ``cardinality``: at least ``above`` of what ``metric`` counts.
+    - ``new_entity``: a name first seen within the window is mentioned enough.
+    - ``data_quality``: one of ``checks`` fails: too little was seen, far more or fewer posts than usual, too many late.
+    - ``drift``: the model's confidences are not what they were.
+    - ``composite``: on an entity ``all`` of these rules, ``any`` of those and ``none`` of the last fire.
+
+    It goes on firing for ``keep_firing_for_s`` after its condition held for the last time. ``inhibit_by`` names rules
+    or kinds; while one of them fires, nobody is told. With ``by_event``, entities that burst together make one alert.
     """
 
     id: str
@@ -87,12 +133,20 @@ class Rule(_Part, frozen=True, kw_only=True):
     windows_s: tuple[float, ...] = (300, 3600, 21_600)
     match: Match = Match()
     significance: Significance = Significance()
-    metric: Literal["authors", "mentions"] = "authors"
-    above: int = 0
+    metric: Metric = "authors"
+    above: float = 0
+    direction: Literal["up", "down", "both"] = "up"
+    checks: tuple[str, ...] = CHECKS
+    all: tuple[str, ...] = ()
+    any: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
     for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
     cooldown_s: float = 86_400.0
     resolve: Resolve = Resolve()
     escalate: Escalate | None = None
+    inhibit_by: tuple[str, ...] = ()
+    by_event: bool = True
     severity: str = "warning"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     notice: Notice = Notice()
@@ -142,6 +196,18 @@ class RuleSet(_Part, frozen=True, kw_only=True):
         return msgspec.json.encode(plain, order="deterministic").decode()
 
 
+def factor(rule: Rule, count: int, before: int) -> float:
+    """How many times as many as ``before``, or as few, in the direction of a ``spike``."""
+    up, down = count / max(before, 1), before / max(count, 1)
+    return {"up": up, "down": down, "both": max(up, down)}[rule.direction]
+
+
+def rule_windows(rule: Rule, settings: CoreSettings) -> tuple[int, ...]:
+    """The rule's windows in milliseconds on the grid of bins, shortest first."""
+    fitted = {fitted_ms(window_s, settings.bin_ms, settings.late_horizon_ms) for window_s in rule.windows_s}
+    return tuple(sorted(fitted))
+
+
 @lru_cache(maxsize=64)
 def _decoded(payload: str, version: int) -> RuleSet:
     try:
@@ -164,6 +230,10 @@ def _check(rule: Rule) -> None:
         raise RuleError(f"rule {rule.id!r}: alerts_per_day must be positive")
     if not 0 < rule.significance.fdr_q < 1:
         raise RuleError(f"rule {rule.id!r}: fdr_q must be between 0 and 1")
+    if rule.kind == CO_MENTION and not (rule.match.entity and rule.match.together):
+        raise RuleError(f"rule {rule.id!r} must name the entities that are mentioned together")
+    if rule.kind == COMPOSITE and not (rule.all or rule.any):
+        raise RuleError(f"rule {rule.id!r} must name the rules that it is made of")
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ import msgspec
 from stream.core.alerts import Incident
 from stream.core.coverage import CoverageRow
 from stream.core.enrich import Enriched, Plan, enrich, finish, halved, inputs, partition_of, plan
+from stream.core.events import Events
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
 from stream.core.track import Tracked, TrackRow, rows_of, track
@@ -21,7 +22,7 @@ from stream.core.volume import StreamRow
 
 AnyRow = (
     EnrichState | OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader | JudgeHeader | WaitingReport
-    | Incident
+    | Incident | Events
 )  # fmt: skip
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -17,7 +17,7 @@ class Tally:
 
     __slots__ = (
         "authors", "busiest", "cut", "effective", "engagement", "floor", "image_only", "mentions", "merged", "posts",
-        "reposts", "snapped", "squares", "tested", "unknown",
+        "reposts", "snapped", "squares", "tested", "unknown", "weight",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Tally:
         self.floor = 0
         self.posts = 0
         self.squares = 0
-        self.mentions = self.reposts = self.image_only = self.engagement = self.unknown = 0
+        self.mentions = self.reposts = self.image_only = self.engagement = self.unknown = self.weight = 0
         self.authors = self.tested = self.busiest = 0
         self.effective = 0.0
         self.snapped: Tally | None = None
@@ -54,7 +54,7 @@ class Tally:
             return self.snapped
         found = self.snapped = Tally()
         found.mentions, found.reposts, found.image_only = self.mentions, self.reposts, self.image_only
-        found.engagement, found.unknown = self.engagement, self.unknown
+        found.engagement, found.unknown, found.weight = self.engagement, self.unknown, self.weight
         posts, squares = float(self.posts), float(self.squares)
         found.authors = len(self.merged)
         found.busiest = self.busiest

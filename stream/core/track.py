@@ -24,7 +24,7 @@ from stream.contract.records import (
     Sighting,
     TrendPoint,
 )
-from stream.core import coverage, reports, trends, volume
+from stream.core import coverage, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64
@@ -40,8 +40,9 @@ from stream.core.rows import (
 )
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored, TrendState
+from stream.core.views import split_key, view_key
 from stream.core.volume import Frame, StreamRow
-from stream.core.watch import remarkable, watch
+from stream.core.watch import interest, watch
 from stream.core.windows import bin_start
 
 RECHECKS_PER_WINDOW = 12
@@ -121,7 +122,7 @@ class _Work:
         before: TrackHeader = states.get(HEADER) or TrackHeader()
         self.header = TrackHeader(
             dict(before.fences), before.watermark, list(before.open), list(before.closed),
-            before.rules, before.rules_version, list(before.told),
+            before.rules, before.rules_version, list(before.told), before.views, before.late,
         )  # fmt: skip
         self._watch = watch(before.rules, before.rules_version, settings)
         self._open: dict[str, OpenRow | None] = {}
@@ -131,6 +132,7 @@ class _Work:
         self._dropped: dict[str, BinRow | None] = {}
         self._stream: StreamRow | None = None
         self._ledger: CoverageRow | None = None
+        self._frames: dict[str, Frame] = {}
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
         self._reports: list[BinReport] = []
@@ -187,11 +189,18 @@ class _Work:
                 self.header.rules, self.header.rules_version = mark.payload, mark.version
                 self.header.told.append(mark)
                 self._watch = watch(mark.payload, mark.version, self._settings)
+                now_ms = max(self._newest_end_ms(), self.header.closed_ms)
+                self.header.views = views.since(self._watch.views, self.header.views, now_ms)
+            if mark.topic == silences.TOPIC and mark not in self.header.told:
+                self.header.told.append(mark)
             return
         told = self.header.watermark.told(origin, mark.source, mark.through_ms, mark.state, mark.session)
-        newest_end_ms = self.header.open[-1] + self._settings.bin_ms if self.header.open else 0
-        self.header.watermark = told.advanced(newest_end_ms, self._settings.lateness_s * 1000, self._origins)
+        slack_ms = self._settings.lateness_s * 1000
+        self.header.watermark = told.advanced(self._newest_end_ms(), slack_ms, self._origins)
         self._close_due()
+
+    def _newest_end_ms(self) -> int:
+        return self.header.open[-1] + self._settings.bin_ms if self.header.open else 0
 
     def _is_news(self, rules: Control) -> bool:
         """Whether ``rules`` are not in force yet: every source partition repeats them, none may bring old ones back."""
@@ -209,37 +218,45 @@ class _Work:
                 stream.bins[bin_ms] += 1
 
     def _take_sighting(self, counted: Bin, bin_ms: int, sighting: Sighting, log: int) -> None:
-        entity, offset = sighting.entity, sighting.offset
-        pair = hash64(entity, sighting.post_id)
-        if self._is_closed(bin_ms):
-            self._take_late(counted, sighting, bin_ms, pair, log)
-            return
-        row = self._open_row(entity)
-        if offset <= row.fences.get(log, -1):
-            self._handled["fenced"] += 1
-            counted.add_pair(pair, entity)
-            return
-        row.fences[log] = offset
-        if not counted.add_pair(pair, entity):
-            self._handled["duplicates"] += 1
-            return
-        self._handled["sightings"] += 1
-        trends.observe(self._open_bin(entity, row, bin_ms), sighting, self._settings)
+        take = self._take_late if self._is_closed(bin_ms) else self._take_early
+        outcome = take(counted, sighting, bin_ms, sighting.entity, log)
+        if outcome == "corrected":
+            self._counts[outcome] += 1
+            self.header.late += 1
+        else:
+            self._handled[outcome] += 1
+        for view in self._watch.views:
+            if view.shows(sighting):
+                take(counted, sighting, bin_ms, view_key(view.id, sighting.entity), log)
 
-    def _take_late(self, counted: Bin, sighting: Sighting, bin_ms: int, pair: int, log: int) -> None:
-        """A correction: the closed bin is told anew, and nothing fires."""
-        state = self._history_row(sighting.entity, sighting.created_ms)
+    def _take_early(self, counted: Bin, sighting: Sighting, bin_ms: int, key: str, log: int) -> str:
+        """Count a sighting into the open bin of ``key``. Returns what became of it."""
+        offset, pair = sighting.offset, hash64(key, sighting.post_id)
+        row = self._open_row(key)
+        if offset <= row.fences.get(log, -1):
+            counted.add_pair(pair, key)
+            return "fenced"
+        row.fences[log] = offset
+        if not counted.add_pair(pair, key):
+            return "duplicates"
+        trends.observe(self._open_bin(key, row, bin_ms), sighting, self._settings, sources=self._watch.sources)
+        return "sightings"
+
+    def _take_late(self, counted: Bin, sighting: Sighting, bin_ms: int, key: str, log: int) -> str:
+        """A correction: the closed bin is told anew, and nothing fires. Returns what became of the sighting."""
+        state, pair = self._history_row(key, sighting.created_ms), hash64(key, sighting.post_id)
+        outcome = "corrected"
         if sighting.offset <= state.fences.get(log, -1):
-            self._handled["fenced"] += 1
+            outcome = "fenced"
         elif counted.has_pair(pair):
-            self._handled["duplicates"] += 1
+            outcome = "duplicates"
         else:
             state.fences[log] = sighting.offset
-            trends.correct(state, bin_ms, sighting, self._settings)
-            self._counts["corrected"] += 1
-        counted.add_pair(pair, sighting.entity)
-        if bin_ms in state.bins:
-            self._late.add((bin_ms, sighting.entity))
+            trends.correct(state, bin_ms, sighting, self._settings, sources=self._watch.sources)
+        counted.add_pair(pair, key)
+        if bin_ms in state.bins and key == sighting.entity:
+            self._late.add((bin_ms, key))
+        return outcome
 
     # --- rows --------------------------------------------------------------------------------------------------
 
@@ -312,19 +329,20 @@ class _Work:
         """Close one bin: test what was active and what is followed, point by point in the order of entity ids."""
         counted, stream = self._bin_being_closed(bin_ms), self._stream_row()
         if bin_ms < stream.end_ms:  # stored before a kill, after all entities; the report was delivered before that
-            self.header.told.clear()
+            self._reported()
             return
         frame = volume.advance(
             stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings, self._covered
-        )
+        )._replace(before_ms=self._watch.before_ms, flat_ms=self._watch.flat_ms)
+        self._frames.clear()
         if self._ledger is not None:
             coverage.forget(self._ledger, frame.starts_ms[-1])
         keys = counted.keys
         due = [entity for entity, due_ms in stream.due.items() if due_ms <= frame.end_ms]
         found = [
             report
-            for entity in sorted(keys.union(due))
-            if (report := self._close_entity(entity, frame, stream)) is not None
+            for key in sorted(keys.union(due))
+            if (report := self._close_entity(key, self._frame_of(key, frame), stream)) is not None
         ]
         self._reports.append(
             BinReport(
@@ -337,10 +355,22 @@ class _Work:
                 entities=tuple(self._best(found)),
                 controls=tuple(self.header.told),
                 covered={one.window_ms: round(1000 * one.covered) for one in frame.windows if one.covered < 1},
+                volume={
+                    one.window_ms: round(1000 * one.volume)
+                    for one in frame.windows
+                    if one.ready and one.window_ms in self._watch.quality_ms
+                },
+                late=self.header.late,
+                counted=counted.pairs,
             )
         )
-        self.header.told.clear()
+        self._reported()
         self._handled["bins"] += 1
+
+    def _reported(self) -> None:
+        """What was to be told to Judge with the next bin was told."""
+        self.header.told.clear()
+        self.header.late = 0
 
     def _bin_being_closed(self, bin_ms: int) -> Bin:
         return self._bins.get(bin_ms) or Bin.of(self._states, bin_ms) or Bin.new(bin_ms)
@@ -356,31 +386,42 @@ class _Work:
             found = found[: self._settings.entities_per_report_max]
         return sorted(found, key=lambda one: one.entity)
 
-    def _close_entity(self, entity: str, frame: Frame, stream: StreamRow) -> EntityReport | None:
-        open_row = self._open_row(entity)
+    def _frame_of(self, key: str, frame: Frame) -> Frame:
+        """``frame`` for an entity, or for a view, whose past begins with the rule that asks for it."""
+        view, _ = split_key(key)
+        if not view:
+            return frame
+        if view not in self._frames:
+            since_ms = self.header.views.get(view, frame.end_ms)
+            self._frames[view] = views.frame_since(frame, since_ms, self._settings)
+        return self._frames[view]
+
+    def _close_entity(self, key: str, frame: Frame, stream: StreamRow) -> EntityReport | None:
+        open_row = self._open_row(key)
         closing = open_row.bins.pop(frame.bin_ms, None)
-        state = self._history_row(entity, closing.first_ms if closing else frame.bin_ms)
+        state = self._history_row(key, closing.first_ms if closing else frame.bin_ms)
         if state.looked_ms >= frame.bin_ms:  # stored before a kill; what follows from it was delivered before that
-            _follow(stream, entity, state.due_ms)
+            _follow(stream, key, state.due_ms)
             return None
         scored = trends.close(state, closing, frame, self._settings)
-        if closing is not None:
+        view, entity = split_key(key)
+        if closing is not None and not view:
             self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
-        return self._followed(entity, state, scored, frame, stream)
+        return self._followed(key, state, scored, frame, stream)
 
     def _followed(
-        self, entity: str, state: TrendState, scored: list[Scored], frame: Frame, stream: StreamRow
+        self, key: str, state: TrendState, scored: list[Scored], frame: Frame, stream: StreamRow
     ) -> EntityReport | None:
         """The report on an entity that some rule may care about; it is looked at again even if it falls silent."""
         fresh = reports.is_new(state, frame, self._watch, self._settings)
-        was = entity in stream.due
-        window_ms = remarkable(self._watch, entity, fresh, was, scored)
+        was, (view, entity) = state.reported, split_key(key)
+        window_ms, state.reported = interest(self._watch, view, entity, fresh, was, scored)
         pause_ms = max(window_ms // RECHECKS_PER_WINDOW, self._settings.bin_ms)
         state.due_ms = frame.end_ms + pause_ms if window_ms else 0
-        _follow(stream, entity, state.due_ms)
-        if not window_ms and not was:
+        _follow(stream, key, state.due_ms)
+        if not state.reported and not was:
             return None
-        return reports.entity_report(entity, state, fresh, scored, self._settings)
+        return reports.entity_report(entity, view, state, fresh, scored, self._settings)
 
     def _drop(self, bin_ms: int) -> None:
         """Forget a bin past the late horizon, and the fences of entities that have been silent since."""

@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Sighting, WindowScore
-from stream.core import negbin, origin
+from stream.core import negbin, origin, sample
 from stream.core.dedupe import hash64, near_duplicates
+from stream.core.enrich import WEIGHT_UNIT
 from stream.core.origin import Copies
 from stream.core.rows import Clue, OpenBin
 from stream.core.rules import LEVEL_LOW
@@ -45,7 +46,8 @@ LOUD_MIN: Final = 5
 class ClosedBin(msgspec.Struct, array_like=True, gc=False):
     """A closed bin, or an hour of closed bins. ``authors``: hash → posts, cut to ``cut`` (see ``tally``).
 
-    ``texts`` and ``roots`` as in ``OpenBin``, the most frequent ones, packed (``origin.pack``); an hour has none.
+    ``texts``, ``roots`` and ``sources`` as in ``OpenBin``, the most frequent ones, packed (``origin.pack``); ``posts``
+    is packed by ``sample.pack``. An hour has none of them.
     """
 
     mentions: int
@@ -64,6 +66,8 @@ class ClosedBin(msgspec.Struct, array_like=True, gc=False):
     expected: float = 0.0
     texts: bytes = b""
     roots: bytes = b""
+    sources: bytes = b""
+    posts: bytes = b""
 
 
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -90,6 +94,7 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
 
     ``fences`` are for late sightings only; ``closed_ms`` is the newest closed bin, ``looked_ms`` the newest one that
     ended with a test; ``clues`` belong to their bin. ``due_ms``: when to look again though silent, 0 for never.
+    ``reported``: whether Judge was told when it was last looked at.
     """
 
     first_ms: int
@@ -101,13 +106,15 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
     baselines: dict[int, Baseline] = msgspec.field(default_factory=dict)
     clues: list[tuple[int, Clue]] = msgspec.field(default_factory=list)
     fences: dict[int, int] = msgspec.field(default_factory=dict)
+    reported: bool = False
 
 
 class Scored(NamedTuple):
     """An entity's test over one window, before it is worth a ``WindowScore``.
 
     ``tested`` is the count that was compared with ``mu``. ``loudness`` is the score of all posts, however few authors
-    and texts are behind them; ``copies`` is known where one of the two scores is worth a look.
+    and texts are behind them; ``copies`` is known where one of the two scores is worth a look. ``usual`` posts were to
+    be expected; ``before`` and ``silence`` as in ``WindowScore``.
     """
 
     frame: WindowFrame
@@ -118,6 +125,9 @@ class Scored(NamedTuple):
     tested: int
     loudness: int
     copies: Copies | None
+    usual: float = 0.0
+    before: int = 0
+    silence: int = 0
 
 
 # --- open bins ---------------------------------------------------------------------------------------------------
@@ -126,12 +136,16 @@ class Scored(NamedTuple):
 def copied_bin(bin_: OpenBin) -> OpenBin:
     """A bin that may be added to."""
     return msgspec.structs.replace(
-        bin_, authors=dict(bin_.authors), clues=list(bin_.clues), texts=dict(bin_.texts), roots=dict(bin_.roots)
-    )
+        bin_, authors=dict(bin_.authors), clues=list(bin_.clues), texts=dict(bin_.texts), roots=dict(bin_.roots),
+        sources=dict(bin_.sources), posts=list(bin_.posts),
+    )  # fmt: skip
 
 
-def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
-    """Count ``sighting`` into ``bin_``, which is changed. The order of sightings does not matter."""
+def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings, *, sources: bool = False) -> None:
+    """Count ``sighting`` into ``bin_``, which is changed, with its source where asked for.
+
+    The order of sightings does not matter.
+    """
     if not bin_.mentions or sighting.created_ms < bin_.first_ms:
         bin_.first_ms = sighting.created_ms
     bin_.mentions += 1
@@ -140,20 +154,24 @@ def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings) -> None:
     bin_.image_only += sighting.image_only
     bin_.reposts += sighting.via_repost
     bin_.unknown += not sighting.author_known
-    author = _author(sighting.author)
+    author = _hash(sighting.author)
     bin_.authors[author] = bin_.authors.get(author, 0) + 1
+    if sources:
+        source = _hash(sighting.source)
+        bin_.sources[source] = bin_.sources.get(source, 0) + 1
     if sighting.via_repost:
-        root = _author(sighting.root_id)
+        root = _hash(sighting.root_id)
         bin_.roots[root] = bin_.roots.get(root, 0) + 1
     elif sighting.simhash:
         bin_.texts[sighting.simhash] = bin_.texts.get(sighting.simhash, 0) + 1
+    sample.add(bin_.posts, _hash(sighting.post_id))
     clues, count_max = bin_.clues, settings.evidence_per_bin_max
     if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
         bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
 
 
-_author = lru_cache(maxsize=16_384)(hash64)
-"""A post mentions several entities, and each counts its author (and the post that it passes on)."""
+_hash = lru_cache(maxsize=32_768)(hash64)
+"""A post mentions several entities, and each counts its author, the post, and the post that it passes on."""
 
 
 def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:
@@ -179,7 +197,7 @@ def copied(state: TrendState) -> TrendState:
     """A state that may be changed; bins in it are shared and are replaced, not changed."""
     return TrendState(
         state.first_ms, state.closed_ms, state.looked_ms, state.due_ms, dict(state.bins), dict(state.hours),
-        dict(state.baselines), list(state.clues), dict(state.fences),
+        dict(state.baselines), list(state.clues), dict(state.fences), state.reported,
     )  # fmt: skip
 
 
@@ -217,29 +235,46 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Score
             one.tumbling, running.tested, one.running, base.total, base.excess, base.square, base.frozen,
             running.mentions, base.posts,
         )  # fmt: skip
-        found.append(_scored(state, one, base, tallies[one.start_ms], settings))
+        scored = _scored(state, one, base, tallies[one.start_ms], settings)
+        if one.window_ms in frame.before_ms:
+            scored = scored._replace(before=_mentions(state, one.start_ms - one.window_ms, one.start_ms))
+        if one.window_ms in frame.flat_ms:
+            scored = scored._replace(silence=negbin.silence(scored.tally.mentions, scored.usual, scored.dispersion))
+        found.append(scored)
     return found
+
+
+def _mentions(state: TrendState, start_ms: int, end_ms: int) -> int:
+    """Mentions in [``start_ms``, ``end_ms``)."""
+    return sum(
+        closed.mentions for part in (state.bins, state.hours) for at, closed in part.items() if start_ms <= at < end_ms
+    )
 
 
 def _scored(state: TrendState, one: WindowFrame, base: Baseline, tally: Tally, settings: CoreSettings) -> Scored:
     """The test of one window. Copies are looked for only where something stands out."""
     mu, spread, tested = mean(base, one) * one.exposure, dispersion(base, settings), tally.tested
+    usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
     score = loudness = negbin.score(tested, mu, spread)
     if tally.mentions >= max(2 * tested, LOUD_MIN):
-        usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
         loudness = max(score, negbin.score(tally.mentions, usual, spread))
     if loudness < LEVEL_LOW:
-        return Scored(one, tally, mu, spread, score, tested, loudness, None)
+        return Scored(one, tally, mu, spread, score, tested, loudness, None, usual)
     copies = _copies(state, one, tally)
     if copies.support < tested:
         tested = copies.support
         score = negbin.score(tested, mu, spread)
-    return Scored(one, tally, mu, spread, score, tested, loudness, copies)
+    return Scored(one, tally, mu, spread, score, tested, loudness, copies, usual)
+
+
+def _parts(state: TrendState, one: WindowFrame) -> list[ClosedBin]:
+    """The closed bins of a window, as far as they are no hours yet."""
+    end_ms = one.start_ms + one.window_ms
+    return [part for at, part in state.bins.items() if one.start_ms <= at < end_ms]
 
 
 def _copies(state: TrendState, one: WindowFrame, tally: Tally) -> Copies:
-    end_ms = one.start_ms + one.window_ms
-    parts = [part for at, part in state.bins.items() if one.start_ms <= at < end_ms]
+    parts = _parts(state, one)
     return origin.copies([part.texts for part in parts], [part.roots for part in parts], tally)
 
 
@@ -269,14 +304,17 @@ def _add(tally: Tally, closed: ClosedBin) -> None:
     tally.image_only += closed.image_only
     tally.engagement += closed.engagement
     tally.unknown += closed.unknown
+    tally.weight += closed.weight
 
 
 def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
     authors, cut = kept_authors(bin_.authors, settings.authors_per_bin_max)
-    texts, roots = (origin.pack(counts, settings.authors_per_bin_max) for counts in (bin_.texts, bin_.roots))
+    texts, roots, sources = (
+        origin.pack(counts, settings.authors_per_bin_max) for counts in (bin_.texts, bin_.roots, bin_.sources)
+    )
     return ClosedBin(
         bin_.mentions, bin_.weight, bin_.engagement, bin_.image_only, bin_.reposts, bin_.unknown,
-        authors, len(bin_.authors), cut, texts=texts, roots=roots,
+        authors, len(bin_.authors), cut, texts=texts, roots=roots, sources=sources, posts=sample.pack(bin_.posts),
     )  # fmt: skip
 
 
@@ -349,7 +387,9 @@ def _learnable(base: Baseline, mu: float, frame: WindowFrame, settings: CoreSett
 # --- corrections, reports, forgetting ----------------------------------------------------------------------------
 
 
-def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSettings) -> None:
+def correct(
+    state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSettings, *, sources: bool = False
+) -> None:
     """Count a late ``sighting`` into its closed bin of ``state`` (which is changed) and into what was learned.
 
     Scores stay what they were when the bin was closed.
@@ -369,8 +409,11 @@ def correct(state: TrendState, bin_ms: int, sighting: Sighting, settings: CoreSe
     new.unknown += not sighting.author_known
     new.distinct += fresh
     new.late += 1
+    new.posts = sample.added(new.posts, _hash(sighting.post_id))
+    if sources:
+        new.sources = origin.added(new.sources, _hash(sighting.source))
     if sighting.via_repost:
-        new.roots = origin.added(new.roots, _author(sighting.root_id))
+        new.roots = origin.added(new.roots, _hash(sighting.root_id))
     elif sighting.simhash:
         new.texts = origin.added(new.texts, sighting.simhash)
     state.bins[bin_ms] = new
@@ -406,7 +449,19 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
         copied=copies.copied,
         passed_on=copies.passed_on,
         busiest=tally.busiest,
+        weighted=round(tally.weight / WEIGHT_UNIT, 4),
+        posts=one.frame.posts,
+        texts=copies.texts,
+        sources=len(origin.counted(part.sources for part in _parts(state, one.frame))),
+        before=one.before,
+        silence=one.silence,
+        usual=round(one.usual, 4),
     )
+
+
+def posts(state: TrendState, one: Scored) -> bytes:
+    """A sample of the posts of a window (``sample``)."""
+    return sample.joined(part.posts for part in _parts(state, one.frame))
 
 
 def evidence(state: TrendState, start_ms: int, count_max: int) -> list[Clue]:
@@ -434,7 +489,7 @@ def _forget(state: TrendState, frame: Frame, settings: CoreSettings) -> None:
         hour_ms = bin_ms - bin_ms % HOUR_MS
         old, new = state.hours.get(hour_ms), state.bins.pop(bin_ms)
         state.hours[hour_ms] = _folded(old, new, settings) if old else new
-    reach_ms = frame.end_ms - longest_ms
+    reach_ms = frame.end_ms - (2 * longest_ms if longest_ms in frame.before_ms else longest_ms)
     oldest = next(iter(state.hours), frame.end_ms)
     if oldest < reach_ms:
         state.hours = {hour_ms: hour for hour_ms, hour in state.hours.items() if hour_ms >= reach_ms}

@@ -59,7 +59,8 @@ class WindowFrame(NamedTuple):
 
     ``tumbling``: number of the tumbling window that holds the bin; ``exposure``: of the sliding window, ``running``
     of the tumbling one; ``ended``: decayed exposure of all tumbling windows that have ended; ``decay`` per such.
-    ``covered``: share of the window that the sources showed.
+    ``covered``: share of the window that the sources showed. ``posts`` of the stream were in the window, ``volume``
+    times as many as expected, which is 1 as long as nothing is.
     """
 
     window_ms: int
@@ -71,12 +72,15 @@ class WindowFrame(NamedTuple):
     decay: float
     ready: bool
     covered: float = 1.0
+    posts: int = 0
+    volume: float = 1.0
 
 
 class Frame(NamedTuple):
     """The closed bin [``bin_ms``, ``end_ms``) and all windows that end with it, shortest first.
 
-    ``starts_ms``: where any of these windows, sliding or tumbling, begins; latest first.
+    ``starts_ms``: where any of these windows, sliding or tumbling, begins; latest first. ``before_ms``: windows of
+    which the one before is asked for; ``flat_ms``: windows that may be too quiet.
     """
 
     bin_ms: int
@@ -84,6 +88,8 @@ class Frame(NamedTuple):
     since_ms: int
     windows: tuple[WindowFrame, ...]
     starts_ms: tuple[int, ...]
+    before_ms: frozenset[int] = frozenset()
+    flat_ms: frozenset[int] = frozenset()
 
 
 def copied(row: StreamRow) -> StreamRow:
@@ -194,12 +200,17 @@ def _frame(
         clock.index = index
     tumbling_ms = index * window_ms
     share = (end_ms - tumbling_ms) / window_ms
-    sliding = _exposure(row, profile, end_ms - window_ms)
+    start_ms = end_ms - window_ms
+    posts = _posts(row, start_ms)
+    season = profile.season(start_ms, end_ms)
+    span_ms = end_ms - max(start_ms, row.since_ms)
+    sliding = season * profile.volume(posts, span_ms, season)
     clock.running = _exposure(row, profile, tumbling_ms) * share + (1.0 - share) * sliding
     ready_ms = clock.since_ms + max(settings.warmup_s * 1000, 2 * window_ms)
+    usual = profile.rate * span_ms * season
     return WindowFrame(
-        window_ms, end_ms - window_ms, index, sliding, clock.running, clock.ended, decay, end_ms > ready_ms,
-        covered(max(end_ms - window_ms, row.since_ms), end_ms),
+        window_ms, start_ms, index, sliding, clock.running, clock.ended, decay, end_ms > ready_ms,
+        covered(max(start_ms, row.since_ms), end_ms), posts, posts / usual if usual > 0 else 1.0,
     )  # fmt: skip
 
 
@@ -207,10 +218,13 @@ def _exposure(row: StreamRow, profile: Profile, start_ms: int) -> float:
     """Expected mentions since ``start_ms`` of an entity that usually has one in a window of that length."""
     end_ms = row.end_ms
     season = profile.season(start_ms, end_ms)
+    return season * profile.volume(_posts(row, start_ms), end_ms - max(start_ms, row.since_ms), season)
+
+
+def _posts(row: StreamRow, start_ms: int) -> int:
+    """Posts of the stream since ``start_ms``."""
     total = sum([count for bin_ms, count in row.bins.items() if bin_ms >= start_ms])
-    if row.hours:
-        total += sum([count for hour_ms, count in row.hours.items() if hour_ms >= start_ms])
-    return season * profile.volume(total, end_ms - max(start_ms, row.since_ms), season)
+    return total + sum([count for hour_ms, count in row.hours.items() if hour_ms >= start_ms])
 
 
 def _scale(row: StreamRow, time_ms: int, settings: CoreSettings) -> float:

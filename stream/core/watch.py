@@ -2,40 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from stream.core.alerts import rule_windows
-from stream.core.rules import BURST, CONCENTRATION, LEVEL_LOW, THRESHOLD, Rule, RuleSet
+from stream.core.enrich import WEIGHT_UNIT
+from stream.core.rules import (
+    BURST,
+    BURSTS,
+    CARDINALITY,
+    CONCENTRATION,
+    COUNTING,
+    DATA_QUALITY,
+    FLATLINE,
+    LEVEL_LOW,
+    NEW_ENTITY,
+    OF_STREAM,
+    SPIKE,
+    Metric,
+    Rule,
+    RuleSet,
+    factor,
+    rule_windows,
+)
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored
+from stream.core.views import View, view_id, views_of
 from stream.core.windows import fitted_ms
 
 LEAVE_SCORE: Final = LEVEL_LOW // 2
 """An entity that was remarkable is followed until all its scores are below this."""
 
 
+class Watching(NamedTuple):
+    """A rule of one view, with its windows."""
+
+    rule: Rule
+    windows_ms: tuple[int, ...]
+
+
 class Watch(msgspec.Struct, frozen=True):
-    """``RuleSet`` prepared for Track. ``new_ms`` is the longest window of a ``new_entity`` rule, or 0."""
+    """``RuleSet`` prepared for Track. ``new_ms`` is the longest window of a ``new_entity`` rule, or 0.
+
+    ``of_view``: view → rules that look at it; the empty view shows everything. ``before_ms``, ``flat_ms``,
+    ``quality_ms``: windows that spikes, flatlines and rules on the stream ask for. ``sources``: whether to count them.
+    """
 
     rules: RuleSet
     windows_ms: tuple[int, ...]
-    of_rule_ms: tuple[tuple[int, ...], ...]
+    of_view: dict[str, tuple[Watching, ...]]
+    views: tuple[View, ...]
     new_ms: int
+    before_ms: frozenset[int]
+    flat_ms: frozenset[int]
+    quality_ms: frozenset[int]
+    sources: bool
+
+
+class Interest(NamedTuple):
+    """``window_ms``: the shortest window for which an entity must be looked at again, 0 for none; ``report``: whether
+    Judge must hear of it."""
+
+    window_ms: int
+    report: bool
+
+
+_NO_INTEREST: Final = Interest(0, False)
 
 
 @lru_cache(maxsize=64)
 def _watch(payload: str, version: int, settings: CoreSettings) -> Watch:
     rules = RuleSet.from_payload(payload, version) if payload else RuleSet()
-    of_rule = tuple(rule_windows(rule, settings) for rule in rules.rules)
-    windows = {window for one in of_rule for window in one}
+    every = [Watching(rule, rule_windows(rule, settings)) for rule in rules.rules]
+    windows = {window for one in every for window in one.windows_ms}
     if not windows:
         windows = {fitted_ms(one, settings.bin_ms, settings.late_horizon_ms) for one in settings.windows_s}
-    new = [one[-1] for rule, one in zip(rules.rules, of_rule, strict=True) if rule.kind == "new_entity"]
-    return Watch(rules, tuple(sorted(windows)), of_rule, max(new, default=0))
+    of_view: dict[str, tuple[Watching, ...]] = {}
+    for one in every:
+        if one.rule.kind not in OF_STREAM:
+            name = view_id(one.rule.match)
+            of_view[name] = (*of_view.get(name, ()), one)
+    return Watch(
+        rules=rules,
+        windows_ms=tuple(sorted(windows)),
+        of_view=of_view,
+        views=views_of(rules),
+        new_ms=max((one.windows_ms[-1] for one in every if one.rule.kind == NEW_ENTITY), default=0),
+        before_ms=_windows_of(every, SPIKE),
+        flat_ms=_windows_of(every, FLATLINE),
+        quality_ms=_windows_of(every, DATA_QUALITY),
+        sources=any(one.rule.kind == CARDINALITY and one.rule.metric == "sources" for one in every),
+    )
+
+
+def _windows_of(every: Iterable[Watching], kind: str) -> frozenset[int]:
+    return frozenset(window for one in every if one.rule.kind == kind for window in one.windows_ms)
 
 
 def watch(payload: str, version: int, settings: CoreSettings) -> Watch:
@@ -43,43 +106,69 @@ def watch(payload: str, version: int, settings: CoreSettings) -> Watch:
     return _watch(payload, version, settings)
 
 
-def remarkable(watching: Watch, entity: str, is_new: bool, was: bool, scored: Sequence[Scored]) -> int:
-    """The shortest window in which some rule may want to fire on ``entity``, or is still interested; 0 for none.
+def interest(watching: Watch, view: str, entity: str, is_new: bool, was: bool, scored: Sequence[Scored]) -> Interest:
+    """Whether some rule that looks at ``view`` may want to fire on ``entity``, is still interested, or waits.
 
-    ``was``: the entity was remarkable when last looked at. Only windows that are ready count, but for thresholds,
-    which need no baseline.
+    ``was``: Judge was told when it was last looked at. Only windows that are ready count, but for what needs no past.
     """
-    best = max(one.loudness for one in scored)
-    if best < LEAVE_SCORE and not is_new and not _has_thresholds(watching):
-        return 0
+    rules = watching.of_view.get(view, ())
+    if not is_new and max(one.loudness for one in scored) < LEAVE_SCORE and not any(_quiet(one.rule) for one in rules):
+        return _NO_INTEREST
+    window_ms, report = 0, False
     for one in scored:
-        if any(
-            one.frame.window_ms in windows
-            and (one.frame.ready or rule.kind == THRESHOLD)
-            and _interesting(rule, one, is_new, was)
-            and rule.matches(entity)
-            for rule, windows in zip(watching.rules.rules, watching.of_rule_ms, strict=True)
-        ):
-            return one.frame.window_ms
-    return 0
+        for rule, windows in rules:
+            if one.frame.window_ms not in windows or not (one.frame.ready or rule.kind in COUNTING):
+                continue
+            tells = _tells(rule, one, is_new, was)
+            if (tells or _waits(rule, one)) and rule.matches(entity):
+                window_ms = window_ms or one.frame.window_ms
+                report = report or tells
+        if report:
+            break
+    return Interest(window_ms, report)
 
 
-def _has_thresholds(watching: Watch) -> bool:
-    return any(rule.kind == THRESHOLD for rule in watching.rules.rules)
+def _quiet(rule: Rule) -> bool:
+    """Whether ``rule`` may be interested where nothing stands out."""
+    return rule.kind in COUNTING or rule.kind in (SPIKE, FLATLINE)
 
 
-def _interesting(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
+def _waits(rule: Rule, one: Scored) -> bool:
+    """Whether the entity must be looked at again even if nothing more is heard of it, because silence would count."""
+    if rule.kind == FLATLINE:
+        return one.usual >= rule.significance.min_count
+    return rule.kind == SPIKE and rule.direction != "up" and one.tally.mentions >= rule.significance.min_count
+
+
+def _at_most(metric: Metric, one: Scored) -> float:
+    """What Judge will measure, or more: different texts and sources are looked for in what is reported."""
+    tally = one.tally
+    if metric == "weighted":
+        return tally.weight / WEIGHT_UNIT
+    if metric == "share":
+        return 100.0 * tally.mentions / max(one.frame.posts, 1)
+    return float({"authors": tally.authors, "engagement": tally.engagement}.get(metric, tally.mentions))
+
+
+def _tells(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
     tally, wanted = one.tally, rule.significance
-    if rule.kind == THRESHOLD:
-        count = tally.mentions if rule.metric == "mentions" else tally.authors
-        return count >= rule.above or (was and count >= rule.resolve.below * rule.above)
+    if rule.kind == FLATLINE:
+        return one.usual >= wanted.min_count and one.silence >= (LEAVE_SCORE if was else LEVEL_LOW)
+    if rule.kind == SPIKE:
+        least = wanted.min_lift * (rule.resolve.below if was else 1.0)
+        return max(tally.mentions, one.before) >= wanted.min_count and factor(rule, tally.mentions, one.before) >= least
     if rule.kind == CONCENTRATION:
         return one.loudness >= (LEAVE_SCORE if was else LEVEL_LOW) and tally.mentions >= wanted.min_count
-    if rule.kind == BURST:
-        if was and one.score >= LEAVE_SCORE:
+    if rule.kind in BURSTS:
+        score = one.loudness if rule.metric == "mentions" and rule.kind == BURST else one.score
+        if was and score >= LEAVE_SCORE:
             return True
-        if one.score < LEVEL_LOW:
+        if score < LEVEL_LOW:
             return False
+    elif rule.kind in COUNTING:
+        count = _at_most(rule.metric, one)
+        return count >= rule.above or (was and count >= rule.resolve.below * rule.above)
     elif not is_new:
         return False
-    return tally.tested >= wanted.min_count and round(tally.effective, 2) >= wanted.min_authors
+    count = tally.mentions if rule.metric == "mentions" else tally.tested
+    return count >= wanted.min_count and round(tally.effective, 2) >= wanted.min_authors

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from stream.contract.records import BinReport, EntityReport, Flip, Record, WindowScore
 from stream.core import stages
-from stream.core.alerts import Moment, fdr_level, level
+from stream.core.readings import Moment, fdr_level, level
 from stream.core.rules import LEVEL_LOW, Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from tests.core.harness import RULES, START, ending, post, rules_control, run

@@ -6,7 +6,7 @@ import ast
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 
@@ -14,14 +14,15 @@ from index.messages import MESSAGES, recognised, said
 from index.present import alert
 from index.rendering import duration, few
 from stream.contract.records import REASONS, EntityReport, WindowScore
-from stream.core import alerts
-from stream.core.rules import Escalate, Kind, Rule
+from stream.core import alerts, readings
+from stream.core.rules import CHECKS, COMPOSITE, Escalate, Kind, Metric, Rule
 from stream.core.settings import CoreSettings
 from tests.index.corpus import HOUR, MARCH, flip
 
 ROOT = Path(__file__).parents[2]
-MOMENT = alerts.Moment(MARCH, MARCH + 300_000, 5, 100.0, 50)
-METRICS: tuple[Literal["authors", "mentions"], ...] = get_args(get_type_hints(Rule)["metric"])
+MOMENT = readings.Moment(MARCH, MARCH + 300_000, 5, 100.0, 50)
+METRICS: tuple[Metric, ...] = get_args(Metric)
+MAKERS = ("stream/core/alerts.py", "stream/core/readings.py")
 
 
 def tree(path: str) -> ast.Module:
@@ -70,22 +71,22 @@ def arguments(path: str, *names: str) -> Iterator[ast.Call]:
 
 
 def test_every_sentence_about_alerts_in_the_core_is_translated() -> None:
-    found = sentences("stream/core/alerts.py") | sentences("stream/core/judge.py")
-    for call in arguments("stream/core/alerts.py", "Reading", "Flip"):
+    found = {sentence for path in MAKERS for sentence in sentences(path)}
+    for call in (call for path in MAKERS for call in arguments(path, "Reading", "Flip")):
         given = [*call.args, *(word.value for word in call.keywords if word.arg == "reason")]
         found |= {sample for one in given for text in literals(one) for sample in samples(text) if sample}
-    assert len(found) >= 5
+    assert len(found) >= 12
     assert [text for text in sorted(found) if recognised("reason", text) is None] == []
 
 
-def test_alerts_are_made_in_one_module_of_the_core() -> None:
+def test_alerts_are_made_in_two_modules_of_the_core() -> None:
     """The test above reads those that can say something."""
     makers = {
-        path.name
+        path.relative_to(ROOT).as_posix()
         for path in (ROOT / "stream" / "core").rglob("*.py")
         for _ in arguments(path.relative_to(ROOT).as_posix(), "Flip", "Reading")
     }
-    assert makers == {"alerts.py"}
+    assert makers == set(MAKERS)
 
 
 def window(mentions: int) -> WindowScore:
@@ -96,23 +97,36 @@ def window(mentions: int) -> WindowScore:
     )  # fmt: skip
 
 
+def reading_of(rule: Rule, report: EntityReport) -> readings.Reading:
+    if rule.kind == COMPOSITE:
+        return readings.combined(rule, {"a", "b"}, report.entity, report)
+    return readings.reading(rule, report, MOMENT, CoreSettings())
+
+
+def said_of_stream() -> Iterator[str]:
+    rule = Rule(id="r", kind="data_quality", windows_s=(3600,))
+    for part, late in ((0, 0), (123, 7), (1000, 200)):
+        moment = MOMENT._replace(covered={HOUR: part}, volume={HOUR: 4 * part}, late=late, counted=part)
+        yield from (readings.quality(rule, check, moment, CoreSettings()).reason for check in CHECKS)
+
+
 def said_by_core() -> Iterator[str]:
     """Reasons that the core gives for rules of every kind, in plenty, in want and in silence."""
     for kind, metric, mentions in itertools.product(get_args(Kind), METRICS, (0, 1, 4, 1_234_567)):
-        rule = Rule(id="r", kind=kind, metric=metric, above=3, windows_s=(3600,))
+        rule = Rule(id="r", kind=kind, metric=metric, above=3, windows_s=(3600,), all=("a",), any=("b",))
         windows = (window(mentions),) if mentions else ()
         report = EntityReport(
             entity="LOC/上海", type="LOC", surface="上海", first_seen_ms=MARCH, is_new=True, authors_known=True,
             windows=windows, evidence=(),
         )  # fmt: skip
-        seen = alerts.reading(rule, report, MOMENT, CoreSettings())
+        seen = reading_of(rule, report)
         row = alerts.Incident("firing", 0, MARCH, MARCH, "i")
         for told in (seen, None):
             yield alerts.flip(row, "firing", rule, 1, "LOC/上海", told, MOMENT).reason
 
 
 def test_what_the_core_says_is_found_in_the_dictionary() -> None:
-    reasons = {reason for reason in said_by_core() if reason}
+    reasons = {reason for reason in (*said_by_core(), *said_of_stream()) if reason}
     found = [recognised("reason", reason) for reason in reasons]
     assert None not in found
     assert {key for key, _ in filter(None, found)} == {key for key in MESSAGES if key.startswith("reason.")}

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from stream.contract import codec
 from stream.contract.notices import Hours, Notice
 from stream.contract.records import (
@@ -63,6 +65,9 @@ _WINDOW: Final = WindowScore(
 _WINDOW_OF_COPIES: Final = replace(
     _WINDOW, origin="coordinated", loudness=9000, copied=8, passed_on=1, busiest=2
 )
+_WINDOW_OF_RULES: Final = replace(
+    _WINDOW, weighted=9.5, posts=70, texts=8, sources=2, before=3, silence=10, usual=1.75
+)
 _EVIDENCE: Final = Evidence(
     post_id="1", author="u:0011", created_ms=1, source="demo", surface="华强北", excerpt="…华强北…", weight=65536,
     via_repost=True, image_only=True,
@@ -91,6 +96,9 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "batch": Batch(
         generation="g", origin=0, first=5, last=6, posts=(Seen(5, 1, "demo", "1"),), sightings=(_SIGHTING,),
         heard=(Heard(5, _REACH), Heard(6, _CONTROL)),
+    ),
+    "batch_of_several": Batch(
+        generation="g", origin=0, first=5, last=5, sightings=(msgspec.structs.replace(_SIGHTING, together=(1, 2**63)),)
     ),
     "trend_point": TrendPoint(
         entity="LOC:华强北", type="LOC", bin_ms=0, width_ms=60000, mentions=3, authors=2, weighted=1.5, engagement=9,
@@ -126,6 +134,10 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     ),
     "hot_list": HotList(source="weibo:hot", observed_ms=2, items=(HotItem(1, "华强北", 99, "新"),)),
     "coverage": _COVERAGE,
+    "bin_report_of_views": BinReport(
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, volume={300000: 1200},
+        late=2, counted=9, entities=(replace(_REPORT, windows=(_WINDOW_OF_RULES,), view="ab", posts=b"\x01" * 8),),
+    ),
     "bin_report_with_coverage": BinReport(
         partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3, covered={300000: 500}
     ),
