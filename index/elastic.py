@@ -12,8 +12,9 @@ from typing import Final
 
 import structlog
 
-from index.elastic_bulk import Bulk, Settled
+from index.elastic_bulk import REPLACED, Bulk, Settled
 from index.elastic_client import Cluster, ElasticError, Patience, Stopped, Unavailable
+from index.elastic_frozen import Frozen
 from index.elastic_months import Months
 from index.elastic_reader import ElasticReader
 from index.elastic_records import (
@@ -75,6 +76,7 @@ class ElasticIndex:
         self._patience = Patience(settings.retry_s_max, metrics, stopping)
         self._bulk = Bulk(self._cluster, settings, self._patience)
         self._months = Months(self._cluster, settings.prefix)
+        self._frozen = Frozen(settings.prefix, self._months, self._bulk, self._patience)
         self._pictures: dict[str, None] = {}
         self._rank = 0
 
@@ -104,6 +106,7 @@ class ElasticIndex:
         settled = self._bulk.send(document_action(self._prefix, document, now_ms) for document in newest.values())
         self._refuse(settled)
         outdated = self._one_month_each([row for row in settled if not row.problem])
+        self._frozen.fill(_told_again(settled), now_ms)
         return sum(row.done and row.action.id not in outdated for row in settled)
 
     def points(self, points: Sequence[TrendPoint]) -> None:
@@ -113,10 +116,11 @@ class ElasticIndex:
         self._refuse(self._bulk.send(point_action(self._prefix, point, now_ms) for point in last.values()))
 
     def flips(self, flips: Sequence[Flip]) -> None:
-        """Store alerts by flip id; a repeated one changes nothing."""
+        """Store alerts by flip id, and the pictures of the posts that they show; a repeated one changes nothing."""
         first = {flip.id: flip for flip in reversed(flips)}
         now_ms = self._now_ms()
         self._refuse(self._bulk.send(flip_action(self._prefix, flip, now_ms) for flip in first.values()))
+        self._frozen.freeze(list(first.values()), now_ms)
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters; one with the same source, place, reason and bytes is stored once."""
@@ -149,11 +153,13 @@ class ElasticIndex:
     def delete(self, post_ids: Iterable[str]) -> int:
         """Remove posts with everything that is only theirs, pictures too. Returns how many were there.
 
-        Alerts keep their frozen evidence; posts that are still in the log would come back when it is replayed.
+        Alerts keep what they counted, but not the words, authors and pictures of these posts. Posts that are still in
+        the log would come back when it is replayed.
         """
         wanted = list(dict.fromkeys(post_ids))
         for start in range(0, len(wanted), DELETED_AT_ONCE):
             part = wanted[start : start + DELETED_AT_ONCE]
+            self._frozen.redact(part)
             observed = functools.partial(self._months.observations_of, part)
             while places := self._patience.until(observed):
                 self._bulk.send(deletion(index, name) for index, name in places)
@@ -177,9 +183,11 @@ class ElasticIndex:
     def expire(self, days: Mapping[Kind, float]) -> list[str]:
         """Remove months that were stored longer than ``days`` ago, 0 for never. Returns the indices that went.
 
-        Where the node manages lifecycles itself it gets policies that say so, and nothing is removed here.
+        Where the node manages lifecycles itself it gets policies that say so, and nothing is removed here. What is
+        frozen of alerts stays as long as they do.
         """
-        return expire(self._cluster, self._settings, days, self._now_ms())
+        every = {**days, "evidence": days["flips"]} if "flips" in days else days
+        return expire(self._cluster, self._settings, every, self._now_ms())
 
     # --- steps -------------------------------------------------------------------------------------------------
 
@@ -233,6 +241,12 @@ class ElasticIndex:
         self.rejects(letters)
         if self._refused is not None:
             self._refused(letters)
+
+
+def _told_again(settled: Sequence[Settled]) -> dict[str, Document]:
+    """By id, the posts that were there and now came with pictures."""
+    records = (row.action.record for row in settled if row.status == REPLACED)
+    return {one.post.id: one for one in records if isinstance(one, Document) and one.post.pictures}
 
 
 def _letter(row: Settled) -> Reject:

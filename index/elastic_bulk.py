@@ -10,7 +10,9 @@ from index.elastic_records import Action
 from index.elastic_settings import ElasticSettings
 
 ANSWER: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
-_DONE: Final = (200, 201)
+REPLACED: Final = 200
+"""The status of an action that took the place of another row."""
+_DONE: Final = (REPLACED, 201)
 _KNOWN: Final = 409
 _MISSING: Final = 404
 _TOO_LARGE: Final = 413

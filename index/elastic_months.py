@@ -10,6 +10,8 @@ from index.elastic_client import Cluster, Refused
 from index.elastic_schema import Kind, alias
 
 ROWS_AT_ONCE: Final = 5_000
+SOURCES_AT_ONCE: Final = 100
+"""Rows whose content, pictures perhaps, comes in one answer."""
 LISTED_S: Final = 5.0
 """Months that others begin are noticed this late. Posts go to partitions by id, so others write other posts."""
 
@@ -72,6 +74,32 @@ class Months:
         body = {"docs": [{"_index": index, "_id": id} for index, id in places]}
         rows: list[dict[str, Any]] = self._cluster.call("POST", "/_mget", body, params=params)["docs"]
         return rows
+
+    def sources(self, places: Sequence[tuple[str, str]], fields: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The ``fields`` of those rows (index, id) that are there."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for start in range(0, len(places), SOURCES_AT_ONCE):
+            part = places[start : start + SOURCES_AT_ONCE]
+            rows = self._rows(part, {"_source_includes": fields})
+            found |= {place: row["_source"] for place, row in zip(part, rows, strict=True) if row.get("found")}
+        return found
+
+    # --- alerts ------------------------------------------------------------------------------------------------
+
+    def evidence_of(self, posts: Sequence[str], *, bare: bool = False) -> list[dict[str, Any]]:
+        """Which incidents show ``posts``, and when they began: some; ``bare``: only those without a picture."""
+        query: dict[str, Any] = {"bool": {"filter": [{"terms": {"post": list(posts)}}]}}
+        if bare:
+            query["bool"]["must_not"] = [{"exists": {"field": "sha256"}}]
+        body = {"query": query, "size": ROWS_AT_ONCE, "_source": ["incident_id", "post", "first_at"]}
+        found = self._searched("evidence", body)
+        return [] if found is None else [row["_source"] for row in found["hits"]["hits"]]
+
+    def flips_of(self, incidents: Sequence[str]) -> list[dict[str, Any]]:
+        """Record and ``stored_at`` of the alerts of a few ``incidents``."""
+        query = {"terms": {"incident_id": list(incidents)}}
+        found = self._searched("flips", {"query": query, "size": ROWS_AT_ONCE, "_source": ["record", "stored_at"]})
+        return [] if found is None else [row["_source"] for row in found["hits"]["hits"]]
 
     # --- observations ------------------------------------------------------------------------------------------
 

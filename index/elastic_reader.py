@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from index import elastic_analytics as analytics
+from index import elastic_incidents as incidents
 from index.elastic_query import EVERYTHING, Clause, both, clause, within
 from index.elastic_records import row_id
 from index.elastic_scan import scan
@@ -21,7 +22,7 @@ from index.query import LIMIT_MAX, Filters, Query, narrowed, parse, phrases
 from index.reader import REPLAYED_MAX, TOO_MANY_NOTES, TooSlow, read_cursor, write_cursor
 from index.reading import Order
 from index.rows import document_of, flip_of, note_of, reject_of
-from stream.contract.records import Document, Note, NoteKind, Picture, Record, Reject
+from stream.contract.records import Document, Flip, Note, NoteKind, Picture, Record, Reject, TrendPoint
 
 ROWS_MAX: Final = 10_000
 """Rows of one answer; Elasticsearch gives no more."""
@@ -120,7 +121,7 @@ class ElasticReader:
 
     def picture(self, sha256: str) -> bytes | None:
         """The JPEG with this digest, None when it is not stored (any more)."""
-        return self._by_id("pictures", sha256)
+        return self._by_id("pictures", sha256) or incidents.picture(self._searcher, sha256)
 
     def _by_id(self, kind: Kind, name: str) -> bytes | None:
         """The record of one row. A post that just moved to another month may lie in two: the newest counts."""
@@ -162,7 +163,7 @@ class ElasticReader:
         """See ``SqliteReader.trends``."""
         return analytics.trends(self._searcher, since_ms, until_ms, type, limit, order)
 
-    # --- alerts, rejects, totals -------------------------------------------------------------------------------
+    # --- alerts, rejects ---------------------------------------------------------------------------------------
 
     def alerts(
         self,
@@ -261,6 +262,26 @@ class ElasticReader:
                 return
             paging = {"search_after": rows(found)[-1]["sort"]}
             yield [reject_of(record_of(row)) for row in rows(found)]
+
+    # --- incidents ---------------------------------------------------------------------------------------------
+
+    def flips_of(self, name: str) -> list[Flip]:
+        """See ``SqliteReader.flips_of``."""
+        return incidents.flips_of(self._searcher, name)
+
+    def frozen(self, incident_id: str) -> dict[str, list[str]]:
+        """See ``SqliteReader.frozen``."""
+        return incidents.frozen(self._searcher, incident_id)
+
+    def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
+        """See ``SqliteReader.points_of``."""
+        return incidents.points_of(self._searcher, entity, since_ms, until_ms)
+
+    def first_documents(self, entity: str, since_ms: int, until_ms: int, count_max: int) -> list[Document]:
+        """See ``SqliteReader.first_documents``."""
+        return incidents.first_documents(self._searcher, entity, since_ms, until_ms, count_max)
+
+    # --- totals ------------------------------------------------------------------------------------------------
 
     def stats(self) -> Values:
         """See ``SqliteReader.stats``."""

@@ -14,6 +14,7 @@ import msgspec
 
 from index.elastic_schema import FLAT_TYPES, NESTED_MAX, OTHER_TYPE, index_name
 from index.footprint import meta_tokens, name_of, type_of, without_pictures
+from index.frozen import Place
 from stream.contract import codec
 from stream.contract.records import (
     Coverage,
@@ -155,8 +156,8 @@ def point_action(prefix: str, point: TrendPoint, stored_ms: int) -> Action:
     return _action("index", head, body, point)
 
 
-def flip_action(prefix: str, flip: Flip, stored_ms: int) -> Action:
-    """Store ``flip`` unless it is there."""
+def flip_action(prefix: str, flip: Flip, stored_ms: int, *, anew: bool = False) -> Action:
+    """Store ``flip`` unless it is there; with ``anew`` in place of what is there."""
     kind, name, key = _parts(flip.entity, flip.type)
     body: dict[str, Any] = {
         "record": codec.encode(flip),
@@ -182,7 +183,27 @@ def flip_action(prefix: str, flip: Flip, stored_ms: int) -> Action:
         window = flip.window
         body |= {"score": window.score, "observed": window.observed, "expected": window.expected}
     head = {"_index": index_name(prefix, "flips", flip.at_ms), "_id": row_id(flip.id)}
-    return _action("create", head, body, flip)
+    return _action("index" if anew else "create", head, body, flip)
+
+
+def evidence_action(prefix: str, place: Place, first_ms: int, kept: Sequence[Picture], stored_ms: int) -> Action:
+    """Store that an incident, which began at ``first_ms``, shows a post, and what is ``kept`` of its pictures."""
+    incident_id, post = place
+    body = {
+        "record": [picture.jpeg for picture in kept],
+        "sha256": [picture.sha256 for picture in kept],
+        "incident_id": incident_id,
+        "post": post,
+        "first_at": first_ms,
+        "stored_at": stored_ms,
+    }
+    head = {"_index": index_name(prefix, "evidence", first_ms), "_id": evidence_id(place)}
+    return _action("index", head, body, None)
+
+
+def evidence_id(place: Place) -> str:
+    """The row of a post that an incident shows."""
+    return blake2b("\0".join(place).encode(), digest_size=16).hexdigest()
 
 
 def note_action(prefix: str, note: Note, stored_ms: int) -> Action:

@@ -1,7 +1,8 @@
 """Names, mappings and templates of the indices in Elasticsearch. Pure.
 
 One index per kind and month, ``{prefix}-posts-2022.03``, behind the alias ``{prefix}-posts``. Posts, trend points and
-alerts lie in the month of their own time, pictures and dead letters in the month they were stored. Mappings are strict.
+alerts lie in the month of their own time, what is frozen of an incident's posts in that of the incident, pictures and
+dead letters in the month they were stored. Mappings are strict.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stream.contract.text import TOKENISER
 
 FORM: Final = "1"
 """Version of these mappings."""
-Kind = Literal["documents", "points", "flips", "rejects", "pictures", "notes"]
+Kind = Literal["documents", "points", "flips", "rejects", "pictures", "notes", "evidence"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _WORDS: Final[dict[Kind, str]] = {
     "documents": "posts",
@@ -24,6 +25,7 @@ _WORDS: Final[dict[Kind, str]] = {
     "rejects": "rejects",
     "pictures": "pictures",
     "notes": "notes",
+    "evidence": "evidence",
 }
 FLAT_TYPES: Final = ("PER", "LOC", "ORG", "MISC")
 OTHER_TYPE: Final = "OTHER"
@@ -207,6 +209,10 @@ def _notes(_: str) -> dict[str, Any]:
     }
 
 
+def _evidence(_: str) -> dict[str, Any]:
+    return {"incident_id": {"type": "keyword"}, "post": _WORD, "sha256": _WORD, "first_at": _DATE, "stored_at": _DATE}
+
+
 _PROPERTIES: Final = {
     "documents": _documents,
     "points": _points,
@@ -214,4 +220,5 @@ _PROPERTIES: Final = {
     "rejects": _rejects,
     "pictures": _pictures,
     "notes": _notes,
+    "evidence": _evidence,
 }

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from index import analytics
+from index import analytics, sqlite_frozen
+from index import sqlite_incidents as incidents
 from index.listing import facets, matching, page, total
 from index.match import expression
 from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
@@ -23,7 +24,7 @@ from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, 
 from index.reading import Order
 from index.rows import documents_at, flip_of, note_of, pictures_in, reject_of
 from index.schema import CREATED_MS_MAX
-from stream.contract.records import Note, NoteKind, Reject
+from stream.contract.records import Document, Flip, Note, NoteKind, Reject, TrendPoint
 
 REPLAYED_MAX: Final = 200
 QUERY_S_MAX: Final = 10.0
@@ -106,7 +107,11 @@ class SqliteReader:
     def picture(self, sha256: str) -> bytes | None:
         """The JPEG with this digest, None when it is not stored (any more)."""
         with self._moment() as connection:
-            row = connection.execute("SELECT jpeg FROM pictures WHERE sha256 = ?", (sha256,)).fetchone()
+            row = connection.execute(
+                "SELECT jpeg FROM pictures WHERE sha256 = ?1 UNION ALL"
+                " SELECT jpeg FROM evidence_pictures WHERE sha256 = ?1 LIMIT 1",
+                (sha256,),
+            ).fetchone()
             return None if row is None else bytes(row[0])
 
     def _hits(
@@ -150,7 +155,7 @@ class SqliteReader:
         with self._moment() as connection:
             return analytics.trends(connection, since_ms, until_ms, type, limit, order)
 
-    # --- alerts, rejects, totals -------------------------------------------------------------------------------
+    # --- alerts, rejects ---------------------------------------------------------------------------------------
 
     def alerts(
         self,
@@ -216,6 +221,30 @@ class SqliteReader:
                 return
             last = rows[-1][0]
             yield [reject_of(data) for _, data in rows]
+
+    # --- incidents ---------------------------------------------------------------------------------------------
+
+    def flips_of(self, name: str) -> list[Flip]:
+        """The alerts of the incident ``name``, or of the one that the alert ``name`` belongs to, first to last."""
+        with self._moment() as connection:
+            return incidents.flips_of(connection, name)
+
+    def frozen(self, incident_id: str) -> dict[str, list[str]]:
+        """Post → digests of its frozen pictures, which ``picture`` gives; for each post that the incident shows."""
+        with self._moment() as connection:
+            return sqlite_frozen.kept(connection, incident_id)
+
+    def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
+        """The trend points of ``entity`` with bins in [since, until), oldest first, at most ``POINTS_MAX``."""
+        with self._moment() as connection:
+            return incidents.points_of(connection, entity, since_ms, until_ms)
+
+    def first_documents(self, entity: str, since_ms: int, until_ms: int, count_max: int) -> list[Document]:
+        """The earliest posts of [since, until) that name ``entity``, by (created_at, id), without picture bytes."""
+        with self._moment() as connection:
+            return incidents.first_documents(connection, entity, since_ms, until_ms, count_max)
+
+    # --- totals ------------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
         """Totals, the time range of the posts, the sources, and the event time up to which bins are closed."""

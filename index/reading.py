@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from index.notes import FOR_EVER_MS
 from index.query import Filters, Query
-from stream.contract.records import Note, NoteKind, Reject
+from stream.contract.records import Document, Flip, Note, NoteKind, Reject, TrendPoint
 
 Order = Literal["mentions", "authors", "growth"]
 
@@ -74,6 +74,18 @@ class Reader(Protocol):
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """Observations, hot lists or lines of the ledger."""
+
+    def flips_of(self, name: str) -> list[Flip]:
+        """The alerts of an incident, by its id or that of one of them, first to last."""
+
+    def frozen(self, incident_id: str) -> dict[str, list[str]]:
+        """The frozen pictures of an incident's posts."""
+
+    def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
+        """Trend points of an entity."""
+
+    def first_documents(self, entity: str, since_ms: int, until_ms: int, count_max: int) -> list[Document]:
+        """The earliest posts that name an entity."""
 
     def stats(self) -> dict[str, Any]:
         """Totals."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any, Final
 
 from stream.contract import codec
-from stream.contract.records import Document, Flip, Note, Reject
+from stream.contract.records import Document, Flip, Note, Reject, TrendPoint
+
+POINT_COLUMNS: Final = (
+    "entity", "type", "bin_ms", "width_ms", "mentions", "authors", "weighted", "engagement", "image_only", "late",
+    "score", "window_ms", "observed", "expected",
+)  # fmt: skip
+"""Of ``trend_points`` joined with the name and type of its entity."""
 
 
 def documents_at(connection: sqlite3.Connection, docs: Sequence[int]) -> list[Document]:
@@ -46,6 +53,11 @@ def flip_of(data: bytes) -> Flip:
     if not isinstance(record, Flip):
         raise TypeError(f"a {type(record).__name__} is stored as a flip")
     return record
+
+
+def point_of(columns: Sequence[Any]) -> TrendPoint:
+    """The trend point behind ``POINT_COLUMNS``."""
+    return TrendPoint(**dict(zip(POINT_COLUMNS, columns, strict=True)))
 
 
 def reject_of(data: bytes) -> Reject:

@@ -20,6 +20,8 @@ SLOTS: Final = 1 << SLOT_BITS
 CREATED_MS_MAX: Final = (1 << (62 - SLOT_BITS)) - 1
 META_FORM: Final = "1"
 """Version of the ``meta`` column of the full-text index (``footprint.meta_tokens``)."""
+EVIDENCE_FORM: Final = "1"
+"""Version of what is frozen of alerts (``sqlite_frozen``)."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS documents (doc INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, source INTEGER NOT NULL,
@@ -54,6 +56,13 @@ CREATE TABLE IF NOT EXISTS flips (id TEXT PRIMARY KEY, incident_id TEXT NOT NULL
 CREATE INDEX IF NOT EXISTS flips_at ON flips (at_ms, id);
 CREATE INDEX IF NOT EXISTS flips_entity ON flips (entity, at_ms);
 CREATE INDEX IF NOT EXISTS flips_incident ON flips (incident_id, sequence);
+CREATE TABLE IF NOT EXISTS evidence (incident_id TEXT NOT NULL, post TEXT NOT NULL, PRIMARY KEY (incident_id, post))
+  WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS evidence_post ON evidence (post);
+CREATE TABLE IF NOT EXISTS evidence_pictures (incident_id TEXT NOT NULL, post TEXT NOT NULL, place INTEGER NOT NULL,
+  sha256 TEXT NOT NULL, jpeg BLOB NOT NULL, PRIMARY KEY (incident_id, post, place));
+CREATE INDEX IF NOT EXISTS evidence_pictures_post ON evidence_pictures (post);
+CREATE INDEX IF NOT EXISTS evidence_pictures_digest ON evidence_pictures (sha256);
 CREATE TABLE IF NOT EXISTS rejects (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE,
   reason TEXT NOT NULL, stored_ms INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS rejects_reason ON rejects (reason);
@@ -79,20 +88,30 @@ def create_schema(connection: sqlite3.Connection) -> None:
     which takes about a minute per million posts.
     """
     connection.executescript(_TABLES)
-    form = f"{TOKENISER}/{META_FORM}"
-    found = connection.execute("SELECT value FROM index_form WHERE name = 'text'").fetchone()
-    if found is not None and found[0] == form:
+    wanted = {"text": f"{TOKENISER}/{META_FORM}", "evidence": EVIDENCE_FORM}
+    found = dict(connection.execute("SELECT name, value FROM index_form").fetchall())
+    stale = [name for name, form in wanted.items() if found.get(name) != form]
+    if not stale:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if found is not None:
-            _rebuild_text(connection)
-        connection.execute("INSERT INTO posts_text (posts_text, rank) VALUES ('automerge', 16)")
-        connection.execute("INSERT OR REPLACE INTO index_form VALUES ('text', ?)", (form,))
+        if "text" in stale:
+            if "text" in found:
+                _rebuild_text(connection)
+            connection.execute("INSERT INTO posts_text (posts_text, rank) VALUES ('automerge', 16)")
+        if "evidence" in stale:
+            _adopt_evidence(connection)
+        connection.executemany("INSERT OR REPLACE INTO index_form VALUES (?, ?)", [(one, wanted[one]) for one in stale])
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _adopt_evidence(connection: sqlite3.Connection) -> None:
+    from index.sqlite_frozen import adopt
+
+    adopt(connection)
 
 
 def _rebuild_text(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal
 
+from index import sqlite_frozen
 from index.footprint import Footprint, footprint, key64, name_of, newest_versions, type_of, without_pictures
 from index.reader import SqliteReader
 from index.schema import SLOTS, create_schema, first_doc, slot
@@ -73,6 +74,8 @@ class SqliteIndex:
         self._take_away(change, [held[document.post.id][0] for document in fresh if document.post.id in held])
         self._add(change, fresh)
         self._apply(change)
+        if illustrated := [document.post.id for document in fresh if document.post.pictures]:
+            sqlite_frozen.fill(self._connection, illustrated)
         return len(fresh)
 
     def points(self, points: Sequence[TrendPoint]) -> None:
@@ -88,7 +91,7 @@ class SqliteIndex:
         self._raise_total("watermark_ms", max(point.bin_ms + point.width_ms for point in points))
 
     def flips(self, flips: Sequence[Flip]) -> None:
-        """Store alerts by flip id; a repeated one changes nothing."""
+        """Store alerts by flip id, and the pictures of the posts that they show; a repeated one changes nothing."""
         now_ms = self._now_ms()
         self._connection.executemany(_NAME_ENTITY, {_entity_row(flip.entity, flip.type) for flip in flips})
         self._connection.executemany(
@@ -108,6 +111,7 @@ class SqliteIndex:
                 for flip in flips
             ],
         )
+        sqlite_frozen.freeze(self._connection, flips)
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters; one with the same source, place, reason and bytes is stored once."""
@@ -142,9 +146,11 @@ class SqliteIndex:
     def delete(self, post_ids: Iterable[str]) -> int:
         """Remove posts with everything that is only theirs, pictures too. Returns how many were there.
 
-        Alerts keep their frozen evidence; posts that are still in the log would come back when it is replayed.
+        Alerts keep what they counted, but not the words, authors and pictures of these posts. Posts that are still in
+        the log would come back when it is replayed.
         """
         wanted = list(post_ids)
+        sqlite_frozen.redact(self._connection, wanted)
         self._connection.execute(
             "DELETE FROM notes WHERE kind = 'observation' AND subject IN (SELECT value FROM json_each(?))",
             (json.dumps(wanted),),
@@ -164,6 +170,8 @@ class SqliteIndex:
         removed = self._connection.execute(_EXPIRE[kind], (before_stored_ms, rows_max)).rowcount
         if removed and kind in ("points", "flips"):
             self._connection.execute(f"DELETE FROM entities WHERE {_NOTHING_LEFT}")
+        if removed and kind == "flips":
+            sqlite_frozen.forget(self._connection)
         return removed
 
     # --- documents ---------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from index.rows import document_of, flip_of, note_of, reject_of
-from stream.contract.records import Document, Record, TrendPoint, replace
+from index.rows import document_of, flip_of, note_of, point_of, reject_of
+from stream.contract.records import Document, Record, replace
 
 Kind = Literal["documents", "points", "flips", "rejects", "notes"]
 
@@ -32,7 +32,7 @@ def _record(connection: sqlite3.Connection, kind: Kind, columns: list[Any]) -> R
     if kind == "documents":
         return _with_pictures(connection, document_of(columns[0]))
     if kind == "points":
-        return TrendPoint(**dict(zip(_POINT, columns, strict=True)))
+        return point_of(columns)
     if kind == "notes":
         return note_of(columns[0])
     return flip_of(columns[0]) if kind == "flips" else reject_of(columns[0])
@@ -48,8 +48,3 @@ def _with_pictures(connection: sqlite3.Connection, document: Document) -> Docume
     filled: Document = replace(document, post=replace(document.post, pictures=tuple(pictures)))
     return filled
 
-
-_POINT: Final = (
-    "entity", "type", "bin_ms", "width_ms", "mentions", "authors", "weighted", "engagement", "image_only", "late",
-    "score", "window_ms", "observed", "expected",
-)  # fmt: skip

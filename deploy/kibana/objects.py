@@ -143,7 +143,7 @@ def ndjson(prefix: str) -> str:
 
 def objects(prefix: str) -> Iterator[Values]:
     """Data views, saved searches, charts, and the dashboard over them."""
-    yield from (_view(prefix, kind) for kind in KINDS if kind != "pictures")
+    yield from (_view(prefix, kind) for kind in KINDS if kind in _TITLES and kind != "pictures")
     yield from (_search(prefix, one) for one in SEARCHES)
     yield from (_chart(prefix, one) for one in CHARTS)
     yield _dashboard(prefix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -20,6 +20,7 @@ from stream.contract.records import (
     Counts,
     Coverage,
     Document,
+    Flip,
     HotItem,
     HotList,
     Note,
@@ -282,6 +283,84 @@ class IndexLaws:
         assert index.reader.picture(shared.sha256) is None
         assert index.reader.stats()["pictures"] == 0
 
+    def test_an_alert_keeps_the_pictures_of_its_posts(self, make_index: MakeIndex) -> None:
+        """When posts and pictures have gone, and though they came again with other pictures."""
+        index = make_index()
+        index.writer.documents([document("e1", "上海", "LOC/上海", pictures=SHOTS), document("e2", "无图")])
+        index.writer.flips([shown("i1", 0, "e1", "e2", "never")])
+        index.settle()
+        kept = {"e1": [one.sha256 for one in SHOTS[:2]], "e2": [], "never": []}
+        assert index.reader.frozen("i1") == kept
+        index.writer.documents([document("e1", "上海", pictures=SHOTS[2:], edit_version=1)])
+        index.writer.flips([shown("i1", 1, "e1"), shown("i2", 0, "e1")])
+        index.settle()
+        assert index.reader.frozen("i1") == kept
+        assert index.reader.frozen("i2") == {"e1": [SHOTS[2].sha256]}
+        assert index.reader.picture(SHOTS[1].sha256) == SHOTS[1].jpeg
+        assert index.reader.picture("0" * 64) is None
+        assert index.reader.frozen("unknown") == {}
+
+    def test_pictures_that_come_after_the_alert_are_kept_too(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents([document("e1", "上海"), document("e2", "上海"), document("other", "上海")])
+        index.writer.flips([shown("i1", 0, "e1", "e2")])
+        index.settle()
+        later = [document(name, "上海", pictures=SHOTS[:1], observed_ms=MARCH + 9) for name in ("e1", "other")]
+        index.writer.documents(later)
+        index.settle()
+        assert index.reader.frozen("i1") == {"e1": [SHOTS[0].sha256], "e2": []}
+        index.writer.documents([document("e2", "上海", pictures=SHOTS[1:2], observed_ms=MARCH + 9)])
+        index.settle()
+        assert index.reader.frozen("i1") == {"e1": [SHOTS[0].sha256], "e2": [SHOTS[1].sha256]}
+
+    def test_deletion_reaches_what_alerts_have_frozen(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        index.writer.documents([document(name, "上海", pictures=(SHOTS[n],)) for n, name in enumerate("ab")])
+        index.writer.flips([shown("i1", 0, "a", "b"), shown("i1", 1, "b"), shown("i2", 0, "a")])
+        index.settle()
+        assert index.writer.delete(["a", "none"]) == 1
+        index.settle()
+        assert index.reader.picture(SHOTS[0].sha256) is None
+        assert index.reader.picture(SHOTS[1].sha256) == SHOTS[1].jpeg
+        assert index.reader.frozen("i1") == {"b": [SHOTS[1].sha256]}
+        assert index.reader.frozen("i2") == {}
+        blank, left = index.reader.flips_of("i1")[0].evidence
+        assert (blank.post_id, blank.author, blank.excerpt) == ("", "", "")
+        assert blank.created_ms == MARCH and left.excerpt
+        assert index.reader.flips_of("i1")[1].evidence == (left,)
+        assert index.reader.alerts()["total"] == 3
+
+    # --- incidents ---------------------------------------------------------------------------------------------
+
+    def test_an_incident_by_its_id_and_by_that_of_an_alert(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        told = [flip("i1", 0, "firing"), flip("i1", 1, "escalated"), flip("i1", 2, "resolved")]
+        index.writer.flips([*reversed(told), flip("i1-1", 0, "firing"), flip("i3", 0, "firing")])
+        index.settle()
+        for name in ("i1", "i1-0", "i1-2"):
+            assert index.reader.flips_of(name) == told
+        assert index.reader.flips_of("i9") == []
+
+    def test_points_of_a_range_in_their_order(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        made = [point("LOC/上海", MARCH + number * 300_000, mentions=number + 1) for number in range(20)]
+        index.writer.points([*reversed(made), point("LOC/北京", MARCH)])
+        index.settle()
+        assert index.reader.points_of("LOC/上海", MARCH + 300_000, MARCH + 1_200_000) == made[1:4]
+        assert index.reader.points_of("LOC/广州", MARCH, MARCH + HOUR) == []
+
+    def test_the_first_posts_of_an_entity(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        names = [f"w{number:03}" for number in range(40)]
+        index.writer.documents([document(name, "同时", "LOC/同时") for name in random.Random(5).sample(names, 40)])
+        index.writer.documents([document("z", "早", "LOC/同时", surface="早", at_ms=MARCH - 1), document("y", "别的")])
+        index.settle()
+        found = index.reader.first_documents("LOC/同时", MARCH - HOUR, MARCH + HOUR, 4)
+        assert [one.post.id for one in found] == ["z", "w000", "w001", "w002"]
+        assert found[0].mentions[0].surface == "早"
+        assert [one.post.id for one in index.reader.first_documents("LOC/同时", MARCH, MARCH + 1, 1)] == ["w000"]
+        assert index.reader.first_documents("LOC/同时", MARCH + 1, MARCH + HOUR, 9) == []
+
     def test_an_entity_outlives_its_posts_in_trend_points(self, make_index: MakeIndex) -> None:
         index = make_index()
         index.writer.documents([document("p", "上海", "LOC/上海")])
@@ -538,6 +617,16 @@ class IndexLaws:
             index.writer.notes(many[start : start + 2_000])
         index.settle()
         assert len(index.reader.notes("coverage")) == len(many)
+
+
+SHOTS: Final = tuple(picture(corpus.JPEG + bytes([number])) for number in range(3))
+
+
+def shown(incident: str, sequence: int, *posts: str) -> Flip:
+    """An alert that shows ``posts``."""
+    told = flip(incident, sequence, "firing")
+    made: Flip = replace(told, evidence=tuple(replace(told.evidence[0], post_id=name) for name in posts))
+    return made
 
 
 def observation(hour: int, likes: int, text: str = "", edit: int = 0) -> Observation:

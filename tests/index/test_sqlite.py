@@ -15,7 +15,7 @@ from index.reader import TooSlow
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
 from stream.contract.records import replace
 from tests.index import corpus
-from tests.index.contract import NOTES, IndexLaws, ids
+from tests.index.contract import NOTES, SHOTS, IndexLaws, ids, shown
 from tests.index.corpus import MARCH, document, flip, history, picture, point, reject, small_corpus
 
 
@@ -193,3 +193,30 @@ def test_retention_is_by_wall_clock_and_bounded(store: SqliteStore) -> None:
     assert {name: rows for name, rows in derived(store).items() if rows} == {
         "totals": [("watermark_ms", MARCH + 10 * 300_000)]
     }
+
+
+def test_frozen_pictures_stay_as_long_as_their_alerts(store: SqliteStore) -> None:
+    store.writer.documents([document("e1", "上海", pictures=SHOTS[:1])])
+    store.now_ms = 2_000
+    store.writer.flips([shown("i1", 0, "e1"), shown("i2", 0, "e1")])
+    store.now_ms = 3_000
+    store.writer.flips([shown("i2", 1, "e1")])
+    for kind in ("pictures", "documents"):
+        assert store.writer.expire(9_999, kind=kind) == 1
+    assert store.reader.picture(SHOTS[0].sha256) == SHOTS[0].jpeg
+    assert store.writer.expire(2_500, kind="flips") == 2
+    assert store.reader.frozen("i1") == {}
+    assert store.reader.frozen("i2") == {"e1": [SHOTS[0].sha256]}
+    assert store.writer.expire(9_999, kind="flips") == 1
+    assert store.reader.picture(SHOTS[0].sha256) is None
+    assert store.connection.execute("SELECT count(*) FROM evidence").fetchone() == (0,)
+
+
+def test_alerts_of_an_older_store_are_frozen_when_it_is_opened(store: SqliteStore) -> None:
+    store.writer.documents([document("e1", "上海", pictures=SHOTS[:1])])
+    store.writer.flips([shown("i1", 0, "e1")])
+    for table in ("evidence", "evidence_pictures"):
+        store.connection.execute(f"DROP TABLE {table}")
+    store.connection.execute("DELETE FROM index_form WHERE name = 'evidence'")
+    create_schema(store.connection)
+    assert store.reader.frozen("i1") == {"e1": [SHOTS[0].sha256]}

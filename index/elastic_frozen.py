@@ -1,0 +1,124 @@
+"""What is frozen of alerts in Elasticsearch: who shows which post, and the pictures of these posts.
+
+A row for each post of an incident, asked for in real time; only what is looked for by post waits for a refresh.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from index import frozen
+from index.elastic_bulk import Bulk
+from index.elastic_client import Patience
+from index.elastic_months import SOURCES_AT_ONCE, Months
+from index.elastic_records import deletion, evidence_action, evidence_id, flip_action, row_id
+from index.elastic_schema import index_name
+from index.frozen import Place
+from index.rows import document_of, flip_of
+from stream.contract.records import Document, Flip, Picture, replace
+
+_AT_ONCE: Final = 500
+"""Posts of one request."""
+Result = TypeVar("Result")
+
+
+class Frozen:
+    """Writes and clears these rows. Blocks; for the thread of ``ElasticIndex``, whose tools it shares."""
+
+    def __init__(self, prefix: str, months: Months, bulk: Bulk, patience: Patience) -> None:
+        self._prefix = prefix
+        self._months = months
+        self._bulk = bulk
+        self._patience = patience
+
+    def freeze(self, flips: Sequence[Flip], now_ms: int) -> None:
+        """Note which posts ``flips`` show, and keep the pictures of those that are there. Idempotent."""
+        began = {flip.incident_id: flip.first_ms for flip in flips}
+        posts = {
+            one.post_id: (index_name(self._prefix, "documents", one.created_ms), row_id(one.post_id))
+            for flip in flips
+            for one in flip.evidence
+        }
+        wanted = frozen.places(flips)
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = wanted[start : start + _AT_ONCE]
+            self._fill({place: began[place[0]] for place in part}, {post: posts[post] for _, post in part}, now_ms)
+
+    def fill(self, documents: Mapping[str, Document], now_ms: int) -> None:
+        """Keep the pictures of those of ``documents``, by post id, that an alert shows without any."""
+        names = list(documents)
+        rows = self._until(lambda: self._months.evidence_of(names, bare=True)) if names else []
+        began = {_place(row): row["first_at"] for row in rows}
+        kept = {post: [one for one in frozen.wanted(document) if one.jpeg] for post, document in documents.items()}
+        self._bulk.send(
+            evidence_action(self._prefix, place, first_ms, kept[place[1]], now_ms)
+            for place, first_ms in began.items()
+            if kept[place[1]]
+        )
+
+    def redact(self, post_ids: Sequence[str]) -> None:
+        """Take the posts ``post_ids`` out of all alerts, words and pictures."""
+        gone = frozenset(post_ids)
+        while rows := self._until(lambda: self._months.evidence_of(post_ids)):
+            incidents = sorted({row["incident_id"] for row in rows})
+            for start in range(0, len(incidents), SOURCES_AT_ONCE):
+                self._redact(incidents[start : start + SOURCES_AT_ONCE], gone)
+            self._bulk.send(
+                deletion(index_name(self._prefix, "evidence", row["first_at"]), evidence_id(_place(row)))
+                for row in rows
+            )
+
+    def _redact(self, incidents: Sequence[str], gone: Collection[str]) -> None:
+        found = self._until(lambda: self._months.flips_of(incidents))
+        stored = [(flip_of(base64.b64decode(row["record"])), row["stored_at"]) for row in found]
+        self._bulk.send(
+            flip_action(self._prefix, frozen.redacted(flip, gone), stored_ms, anew=True) for flip, stored_ms in stored
+        )
+
+    def _fill(self, began: Mapping[Place, int], posts: Mapping[str, tuple[str, str]], now_ms: int) -> None:
+        homes = {
+            place: (index_name(self._prefix, "evidence", first_ms), evidence_id(place))
+            for place, first_ms in began.items()
+        }
+        held = self._read(list(homes.values()), "sha256")
+        bare = [place for place, home in homes.items() if not held.get(home, {}).get("sha256")]
+        documents = self._documents({post: posts[post] for _, post in bare})
+        self._bulk.send(
+            evidence_action(self._prefix, place, began[place], documents.get(place[1], ()), now_ms)
+            for place in bare
+            if homes[place] not in held or documents.get(place[1])
+        )
+
+    def _documents(self, posts: Mapping[str, tuple[str, str]]) -> dict[str, list[Picture]]:
+        """The pictures to keep of ``posts``, with their bytes, where both can be had."""
+        found = self._read(list(set(posts.values())), "record")
+        wanted = {
+            post: frozen.wanted(document_of(base64.b64decode(found[home]["record"])))
+            for post, home in posts.items()
+            if home in found
+        }
+        names = sorted({picture.sha256 for pictures in wanted.values() for picture in pictures})
+        stored = self._until(lambda: self._months.versions("pictures", names))
+        homes = {name: (min(months), name) for name, months in stored.items()}
+        bytes_of = self._read(list(homes.values()), "record")
+        return {
+            post: [
+                replace(picture, jpeg=base64.b64decode(bytes_of[homes[picture.sha256]]["record"]))
+                for picture in pictures
+                if homes.get(picture.sha256) in bytes_of
+            ]
+            for post, pictures in wanted.items()
+        }
+
+    def _read(self, homes: Sequence[tuple[str, str]], fields: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """(index, id) → source, of those rows of ``homes`` that are there."""
+        return self._until(lambda: self._months.sources(homes, fields)) if homes else {}
+
+    def _until(self, work: Callable[[], Result]) -> Result:
+        return self._patience.until(work)
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return row["incident_id"], row["post"]
