@@ -17,12 +17,16 @@ PACKAGES = ("deploy", "index", "ingest", "nlp", "stream")
 MAY_IMPORT = {
     "stream.contract": {"stream.contract"},
     "stream.core": {"stream.contract", "stream.core"},
+    "stream.bias": {"stream.contract", "stream.core", "stream.bias"},
     "stream.runtime": {"stream.contract", "stream.core", "stream.runtime"},
     "stream.notify": {"stream.contract", "stream.core", "stream.notify"},
     "ingest": {"stream.contract", "ingest"},
     "nlp": {"stream.contract", "nlp"},
     "index": {"stream.contract", "index"},
-    "deploy": {"deploy", "index", "ingest", "nlp", "stream.contract", "stream.core", "stream.runtime", "stream.notify"},
+    "deploy": {
+        "deploy", "index", "ingest", "nlp", "stream.contract", "stream.core", "stream.runtime", "stream.notify",
+        "stream.backtest", "stream.bias", "stream.experiment",
+    },
 }
 
 FENCED = {
