@@ -130,13 +130,14 @@ def _between(age_ms: int, one_ms: int, other_ms: int) -> float:
 
 
 def _step(pairs: Iterable[tuple[float, float]]) -> Step:
-    weighted = [(one, other, 1 / math.sqrt(one + 1)) for one, other in pairs]
-    before = sum(weight * one for one, _, weight in weighted)
-    if len(weighted) < POSTS_MIN or before <= 0:
-        return Step(1.0, math.inf, len(weighted))
-    factor = sum(weight * other for _, other, weight in weighted) / before
-    residuals = sum((weight * (other - factor * one)) ** 2 for one, other, weight in weighted)
-    return Step(factor, residuals / before**2 / factor**2, len(weighted))
+    some = list(pairs)
+    before = sum(one for one, _ in some)
+    if len(some) < POSTS_MIN or before <= 0:
+        return Step(1.0, math.inf, len(some))
+    factor = sum(other for _, other in some) / before
+    # As if each post were left out in its turn (jackknife), since few posts have most of the counts.
+    moved = sum(((other - factor * one) / (before - one)) ** 2 for one, other in some if one < before)
+    return Step(factor, moved / factor**2, len(some))
 
 
 def _longest(steps: Sequence[tuple[int, Step]]) -> list[tuple[int, Step]]:
