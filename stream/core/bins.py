@@ -6,7 +6,7 @@ store all of it again; so the row is *sealed* into parts that never change, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stream.core.rows import BinRow, bin_key, part_key
@@ -21,6 +21,7 @@ class Bin:
         self._posts = set(row.posts)
         self._pairs = set(row.pairs)
         self._keys = dict(row.keys)
+        self._models = dict(row.models)
 
     @classmethod
     def of(cls, states: Mapping[str, Any], bin_ms: int) -> Bin | None:
@@ -52,14 +53,26 @@ class Bin:
         """The entities with sightings."""
         return set(self._keys).union(*(part.keys for part in self._sealed))
 
-    def add_post(self, post: int) -> bool:
-        """Remember a post; False when it is known."""
+    @property
+    def models(self) -> dict[str, tuple[int, int]]:
+        """Version of the model → posts, and those of them without an entity."""
+        found: dict[str, tuple[int, int]] = {}
+        for models in (self._models, *(part.models for part in self._sealed)):
+            for version, (posts, bare) in models.items():
+                before = found.get(version, (0, 0))
+                found[version] = before[0] + posts, before[1] + bare
+        return found
+
+    def add_post(self, post: int, model_version: str = "", bare: bool = False) -> bool:
+        """Remember a post, which this model found to have entities or none; False when it is known."""
         if post in self._posts:
             return False
         for part in self._sealed:
             if post in part.posts:
                 return False
         self._posts.add(post)
+        posts, without = self._models.get(model_version, (0, 0))
+        self._models[model_version] = posts + 1, without + bare
         return True
 
     def has_pair(self, pair: int) -> bool:
@@ -82,7 +95,7 @@ class Bin:
 
         A part with ``hashes_max`` hashes is sealed.
         """
-        last = BinRow(self._posts, self._pairs, self._keys, len(self._sealed))
+        last = BinRow(self._posts, self._pairs, self._keys, len(self._sealed), self._models)
         if len(self._posts) + len(self._pairs) < hashes_max:
             return {bin_key(self._bin_ms): last}
         return {
@@ -97,12 +110,12 @@ class Bin:
 
 
 def rows_with(
-    bin_ms: int, posts: Iterable[int], pairs: Iterable[int], keys: dict[str, bool], hashes_max: int
+    bin_ms: int, whole: BinRow, hashes_max: int
 ) -> Iterator[tuple[str, BinRow]]:
-    """The rows of a bin that holds all of this, in parts of at most twice ``hashes_max`` hashes, parts first."""
-    of_posts, of_pairs = sorted(posts), sorted(pairs)
+    """The rows of a bin that holds all of ``whole``, in parts of at most twice ``hashes_max`` hashes, parts first."""
+    of_posts, of_pairs = sorted(whole.posts), sorted(whole.pairs)
     count = -(-max(len(of_posts), len(of_pairs)) // hashes_max)
     for number in range(count):
         part = slice(number * hashes_max, (number + 1) * hashes_max)
         yield part_key(bin_ms, number), BinRow(set(of_posts[part]), set(of_pairs[part]))
-    yield bin_key(bin_ms), BinRow(keys=dict(keys), sealed=count)
+    yield bin_key(bin_ms), BinRow(keys=dict(whole.keys), sealed=count, models=whole.models)

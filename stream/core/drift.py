@@ -22,8 +22,6 @@ from stream.contract.records import Drift, DriftState, ModelBin
 from stream.core import adwin
 from stream.core.adwin import Bucket
 
-DRIFT: Final = "\x00drift"
-"""Key of the row among Judge's."""
 HOUR_MS: Final = 3_600_000
 RECENT_HOURS: Final = 24
 REFERENCE_DAYS: Final = 7
@@ -119,6 +117,11 @@ def state_of(row: DriftRow | None, type: str, at_ms: int) -> DriftState:
         return "new_model"
     series = row.series.get(type)
     return "learning" if series is None else series.state
+
+
+def states(row: DriftRow | None, at_ms: int) -> dict[str, DriftState]:
+    """``state_of`` every type that was seen, at ``at_ms``."""
+    return {type: state_of(row, type, at_ms) for type in sorted(row.series)} if row else {}
 
 
 def _settled(bin_ms: int) -> int:

@@ -96,7 +96,9 @@ class _Naming(NamedTuple):
 class _Gathered:
     """Output in the making."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, model_version: str) -> None:
+        self.model_version = model_version
+        self.bare: list[int] = []
         self.documents: list[Document] = []
         self.rejects: list[Reject] = []
         self.posts: list[Seen] = []
@@ -133,7 +135,7 @@ def finish(
     """
     if len(spans) != len(planned.inputs):
         raise ValueError(f"{len(planned.inputs)} posts, but spans for {len(spans)}")
-    gathered = _Gathered(partitions)
+    gathered = _Gathered(partitions, model_version)
     limits = planned.settings
     naming = _Naming(planned.state, model_version, _keys(t2s), limits.excerpt_chars, limits.mentions_per_post_max)
     tagged, prints = iter(spans), iter(simhashes([seen.text for seen in planned.inputs]))
@@ -211,6 +213,8 @@ def _batches(planned: Plan, gathered: _Gathered, partitions: int) -> tuple[Batch
         last=last.offset,
         posts=tuple(gathered.posts),
         heard=tuple(gathered.heard),
+        model_version=gathered.model_version,
+        bare=tuple(gathered.bare),
     )
     return tuple(
         msgspec.structs.replace(shared, sightings=tuple(gathered.sightings[number])) for number in range(partitions)
@@ -281,6 +285,8 @@ def _take_post(
         gathered.rejects.append(_failed(post))
         return
     gathered.cut += len(spans) > naming.mentions_max
+    if not spans:
+        gathered.bare.append(offset)
     mentions = tuple(_mention(naming, post, print64, span) for span in spans[: naming.mentions_max])
     gathered.documents.append(
         Document(post=post, mentions=mentions, model_version=naming.model_version, model_epoch=naming.state.model_epoch)

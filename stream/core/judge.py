@@ -11,19 +11,22 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.contract.records import FIRING, RESOLVED, BinReport, Control, EntityReport, Flip
-from stream.core import alerts, events, readings, silences
+from stream.contract.records import FIRING, RESOLVED, BinReport, Control, Drift, EntityReport, Flip
+from stream.core import alerts, drift, events, readings, silences
 from stream.core.alerts import Incident
 from stream.core.events import Events, Fresh
 from stream.core.readings import Moment, Reading
 from stream.core.rows import HEADER, JudgeHeader, WaitingReport, events_key, incident_key, report_key
-from stream.core.rules import COMPOSITE, DATA_QUALITY, OF_STREAM, TESTED, Rule, RuleSet
+from stream.core.rules import COMPOSITE, DATA_QUALITY, DRIFT, OF_STREAM, TESTED, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.views import view_id
 from stream.core.volume import DAY_MS
 
 TEST_DAYS = 7
 """The threshold of a budget follows the tests of so many days."""
+
+MODEL_DRIFT = "model_drift"
+"""Label of alerts while the model is not what it was: ``warn``, ``alert`` or ``new_model``."""
 
 JudgeRow = JudgeHeader | WaitingReport | Incident | Events
 
@@ -33,6 +36,7 @@ class Judged(NamedTuple):
 
     flips: tuple[Flip, ...]
     writes: dict[str, JudgeRow | None]
+    notes: tuple[Drift, ...] = ()
 
 
 def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, settings: CoreSettings) -> Judged:
@@ -41,6 +45,7 @@ def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, sett
     header = JudgeHeader(
         dict(before.progress), list(before.waiting), before.rules, before.rules_version,
         dict(before.tests), before.since_ms, list(before.active), before.silences, before.silences_version,
+        before.drift,
     )  # fmt: skip
     end_ms = report.bin_ms + report.width_ms
     if end_ms <= header.progress.get(report.partition, -1):
@@ -73,6 +78,7 @@ class _Bench:
         self._active = set(header.active)
         self._incidents: dict[str, Incident | None] = {}
         self._events: dict[str, Events] = {}
+        self._notes: list[Drift] = []
         self._served: list[str] = []
         self._flips: list[Flip] = []
 
@@ -90,7 +96,7 @@ class _Bench:
         writes[HEADER] = header
         for key in self._served:
             writes[key] = None
-        return Judged(tuple(self._flips), writes)
+        return Judged(tuple(self._flips), writes, tuple(self._notes))
 
     def _reports(self, bin_ms: int) -> list[BinReport]:
         found = []
@@ -110,6 +116,7 @@ class _Bench:
         self._obey(control for report in reports for control in report.controls)
         header = self._header
         moment = self._moment(bin_ms, reports)
+        self._watch_model(bin_ms, reports)
         rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
         views: dict[str, dict[str, EntityReport]] = {}
         for entity in (entity for report in reports for entity in report.entities):
@@ -136,6 +143,12 @@ class _Bench:
                     header.silences, header.silences_version = control.payload, control.version
             else:
                 header.rules, header.rules_version = control.payload, control.version
+
+    def _watch_model(self, bin_ms: int, reports: list[BinReport]) -> None:
+        """What the bin shows of the model. It stands in the header, which says which bins were judged."""
+        advanced = drift.advance(self._header.drift, bin_ms, [report.model for report in reports])
+        self._header.drift = advanced.row
+        self._notes += advanced.notes
 
     def _moment(self, bin_ms: int, reports: list[BinReport]) -> Moment:
         """Count the tests of this bin in, and give the rate of the last days."""
@@ -167,7 +180,15 @@ class _Bench:
         """Move the incidents of ``rule`` on; those that have something to tell."""
         own = incident_key(rule.id, "")
         active = {key.removeprefix(own) for key in self._active if key.startswith(own)}
-        if rule.kind == DATA_QUALITY:
+        if rule.kind == DRIFT:
+            states = drift.states(self._header.drift, moment.bin_ms)
+            found = {
+                seen.report.entity: seen
+                for type_, state in states.items()
+                if not rule.match.type or type_ in rule.match.type
+                for seen in [readings.drifted(type_, state)]
+            }
+        elif rule.kind == DATA_QUALITY:
             every = (readings.quality(rule, check, moment, self._settings) for check in rule.checks)
             found = {seen.report.entity: seen for seen in every}
         elif rule.kind == COMPOSITE:
@@ -237,12 +258,18 @@ class _Bench:
             if one.again:
                 row = msgspec.structs.replace(row, sequence=row.sequence + 1)
             flip = alerts.flip(row, one.state, rule, self._header.rules_version, one.entity, one.reading, moment)
-            flip = msgspec.structs.replace(flip, members=members.get(one.entity, ()))
+            labels = self._labels(flip, moment)
+            flip = msgspec.structs.replace(flip, members=members.get(one.entity, ()), labels=labels)
             held = self._held(flip, row, inhibitors, silent)
             if one.again and held:
                 continue
             self._incidents[key] = msgspec.structs.replace(row, held=held)
             self._flips.append(msgspec.structs.replace(flip, held=held))
+
+    def _labels(self, flip: Flip, moment: Moment) -> dict[str, str]:
+        """The rule's labels, and whether the model is still itself for what the alert is about."""
+        state = drift.state_of(self._header.drift, flip.type, moment.bin_ms)
+        return flip.labels if state in ("ok", "learning") else dict(sorted({**flip.labels, MODEL_DRIFT: state}.items()))
 
     def _held(
         self, flip: Flip, row: Incident, inhibitors: Mapping[str, set[str]], silent: tuple[silences.Silence, ...]

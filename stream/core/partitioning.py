@@ -84,13 +84,16 @@ class _Shared:
         elif isinstance(row, CoverageRow):
             self._ledgers.append(row)
         else:
-            self._take_bin(key, row)
+            self._take_bin(number, key, row)
 
-    def _take_bin(self, key: str, row: BinRow) -> None:
+    def _take_bin(self, number: int, key: str, row: BinRow) -> None:
         whole = self._bins.setdefault(bin_of(key), BinRow())
         whole.posts |= row.posts
         whole.pairs |= row.pairs
         whole.keys |= row.keys
+        for version, (posts, bare) in row.models.items() if number == 0 else ():  # every partition counts all posts
+            before = whole.models.get(version, (0, 0))
+            whole.models[version] = before[0] + posts, before[1] + bare
 
     def rows(self, origins: int) -> Iterator[tuple[str, TrackRow]]:
         """The rows of all as those of one. Raises ``NotAtRest``."""
@@ -99,7 +102,7 @@ class _Shared:
         if len(times) > 1 or len(ends) > 1:
             raise NotAtRest("some Track partitions have closed bins that others have not")
         for bin_ms, whole in self._bins.items():
-            yield from rows_with(bin_ms, whole.posts, whole.pairs, whole.keys, ROW_HASHES_MAX)
+            yield from rows_with(bin_ms, whole, ROW_HASHES_MAX)
         streams = [stream for stream in self._streams if stream is not None]
         if streams:
             row = copied(streams[0])
@@ -124,6 +127,7 @@ def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:
         told=[told[key] for key in sorted(told)],
         views=newest.views,
         late=sum(header.late for header in headers),
+        models=newest.models,
     )
 
 
@@ -160,7 +164,7 @@ def split(
             yield _partition(key.removeprefix(history_key("")), partitions), key, row
         elif isinstance(row, BinRow):
             for number in everyone:
-                yield number, key, BinRow(row.posts, row.pairs, _own(row.keys, number, partitions), row.sealed)
+                yield number, key, msgspec.structs.replace(row, keys=_own(row.keys, number, partitions))
         elif isinstance(row, CoverageRow):
             for number in everyone:
                 yield number, key, row

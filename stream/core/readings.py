@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from stream.contract.records import EntityReport, WindowScore
+from stream.contract.records import DriftState, EntityReport, WindowScore
 from stream.core.origin import COORDINATED, SINGLE_SOURCE
 from stream.core.rules import (
     BURST,
@@ -289,6 +289,13 @@ def quality(rule: Rule, check: str, moment: Moment, settings: CoreSettings) -> R
     share = UNIT * moment.late // total if total else 0
     reason = f"{share / 10:.1f} % of the mentions were late"
     return Reading(moment.late >= LATE_MIN and share >= LATE_HIGH, share, LATE_HIGH, None, report, reason)
+
+
+def drifted(type_: str, state: DriftState) -> Reading:
+    """What a ``drift`` rule makes of the model's mentions of ``type_``, of posts without any where that is empty."""
+    report = subject_report(model_subject(type_ or "none"), type_ or "none")
+    score = {"warn": UNIT // 2, "alert": UNIT}.get(state, 0)
+    return Reading(score == UNIT, score, UNIT, None, report, f"the model finds {type_ or 'none'} unlike before")
 
 
 def _farthest(factors: Sequence[int]) -> int:

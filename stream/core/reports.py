@@ -16,7 +16,8 @@ def is_new(state: TrendState, frame: Frame, watching: Watch, settings: CoreSetti
     """Whether the name turned up within the longest ``new_entity`` window, in a stream that had run long enough."""
     if not watching.new_ms or frame.end_ms - state.first_ms > watching.new_ms:
         return False
-    return state.first_ms - frame.since_ms > max(settings.warmup_s * 1000, 2 * watching.new_ms)
+    since_ms = max(frame.since_ms, frame.model_ms)
+    return state.first_ms - since_ms > max(settings.warmup_s * 1000, 2 * watching.new_ms)
 
 
 def point(entity: str, bin_ms: int, state: TrendState, settings: CoreSettings) -> TrendPoint:

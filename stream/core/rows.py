@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from stream.contract.records import BinReport, Control
+from stream.core.drift import DriftRow
 from stream.core.entities import Aliases
 from stream.core.models import Model
 from stream.core.windows import Watermark
@@ -92,7 +93,8 @@ class OpenBin(msgspec.Struct, array_like=True, gc=False):
 
     ``authors``: author hash → posts; ``weight`` in 1/65536ths; ``clues`` the best by (−weight, post id). ``texts``:
     simhash → posts that are no reposts; ``roots``: hash of the post that was passed on → reposts; ``sources``: hash of
-    the source → posts, where a rule asks for it. ``posts`` are hashes, the least ones (``sample``).
+    the source → posts, where a rule asks for it. ``posts`` are hashes, the least ones (``sample``); ``confidence`` is
+    the sum of all, in thousandths.
     """
 
     mentions: int = 0
@@ -108,6 +110,7 @@ class OpenBin(msgspec.Struct, array_like=True, gc=False):
     roots: dict[int, int] = msgspec.field(default_factory=dict)
     sources: dict[int, int] = msgspec.field(default_factory=dict)
     posts: list[int] = msgspec.field(default_factory=list)
+    confidence: int = 0
 
 
 class OpenRow(msgspec.Struct, array_like=True, tag="open", gc=False):
@@ -121,13 +124,14 @@ class BinRow(msgspec.Struct, array_like=True, tag="bin", gc=False):
     """What a partition remembers of one bin until the late horizon has passed, or a part of it; see ``bins``.
 
     ``posts``: hashes of all posts; ``pairs``: of (entity, post) counted here; ``keys``: entities with sightings;
-    ``sealed``: how many parts there are besides.
+    ``sealed``: how many parts there are besides. ``models``: version of the model → posts, and those without an entity.
     """
 
     posts: set[int] = msgspec.field(default_factory=set)
     pairs: set[int] = msgspec.field(default_factory=set)
     keys: dict[str, bool] = msgspec.field(default_factory=dict)
     sealed: int = 0
+    models: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
 class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
@@ -135,7 +139,7 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
 
     ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
     ``views``: id of a view of the rules → since when it is counted. ``late``: sightings that corrected closed bins
-    since the report before.
+    since the report before. ``models``: versions of the model that were seen, the newest last.
     """
 
     fences: dict[int, int] = msgspec.field(default_factory=dict)
@@ -147,6 +151,7 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
     told: list[Control] = msgspec.field(default_factory=list)
     views: dict[str, int] = msgspec.field(default_factory=dict)
     late: int = 0
+    models: list[str] = msgspec.field(default_factory=list)
 
     @property
     def closed_ms(self) -> int:
@@ -161,7 +166,7 @@ class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     """``progress``: partition → end of its last reported bin; ``waiting``: bins with reports that wait.
 
     ``tests``: day number → tests made; ``since_ms``: first bin; ``active``: keys of incidents that may change by
-    time alone. ``silences`` is what the newest Control said of them.
+    time alone. ``silences`` is what the newest Control said of them. ``drift``: what is known of the model.
     """
 
     progress: dict[int, int] = msgspec.field(default_factory=dict)
@@ -173,6 +178,7 @@ class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     active: list[str] = msgspec.field(default_factory=list)
     silences: str = ""
     silences_version: int = 0
+    drift: DriftRow | None = None
 
 
 class WaitingReport(msgspec.Struct, array_like=True, tag="report"):

@@ -19,15 +19,17 @@ from stream.contract.records import (
     Control,
     Coverage,
     EntityReport,
+    ModelBin,
     Reach,
     Seen,
     Sighting,
     TrendPoint,
 )
-from stream.core import coverage, reports, silences, trends, views, volume
+from stream.core import coverage, drift, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64
+from stream.core.entities import split_id
 from stream.core.rows import (
     COVERAGE,
     HEADER,
@@ -46,6 +48,8 @@ from stream.core.watch import interest, watch
 from stream.core.windows import bin_start
 
 RECHECKS_PER_WINDOW = 12
+MODELS_MAX = 8
+"""Versions that are remembered, so that a partition of the log that lags behind brings no old one back."""
 
 Placed = TypeVar("Placed", Seen, Sighting)
 TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader
@@ -122,7 +126,7 @@ class _Work:
         before: TrackHeader = states.get(HEADER) or TrackHeader()
         self.header = TrackHeader(
             dict(before.fences), before.watermark, list(before.open), list(before.closed),
-            before.rules, before.rules_version, list(before.told), before.views, before.late,
+            before.rules, before.rules_version, list(before.told), before.views, before.late, list(before.models),
         )  # fmt: skip
         self._watch = watch(before.rules, before.rules_version, settings)
         self._open: dict[str, OpenRow | None] = {}
@@ -133,6 +137,8 @@ class _Work:
         self._stream: StreamRow | None = None
         self._ledger: CoverageRow | None = None
         self._frames: dict[str, Frame] = {}
+        self._model_version, self._bare = "", frozenset[int]()
+        self._confidences: dict[str, list[int]] = {}
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
         self._reports: list[BinReport] = []
@@ -143,6 +149,9 @@ class _Work:
 
     def take(self, batch: Batch, log: int, fence: int) -> None:
         """Posts and sightings between the marks (reaches, controls), and each mark at its place."""
+        self._model_version, self._bare = batch.model_version, frozenset(batch.bare)
+        if batch.posts and batch.last > fence:
+            self._take_model(batch.model_version)
         posts, sightings = _Ahead(batch.posts), _Ahead(batch.sightings)
         for heard in batch.heard:
             self._take_until(posts, sightings, heard.offset, log, fence)
@@ -153,6 +162,16 @@ class _Work:
                     self._take_mark(batch.origin, heard.record)
         self._take_until(posts, sightings, batch.last + 1, log, fence)
         self.header.fences[log] = max(fence, batch.last)
+
+    def _take_model(self, version: str) -> None:
+        """A model that was not seen before begins: no name is a trend because it finds it."""
+        models = self.header.models
+        if version in models:
+            return
+        if models:
+            volume.restart(self._stream_row(), max(self._newest_end_ms(), self.header.closed_ms))
+        models.append(version)
+        del models[:-MODELS_MAX]
 
     def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
         """What stands before ``offset``. No bin closes meanwhile, so each is looked up once."""
@@ -210,7 +229,7 @@ class _Work:
         )  # fmt: skip
 
     def _take_post(self, counted: Bin, bin_ms: int, seen: Seen) -> None:
-        if not counted.add_post(_hash(seen.post_id)):
+        if not counted.add_post(_hash(seen.post_id), self._model_version, seen.offset in self._bare):
             self._handled["duplicate_posts"] += 1
         elif self._is_closed(bin_ms):
             stream = self._stream_row()
@@ -335,6 +354,7 @@ class _Work:
             stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings, self._covered
         )._replace(before_ms=self._watch.before_ms, flat_ms=self._watch.flat_ms)
         self._frames.clear()
+        self._confidences.clear()
         if self._ledger is not None:
             coverage.forget(self._ledger, frame.starts_ms[-1])
         keys = counted.keys
@@ -362,10 +382,20 @@ class _Work:
                 },
                 late=self.header.late,
                 counted=counted.pairs,
+                model=self._model_of(counted),
             )
         )
         self._reported()
         self._handled["bins"] += 1
+
+    def _model_of(self, counted: Bin) -> ModelBin | None:
+        """What the bin that was closed shows of the model; no more than that there were two, if so."""
+        models = counted.models
+        if len(models) != 1:
+            return ModelBin(model_version="", posts=0, bare=0) if models else None
+        [(version, (posts, bare))] = models.items()
+        confidences = {type_: tuple(places) for type_, places in sorted(self._confidences.items())}
+        return ModelBin(model_version=version, posts=posts, bare=bare, confidences=confidences)
 
     def _reported(self) -> None:
         """What was to be told to Judge with the next bin was told."""
@@ -406,6 +436,8 @@ class _Work:
         scored = trends.close(state, closing, frame, self._settings)
         view, entity = split_key(key)
         if closing is not None and not view:
+            places = self._confidences.setdefault(split_id(entity)[0], [0] * drift.PLACES)
+            places[drift.place(closing.confidence, closing.mentions)] += 1
             self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
         return self._followed(key, state, scored, frame, stream)
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Sighting, WindowScore
-from stream.core import negbin, origin, sample
+from stream.core import negbin, origin, sample, volume
 from stream.core.dedupe import hash64, near_duplicates
 from stream.core.enrich import WEIGHT_UNIT
 from stream.core.origin import Copies
@@ -76,6 +76,7 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ``index``: the tumbling window that runs, with ``observed`` in it so far and its ``exposure``; ``total``: decayed
     count of the ended ones; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising windows
     in a row that were not learned from. ``heard`` and ``posts`` are ``observed`` and ``total`` of plain posts.
+    ``epoch``: of the model by which it was learned.
     """
 
     index: int
@@ -87,6 +88,7 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     frozen: int = 0
     heard: int = 0
     posts: float = 0.0
+    epoch: int = 0
 
 
 class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
@@ -154,6 +156,7 @@ def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings, *, source
     bin_.image_only += sighting.image_only
     bin_.reposts += sighting.via_repost
     bin_.unknown += not sighting.author_known
+    bin_.confidence += round(1000 * sighting.confidence)
     author = _hash(sighting.author)
     bin_.authors[author] = bin_.authors.get(author, 0) + 1
     if sources:
@@ -233,7 +236,7 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Score
         running = tallies[one.tumbling * one.window_ms]
         state.baselines[one.window_ms] = Baseline(
             one.tumbling, running.tested, one.running, base.total, base.excess, base.square, base.frozen,
-            running.mentions, base.posts,
+            running.mentions, base.posts, one.epoch,
         )  # fmt: skip
         scored = _scored(state, one, base, tallies[one.start_ms], settings)
         if one.window_ms in frame.before_ms:
@@ -336,7 +339,9 @@ def dispersion(base: Baseline, settings: CoreSettings) -> float:
 def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) -> Baseline:
     """``base`` after learning from the tumbling windows that ended since; O(1) however many were empty."""
     if base is None:
-        return Baseline(frame.tumbling)
+        return Baseline(frame.tumbling, epoch=frame.epoch)
+    if base.epoch != frame.epoch:
+        base = _of_new_model(base, frame)
     if base.index >= frame.tumbling:
         return base
     mu = mean(base, frame) * base.exposure
@@ -353,7 +358,16 @@ def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) ->
         excess = excess * quiet + windows * (usual * usual - usual)
         square = square * quiet + windows * usual * usual
         total, posts, frozen = total * quiet, posts * quiet, 0
-    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts)
+    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts, frame.epoch)
+
+
+def _of_new_model(base: Baseline, frame: WindowFrame) -> Baseline:
+    """``base`` as far as it holds for what another model finds."""
+    kept = volume.KEPT ** (frame.epoch - base.epoch)
+    return msgspec.structs.replace(
+        base, total=base.total * kept, excess=base.excess * kept, square=base.square * kept, posts=base.posts * kept,
+        epoch=frame.epoch,
+    )  # fmt: skip
 
 
 def _learnable_posts(base: Baseline, frame: WindowFrame, settings: CoreSettings) -> float:

@@ -26,13 +26,21 @@ _RESCALE_AT: Final = 2.0**40
 _EXPONENT_MAX: Final = 900.0
 
 
+KEPT: Final = 0.02
+"""What a baseline keeps of its weight when another model begins to find names: mentions per post are others then."""
+
+
 class Clock(msgspec.Struct, array_like=True):
-    """One window length: when it came in force, the tumbling window that runs, and ended exposure (decayed)."""
+    """One window length: when it came in force, the tumbling window that runs, and ended exposure (decayed).
+
+    ``epoch`` counts the models.
+    """
 
     since_ms: int
     index: int
     ended: float = 0.0
     running: float = 1.0
+    epoch: int = 0
 
 
 class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
@@ -41,6 +49,7 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     ``bins``/``hours``: posts per bin within the late horizon, and per hour before that. ``posts``/``spans``: posts
     and milliseconds per hour of the week, weighted by 2^((t − ``origin_ms``)/half-life) so that the past fades
     without being rewritten. ``due``: entity that was remarkable → when it is looked at again though silent.
+    ``model_ms``: when another model began, −1 while there was one only.
     """
 
     since_ms: int = -1
@@ -52,6 +61,7 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     spans: list[float] = msgspec.field(default_factory=lambda: [0.0] * WEEK_HOURS)
     clocks: dict[int, Clock] = msgspec.field(default_factory=dict)
     due: dict[str, int] = msgspec.field(default_factory=dict)
+    model_ms: int = -1
 
 
 class WindowFrame(NamedTuple):
@@ -74,6 +84,7 @@ class WindowFrame(NamedTuple):
     covered: float = 1.0
     posts: int = 0
     volume: float = 1.0
+    epoch: int = 0
 
 
 class Frame(NamedTuple):
@@ -90,6 +101,7 @@ class Frame(NamedTuple):
     starts_ms: tuple[int, ...]
     before_ms: frozenset[int] = frozenset()
     flat_ms: frozenset[int] = frozenset()
+    model_ms: int = -1
 
 
 def copied(row: StreamRow) -> StreamRow:
@@ -129,7 +141,15 @@ def advance(
         del row.clocks[window_ms]
     _forget(row, end_ms, max(windows_ms), settings)
     starts_ms = {one.start_ms for one in frames} | {one.tumbling * one.window_ms for one in frames}
-    return Frame(bin_ms, end_ms, row.since_ms, frames, tuple(sorted(starts_ms, reverse=True)))
+    starts = tuple(sorted(starts_ms, reverse=True))
+    return Frame(bin_ms, end_ms, row.since_ms, frames, starts, model_ms=row.model_ms)
+
+
+def restart(row: StreamRow, now_ms: int) -> None:
+    """Another model finds names from ``now_ms`` on: what is usual must be learned anew. ``row`` is changed."""
+    row.model_ms = now_ms
+    for clock in row.clocks.values():
+        clock.since_ms, clock.ended, clock.epoch = now_ms, clock.ended * KEPT, clock.epoch + 1
 
 
 def half_life_ms(window_ms: int, settings: CoreSettings) -> int:
@@ -211,6 +231,7 @@ def _frame(
     return WindowFrame(
         window_ms, start_ms, index, sliding, clock.running, clock.ended, decay, end_ms > ready_ms,
         covered(max(start_ms, row.since_ms), end_ms), posts, posts / usual if usual > 0 else 1.0,
+        clock.epoch,
     )  # fmt: skip
 
 

@@ -107,6 +107,7 @@ def said_of_stream() -> Iterator[str]:
     rule = Rule(id="r", kind="data_quality", windows_s=(3600,))
     for part, late in ((0, 0), (123, 7), (1000, 200)):
         moment = MOMENT._replace(covered={HOUR: part}, volume={HOUR: 4 * part}, late=late, counted=part)
+        yield readings.drifted("PER", "alert").reason
         yield from (readings.quality(rule, check, moment, CoreSettings()).reason for check in CHECKS)
 
 
