@@ -25,6 +25,7 @@ from stream.notify.deliver import Deliverer
 from stream.runtime.embedded import Embedded, Parts
 from stream.runtime.sqlite import DATABASE, DatabaseError, Store, StoreError, drop_in_inbox, translated
 from stream.runtime.sqlite_journal import Journal
+from stream.runtime.sqlite_outbox import SqliteOutbox
 from stream.runtime.totals import Totals
 
 _log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ async def _run_on(store: Store, options: Options, settings: Settings, opened: wi
     telemetry = Telemetry()
     feed = Broadcast()
     create_schema(store.connection)
-    store.release_claims()
+    SqliteOutbox(store).release_claims()
     _check_bins(store, settings)
     loader = wiring.ModelLoader(settings, options.model, telemetry)
     runtime = Embedded(await _parts(store, opened, settings, telemetry, feed, loader))
@@ -226,7 +227,7 @@ def _status(runtime: Embedded) -> dict[str, Any]:
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
     found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
-    return Deliverer(store, found, runtime.on_writer, wiring.now_ms, telemetry)
+    return Deliverer(SqliteOutbox(store), found, runtime.on_writer, wiring.now_ms, telemetry)
 
 
 async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:
@@ -260,7 +261,7 @@ async def _tidy(runtime: Embedded, store: Store, settings: Settings) -> None:
         await _in_steps(runtime, functools.partial(journal.trim, before, rows_max=EXPIRE_ROWS_MAX))
     if keep.alerts_days > 0:
         before = now - round(keep.alerts_days * DAY_MS)
-        await _in_steps(runtime, functools.partial(store.trim_outbox, before, rows_max=EXPIRE_ROWS_MAX))
+        await _in_steps(runtime, functools.partial(SqliteOutbox(store).trim, before, rows_max=EXPIRE_ROWS_MAX))
     if keep.log_days > 0:
         before = now - round(keep.log_days * DAY_MS)
         await _in_steps(runtime, functools.partial(store.trim_log, before, rows_max=EXPIRE_ROWS_MAX))

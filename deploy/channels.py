@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.errors import Failure
 from deploy.settings import Settings
 from stream.contract.guard import networks
-from stream.contract.records import Flip
+from stream.contract.ports import Telling
 from stream.notify import settings as kinds
 from stream.notify.apprise_channel import AppriseChannel
 from stream.notify.channel import Answering, NamedChannel, Tools
@@ -38,7 +38,7 @@ def channels(settings: Settings, now_ms: Callable[[], int]) -> tuple[Answering, 
     return tuple(found)
 
 
-def _delivers(name: str, one: AnyChannel, tools: Tools, settings: Settings) -> Callable[[Flip], Awaitable[str]]:
+def _delivers(name: str, one: AnyChannel, tools: Tools, settings: Settings) -> Callable[[Telling], Awaitable[str]]:
     """What takes an alert to the service of ``one``."""
     match one:
         case kinds.WebhookSettings():

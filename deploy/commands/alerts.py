@@ -31,7 +31,7 @@ from deploy.commands.common import (
 )
 from deploy.commands.query import LimitOption, SinceOption, UntilOption
 from deploy.errors import Failure, UsageFailure
-from stream.contract.ports import DeliveryError
+from stream.contract.ports import DeliveryError, Telling
 from stream.contract.records import FIRING, Evidence, Flip
 
 alerts_app = typer.Typer(invoke_without_command=True, epilog="Example: weibowatch alerts --json")
@@ -113,7 +113,7 @@ def test(
     typer.echo(f"{channel}: {answer}")
 
 
-def _test_alert() -> Flip:
+def _test_alert() -> Telling:
     """An alert of no rule. It says that it is a test in its kind, its title and its only piece of evidence."""
     from stream.notify.message import TEST_KIND
 
@@ -123,11 +123,12 @@ def _test_alert() -> Flip:
     proof = Evidence(
         post_id="test", author="", created_ms=now_ms, source="test", surface="weibowatch", excerpt=words, weight=1
     )
-    return Flip(
+    flip = Flip(
         id=f"{incident}-0", incident_id=incident, sequence=0, rule_id="test", rule_version=0, rule_kind=TEST_KIND,
         state=FIRING, severity="info", entity="MISC/weibowatch", type="MISC", surface="weibowatch", at_ms=now_ms,
         first_ms=now_ms, window=None, reason=words, evidence=(proof,),
     )  # fmt: skip
+    return Telling(flip.id, (flip,))
 
 
 @reports_failures

@@ -111,8 +111,10 @@ class ClusterOrigin:
         for partition in range(self._partitions):
             for flip_id, data in self._table("outbox", partition):
                 row = msgspec.msgpack.decode(data, type=OutboxRow)
-                for channel, one in row.channels.items():
-                    yield Delivery(flip_id, channel, one.status, one.attempts, one.due_ms, one.problem, row.record)
+                for channel, one in row.channels.items() if row.record else ():
+                    yield Delivery(
+                        flip_id, channel, one.status, one.attempts, one.due_ms, one.problem, row.record, one.told_ms
+                    )
 
 
 @contextlib.contextmanager

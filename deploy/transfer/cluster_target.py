@@ -207,11 +207,12 @@ class _Log:
         """A row for each alert that some channel does not have; what was being sent is sent again."""
         deliveries = cast(Iterator[Delivery], self._items("outbox"))
         for flip_id, of_flip in groupby(deliveries, lambda one: one.flip_id):
-            left = [one for one in of_flip if one.status != "sent"]
+            left = [one for one in of_flip if one.status not in ("sent", "skipped")]
             if left:
                 channels = {
                     one.channel: Try(
-                        "failed" if one.status == "failed" else "due", one.attempts, one.due_ms, one.problem
+                        "failed" if one.status == "failed" else "due", one.attempts, one.due_ms, one.problem,
+                        told_ms=one.told_ms,
                     )
                     for one in left
                 }

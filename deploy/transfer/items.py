@@ -57,7 +57,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """How far a channel is with an alert."""
+    """How far a channel is with an alert. ``told_ms``: when it was told last, 0 for never."""
 
     flip_id: str
     channel: str
@@ -66,6 +66,7 @@ class Delivery(msgspec.Struct, frozen=True):
     due_ms: int
     problem: str
     record: bytes
+    told_ms: int = 0
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -148,6 +148,34 @@ class Limit(msgspec.Struct, frozen=True):
     span_ms: int
 
 
+class Telling(msgspec.Struct, frozen=True):
+    """One message: alerts that are told together, oldest first. ``id`` is its idempotency key.
+
+    ``repeated``: all of them have been told before.
+    """
+
+    id: str
+    flips: tuple[Flip, ...]
+    repeated: bool = False
+
+
+class Claim(NamedTuple):
+    """An alert that was claimed for a channel. ``told_ms``: when the channel was told of it before, 0 for never."""
+
+    flip_id: str
+    record: bytes
+    attempts: int = 0
+    told_ms: int = 0
+
+
+class Result(NamedTuple):
+    """What came of a claim: told at ``at_ms``, due again then, given up, or not told and why."""
+
+    status: Literal["sent", "due", "failed", "skipped"]
+    at_ms: int
+    problem: str = ""
+
+
 class Channel(Protocol):
     """Takes alerts to people."""
 
@@ -159,8 +187,8 @@ class Channel(Protocol):
     def limits(self) -> tuple[Limit, ...]:
         """How fast it may be sent to; all of them hold."""
 
-    async def send(self, flip: Flip) -> None:
-        """Deliver ``flip``; may be repeated with the same one, ``flip.id`` is the idempotency key.
+    async def send(self, telling: Telling) -> None:
+        """Deliver ``telling``; may be repeated with the same one, ``telling.id`` is the idempotency key.
 
         Never blocks the event loop. Raises ``DeliveryError``, or ``OSError`` where it should be tried again.
         """

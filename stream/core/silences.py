@@ -14,10 +14,9 @@ from typing import Final
 import msgspec
 
 from stream.contract.records import Flip
+from stream.core.grouping import fact
 
 TOPIC: Final = "silences"
-FIELDS: Final = ("rule", "kind", "type", "entity", "severity", "event")
-"""What a matcher may look at besides an alert's labels."""
 SILENCES_MAX: Final = 1000
 
 
@@ -26,7 +25,7 @@ class SilenceError(ValueError):
 
 
 class Matcher(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """``name``, one of ``FIELDS`` or a label, is ``value`` or, with ``regex``, matches it from end to end.
+    """The fact or label ``name`` (``grouping.fact``) is ``value`` or, with ``regex``, matches it from end to end.
 
     ``equal`` false turns it round. What is missing is the empty text.
     """
@@ -83,11 +82,7 @@ def _decoded(payload: str) -> tuple[Silence, ...]:
 
 
 def _matches(matcher: Matcher, flip: Flip) -> bool:
-    own = {
-        "rule": flip.rule_id, "kind": flip.rule_kind, "type": flip.type, "entity": flip.entity,
-        "severity": flip.severity, "event": flip.event,
-    }  # fmt: skip
-    value = own[matcher.name] if matcher.name in own else flip.labels.get(matcher.name, "")
+    value = fact(flip, matcher.name)
     same = _compiled(matcher.value).fullmatch(value) is not None if matcher.regex else value == matcher.value
     return same == matcher.equal
 

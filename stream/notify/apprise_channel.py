@@ -10,12 +10,11 @@ import logging
 import re
 from typing import Final
 
-from stream.contract.ports import DeliveryError
-from stream.contract.records import RESOLVED, Flip
+from stream.contract.ports import DeliveryError, Telling
 from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import keys_of, told
-from stream.notify.message import Message, Style, compose, fitted, widened
+from stream.notify.message import Message, Style, compose, fitted, over, widened, worst
 from stream.notify.settings import AppriseSettings
 
 TEXT_BYTES_MAX: Final = 1_900
@@ -39,10 +38,10 @@ class AppriseChannel:
         pieces = re.split(r"[/@:?&=,]+", settings.url.partition("://")[2])
         self._secrets = keys_of(settings.url, *pieces)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was done. Raises ``DeliveryError``."""
-        message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
-        kind = "success" if flip.state == RESOLVED else TYPES.get(flip.severity, "info")
+        message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
+        kind = "success" if over(telling.flips) else TYPES.get(worst(telling.flips), "info")
         await self._aside(lambda: self._notify(message, kind))
         return "Apprise has delivered it"
 

@@ -7,8 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from stream.contract.ports import Channel, Limit
-from stream.contract.records import Flip
+from stream.contract.ports import Channel, Limit, Telling
 from stream.notify.http import Http
 
 
@@ -23,22 +22,22 @@ class Tools(msgspec.Struct, frozen=True):
 class Answering(Channel, Protocol):
     """A channel that also tells what its service answered."""
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """As ``send``; returns the answer in words."""
 
 
 class NamedChannel:
     """``Answering`` from its parts; ``delivers`` raises as ``Channel.send`` does."""
 
-    def __init__(self, name: str, limits: tuple[Limit, ...], delivers: Callable[[Flip], Awaitable[str]]) -> None:
+    def __init__(self, name: str, limits: tuple[Limit, ...], delivers: Callable[[Telling], Awaitable[str]]) -> None:
         self.name = name
         self.limits = limits
         self._delivers = delivers
 
-    async def send(self, flip: Flip) -> None:
+    async def send(self, telling: Telling) -> None:
         """See ``Channel``."""
-        await self._delivers(flip)
+        await self._delivers(telling)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """See ``Answering``."""
-        return await self._delivers(flip)
+        return await self._delivers(telling)

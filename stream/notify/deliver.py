@@ -1,4 +1,4 @@
-"""Deliver alerts from the outbox: claim one by compare-and-set, send, record what came of it, retry later.
+"""Deliver alerts from the outbox: claim a message by compare-and-set, send, record what came of it, retry later.
 
 Each channel is worked off by a task of its own, so that a slow or dead one holds up no other. At-least-once: a flip
 that was sent but not recorded is sent again after a restart; receivers tell by its id.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol, cast
 
@@ -17,7 +17,7 @@ import structlog
 
 from stream.contract import codec
 from stream.contract.codec import CodecError
-from stream.contract.ports import Channel, DeliveryError, Metrics
+from stream.contract.ports import Channel, Claim, DeliveryError, Metrics, Result, Telling
 from stream.contract.records import Flip
 from stream.notify.pace import Pace
 
@@ -26,35 +26,27 @@ RETRY_MS: Final = (1_000, 4_000, 16_000, 64_000, 300_000, 1_800_000)
 """Pause before each further try, a quarter longer at most; after the last one the flip is a dead letter."""
 SEND_S_MAX: Final = 120.0
 """A channel that has not come back after so long has failed; its own limits are far below."""
-
-Claimed = tuple[str, bytes, int]
-"""(flip id, record, tries so far)"""
-
+OUTCOMES: Final = {"sent": "sent", "due": "again", "failed": "dead_letter", "skipped": "skipped"}
+"""Status in the outbox → label ``outcome`` of the metric, which counts alerts."""
 
 class Outbox(Protocol):
     """The durable queue, kept by the store. All calls block and belong on the writer thread."""
 
-    def claim(self, channel: str, now_ms: int) -> Claimed | None:
-        """One due row of ``channel``, which is now claimed; None when nothing is due."""
+    def claim(self, channel: str, now_ms: int) -> Sequence[Claim]:
+        """The alerts of the next message to ``channel``, which are claimed now; none when nothing is due."""
 
     def strays(self, known: Collection[str], now_ms: int) -> list[str]:
         """Channels with due rows that are not among the ``known`` ones, sorted."""
 
-    def sent(self, flip_id: str, channel: str) -> None:
-        """The row is done."""
-
-    def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
-        """The row is due again at ``due_ms``, or a dead letter when that is None."""
+    def settle(self, channel: str, results: Mapping[str, Result]) -> None:
+        """Write down what came of claims, by flip id. What was told is due again later where its rule wants that."""
 
 
 class _Open(msgspec.Struct):
-    """A row that was claimed; once ``tried`` only the record of it is missing, with the ``problem`` that it had."""
+    """Rows that were claimed for one message; ``results`` once it was tried and only the record of it is missing."""
 
-    flip_id: str
-    record: bytes
-    attempts: int
-    tried: bool = False
-    problem: DeliveryError | None = None
+    claims: Sequence[Claim]
+    results: dict[str, Result] | None = None
 
 
 def due_again_ms(flip_id: str, channel: str, attempts: int, now_ms: int) -> int | None:
@@ -152,19 +144,21 @@ class Deliverer:
             done.exception()  # nobody may be left to be told
 
     async def _one(self, channel: str) -> int | None:
-        """Try one row, and record what came of it. Returns how many tries that took, None when nothing is due.
+        """Try one message, and record what came of it. Returns how many tries that took, None when nothing is due.
 
-        Where the record fails the row stays open, and is only recorded the next time.
+        Where the record fails the rows stay open, and are only recorded the next time.
         """
-        row = self._open.get(channel) or await self._claimed(channel)
-        if row is None:
+        rows = self._open.get(channel) or await self._claimed(channel)
+        if rows is None:
             return None
-        self._open[channel] = row
-        tries = 0 if row.tried else 1
-        if not row.tried:
-            row.problem = await self._problem(channel, row.record)
-            row.tried = True
-        await self._record(channel, row)
+        self._open[channel] = rows
+        tries = 0 if rows.results is not None else 1
+        if rows.results is None:
+            rows.results = await self._tried(channel, rows.claims)
+        results = rows.results
+        await self._on_writer(lambda: self._outbox.settle(channel, results))
+        for result in results.values():
+            self._metrics.count("weibowatch_deliveries_total", channel=channel, outcome=OUTCOMES[result.status])
         del self._open[channel]
         return tries
 
@@ -172,42 +166,42 @@ class Deliverer:
         pace = self._paces.get(channel)
         if pace is not None and not pace.ready(self._now_ms()):
             return None
-        claimed = await self._on_writer(lambda: self._outbox.claim(channel, self._now_ms()))
-        if claimed is None:
+        claims = await self._on_writer(lambda: self._outbox.claim(channel, self._now_ms()))
+        if not claims:
             return None
         if pace is not None:
             pace.note(self._now_ms())
-        return _Open(*cast(Claimed, claimed))
+        return _Open(cast(Sequence[Claim], claims))
 
-    async def _record(self, channel: str, row: _Open) -> None:
-        """What came of a try, to the outbox and the counters."""
-        problem, flip_id = row.problem, row.flip_id
-        if problem is None:
-            await self._on_writer(lambda: self._outbox.sent(flip_id, channel))
-            self._metrics.count("weibowatch_deliveries_total", channel=channel, outcome="sent")
-            return
+    async def _tried(self, channel: str, claims: Sequence[Claim]) -> dict[str, Result]:
+        """Send a message, and say what is to be written down of each alert in it."""
+        problem = await self._problem(channel, claims)
         now_ms = self._now_ms()
-        due_ms = None if problem.lasting else due_again_ms(flip_id, channel, row.attempts, now_ms)
+        if problem is None:
+            return dict.fromkeys((one.flip_id for one in claims), Result("sent", now_ms))
+        first, text = claims[0], str(problem)
+        attempts = max(one.attempts for one in claims)
+        due_ms = None if problem.lasting else due_again_ms(first.flip_id, channel, attempts, now_ms)
         if problem.retry_after_s > 0:
             held_ms = now_ms + round(problem.retry_after_s * 1000)
             due_ms = due_ms and max(due_ms, held_ms)
             if channel in self._paces:
                 self._paces[channel].hold(held_ms)
-        text = str(problem)
-        _log.warning("alert_not_delivered", flip=flip_id, channel=channel, problem=text, given_up=due_ms is None)
-        await self._on_writer(lambda: self._outbox.failed(flip_id, channel, text, due_ms))
-        outcome = "dead_letter" if due_ms is None else "again"
-        self._metrics.count("weibowatch_deliveries_total", channel=channel, outcome=outcome)
+        _log.warning(
+            "alert_not_delivered", flip=first.flip_id, alerts=len(claims), channel=channel, problem=text,
+            given_up=due_ms is None,
+        )  # fmt: skip
+        result = Result("failed", now_ms, text) if due_ms is None else Result("due", due_ms, text)
+        return dict.fromkeys((one.flip_id for one in claims), result)
 
-    async def _problem(self, channel: str, record: bytes) -> DeliveryError | None:
+    async def _problem(self, channel: str, claims: Sequence[Claim]) -> DeliveryError | None:
         """Send, and say what failed."""
         if channel not in self._channels:
-            return DeliveryError(f"channel {channel} is not in the settings any more")
+            return DeliveryError(f"channel {channel} is not in the settings")
         try:
-            flip = codec.decode(record)
-            if not isinstance(flip, Flip):
-                return DeliveryError("the outbox holds something that is no alert", lasting=True)
-            await asyncio.wait_for(self._channels[channel].send(flip), SEND_S_MAX)
+            flips = tuple(_flip(one.record) for one in claims)
+            telling = Telling(telling_id(claims), flips, all(one.told_ms for one in claims))
+            await asyncio.wait_for(self._channels[channel].send(telling), SEND_S_MAX)
         except CodecError as error:
             return DeliveryError(f"the outbox holds what cannot be read: {error}", lasting=True)
         except DeliveryError as error:
@@ -219,6 +213,23 @@ class Deliverer:
         except Exception as error:  # whatever a channel raises, the others and the next alerts must go out
             return DeliveryError(_defect(error))
         return None
+
+
+def telling_id(claims: Sequence[Claim]) -> str:
+    """The id of a message: that of an alert that is told alone for the first time, else a digest of what is told.
+
+    The same when the same message is tried again, another one when alerts are told again.
+    """
+    names = [f"{one.flip_id}~{one.told_ms}" if one.told_ms else one.flip_id for one in claims]
+    return names[0] if len(names) == 1 else blake2b("\x00".join(names).encode(), digest_size=12).hexdigest()
+
+
+def _flip(record: bytes) -> Flip:
+    """Raises ``CodecError``, ``DeliveryError``."""
+    flip = codec.decode(record)
+    if not isinstance(flip, Flip):
+        raise DeliveryError("the outbox holds something that is no alert", lasting=True)
+    return flip
 
 
 def _defect(error: Exception) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from stream.contract.records import Flip
+from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
 from stream.notify.message import Style, compose, fitted, widened
@@ -49,9 +49,9 @@ class DingTalk:
         self._tools = tools
         self._secrets = keys_of(settings.url, settings.secret)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        answer = await self._tools.http.post(self._address(), msgspec.json.encode(self._body(flip)))
+        answer = await self._tools.http.post(self._address(), msgspec.json.encode(self._body(telling)))
         return judged_by_code(answer, CODES, self._secrets)
 
     def _address(self) -> str:
@@ -63,8 +63,8 @@ class DingTalk:
         joint = "&" if "?" in url else "?"
         return f"{url}{joint}timestamp={now_ms}&sign={sign(self._settings.secret, now_ms)}"
 
-    def _body(self, flip: Flip) -> dict[str, Any]:
-        message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+    def _body(self, telling: Telling) -> dict[str, Any]:
+        message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         keyword = self._settings.keyword
         title = f"{message.title} · {keyword}" if keyword else message.title
         link = [f"[{message.label}]({message.link})"] if message.link else []

@@ -14,8 +14,7 @@ from typing import Any, Final
 import structlog
 
 from stream.contract.guard import ANY_PORT, ForbiddenAddress, Network, forbidden
-from stream.contract.ports import DeliveryError
-from stream.contract.records import Flip
+from stream.contract.ports import DeliveryError, Telling
 from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import FORBIDDEN, OPEN_IT, told
@@ -42,9 +41,9 @@ class Email:
         self._aside = Aside()
         self._secrets = (settings.password,) if settings.password else ()
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        message = self._message(flip)
+        message = self._message(telling)
         try:
             refused = await self._aside(lambda: self._sent(message))
         except smtplib.SMTPRecipientsRefused as error:
@@ -65,17 +64,18 @@ class Email:
             _log.warning("mail_not_for_all", channel=self._name, problem=self._refused(refused))
         return f"accepted for {len(self._settings.to) - len(refused)} of {len(self._settings.to)}"
 
-    def _message(self, flip: Flip) -> EmailMessage:
-        words = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+    def _message(self, telling: Telling) -> EmailMessage:
+        words = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         message = EmailMessage(policy=SMTP)
         message["Subject"] = words.title
         message["From"] = self._settings.sender
         message["To"] = ", ".join(self._settings.to)
         message["Date"] = formatdate(self._tools.now_ms() / 1000)
-        message["Message-ID"] = f"<{flip.id}@{DOMAIN}>"
-        message["References"] = f"<{flip.incident_id}@{DOMAIN}>"
+        message["Message-ID"] = f"<{telling.id}@{DOMAIN}>"
+        incidents = dict.fromkeys(flip.incident_id for flip in telling.flips)
+        message["References"] = " ".join(f"<{incident}@{DOMAIN}>" for incident in incidents)
         message["Auto-Submitted"] = "auto-generated"
-        message["X-Alert-Id"] = flip.id
+        message["X-Alert-Id"] = telling.id
         link = [f"{words.label}: {words.link}"] if words.link else []
         message.set_content("\n\n".join(("\n".join((words.title, *words.facts)), *link, *words.posts)) + "\n")
         return message

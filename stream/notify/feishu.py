@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from stream.contract.records import RESOLVED, Flip
+from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
-from stream.notify.message import Style, compose, fitted, widened
+from stream.notify.message import Style, compose, fitted, over, widened, worst
 from stream.notify.settings import FeishuSettings
 
 TEXT_BYTES_MAX: Final = 15_000
@@ -46,17 +46,17 @@ class Feishu:
         self._tools = tools
         self._secrets = keys_of(settings.url, settings.secret)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        body: dict[str, Any] = {"msg_type": "interactive", "card": self._card(flip)}
+        body: dict[str, Any] = {"msg_type": "interactive", "card": self._card(telling)}
         if self._settings.secret:
             timestamp_s = self._tools.now_ms() // 1000
             body |= {"timestamp": str(timestamp_s), "sign": sign(self._settings.secret, timestamp_s)}
         answer = await self._tools.http.post(self._settings.url, msgspec.json.encode(body))
         return judged_by_code(answer, CODES, self._secrets)
 
-    def _card(self, flip: Flip) -> dict[str, Any]:
-        message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+    def _card(self, telling: Telling) -> dict[str, Any]:
+        message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         keyword = self._settings.keyword
         elements: list[dict[str, Any]] = [_text("\n".join(message.facts))]
         if message.posts:
@@ -64,7 +64,7 @@ class Feishu:
         if message.link:
             button = {"tag": "button", "text": _plain(message.label), "url": message.link, "type": "default"}
             elements.append({"tag": "action", "actions": [button]})
-        colour = "green" if flip.state == RESOLVED else COLOURS.get(flip.severity, "blue")
+        colour = "green" if over(telling.flips) else COLOURS.get(worst(telling.flips), "blue")
         title = f"{message.title} · {keyword}" if keyword else message.title
         return {
             "config": {"wide_screen_mode": True},

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from stream.contract.ports import DeliveryError, EngineError
-from stream.contract.records import Flip
+from stream.contract.ports import DeliveryError, EngineError, Telling
 from stream.notify.aside import Aside
 
-Publish = Callable[[str, bytes, bytes], None]
-"""Topic, key and value to Kafka; returns when it has them. Blocks. Raises ``EngineError``."""
+Publish = Callable[[str, Sequence[tuple[bytes, bytes]]], None]
+"""Topic and (key, value) of records to Kafka; returns when it has them. Blocks. Raises ``EngineError``."""
 
 
 class KafkaTopic:
@@ -22,11 +21,11 @@ class KafkaTopic:
         self._publish = publish
         self._aside = Aside()
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was done. Raises ``DeliveryError``."""
-        key, value = flip.incident_id.encode(), msgspec.json.encode(flip)
+        records = [(flip.incident_id.encode(), msgspec.json.encode(flip)) for flip in telling.flips]
         try:
-            await self._aside(lambda: self._publish(self._topic, key, value))
+            await self._aside(lambda: self._publish(self._topic, records))
         except EngineError as error:
             raise DeliveryError(str(error)) from None
         return f"acknowledged by topic {self._topic}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream.contract.ports import Limit
+from stream.contract.ports import Limit, Telling
 from stream.contract.records import Flip
 from stream.notify.aside import Aside
 
@@ -25,18 +25,18 @@ class FileChannel:
         self._aside = Aside()
         self.name = name or f"file:{path}"
 
-    async def send(self, flip: Flip) -> None:
+    async def send(self, telling: Telling) -> None:
         """See ``Channel``."""
-        await self.deliver(flip)
+        await self.deliver(telling)
 
-    async def deliver(self, flip: Flip) -> str:
-        """Append ``flip``; it is on the disk when this returns. Raises ``OSError``."""
-        await self._aside(lambda: self._append(msgspec.json.encode(flip) + b"\n"))
+    async def deliver(self, telling: Telling) -> str:
+        """Append the alerts; they are on the disk when this returns. Raises ``OSError``."""
+        await self._aside(lambda: self._append(b"".join(msgspec.json.encode(flip) + b"\n" for flip in telling.flips)))
         return f"appended to {self._path}"
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: bytes) -> None:
         with self._path.open("ab") as handle:
-            handle.write(line)
+            handle.write(lines)
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -47,10 +47,10 @@ class Stdout:
     def __init__(self) -> None:
         self._aside = Aside()
 
-    async def deliver(self, flip: Flip) -> str:
-        """Print ``flip``. Raises ``OSError``."""
-        line = safe_json(flip)
-        await self._aside(lambda: print(line, file=sys.stdout, flush=True))
+    async def deliver(self, telling: Telling) -> str:
+        """Print the alerts. Raises ``OSError``."""
+        lines = "\n".join(safe_json(flip) for flip in telling.flips)
+        await self._aside(lambda: print(lines, file=sys.stdout, flush=True))
         return "printed"
 
 

@@ -1,4 +1,4 @@
-"""An alert in words, for people: title, facts, posts, a link. Pure. Every number is one of the flip's.
+"""Alerts in words, for people: title, facts, posts, a link. Pure. Every number is one of the flips'.
 
 Surfaces and excerpts are strangers' words. ``plain`` takes from them what can deceive anywhere; what a service would
 take for markup or for a call to its members is up to the channel's ``escape``, which every such piece goes through.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Final, Literal
@@ -15,10 +16,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from stream.contract.ports import Telling
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, Flip, WindowScore
+from stream.core.grouping import group_labels
 
 TEST_KIND: Final = "test"
 """The kind of rule that stands in alerts of ``weibowatch alerts test``; no rule has it."""
+SEVERITIES: Final = ("info", "warning", "critical")
 POSTS_MAX: Final = 3
 SURFACE_CHARS_MAX: Final = 60
 EXCERPT_CHARS_MAX: Final = 200
@@ -30,7 +34,8 @@ _WORDS: Final = {
     FIRING: ("触发", "firing"), ESCALATED: ("升级", "escalated"), RESOLVED: ("恢复", "resolved"),
     "info": ("提示", "info"), "warning": ("警告", "warning"), "critical": ("严重", "critical"),
     "PER": ("人物", "PER"), "LOC": ("地点", "LOC"), "ORG": ("机构", "ORG"), "MISC": ("其他", "MISC"),
-    "test": ("测试", "TEST"), "link": ("打开看板", "Open the dashboard"),
+    "test": ("测试", "TEST"), "link": ("打开看板", "Open the dashboard"), "repeated": ("仍在持续", "still"),
+    "digest": ("汇总", "digest"),
 }  # fmt: skip
 _SENTENCES: Final = {
     "counts": ("{length}内作者 {authors} 位，提及 {mentions} 次", "{length}: authors {authors}, mentions {mentions}"),
@@ -48,6 +53,7 @@ _SENTENCES: Final = {
     "silent": ("不再被提到", "not mentioned any more"),
     "origin": ("规则 {rule}，{at}", "rule {rule}, {at}"),
     "since": ("始于 {since}", "since {since}"),
+    "alerts": ("共 {count} 条告警：{states}", "{count} alerts: {states}"),
 }
 _LENGTHS: Final = ((86_400_000, "天", "d"), (3_600_000, "小时", "h"), (60_000, "分钟", "min"))
 
@@ -63,7 +69,10 @@ class Style(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines for people, without line breaks in them, escaped. ``link`` may be empty; ``label`` names it."""
+    """Lines for people, without line breaks in them, escaped. ``link`` may be empty; ``label`` names it.
+
+    ``posts`` of several alerts are a line for each of these.
+    """
 
     title: str
     facts: tuple[str, ...]
@@ -72,36 +81,99 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     label: str
 
 
-def compose(flip: Flip, style: Style, escape: Escape) -> Message:
-    """``flip`` in words of ``style``; ``escape`` takes every piece that a stranger wrote."""
+def compose(telling: Telling, style: Style, escape: Escape) -> Message:
+    """``telling`` in words of ``style``; ``escape`` takes every piece that a stranger wrote."""
+    speech = _Speech(style, escape)
+    first = telling.flips[0]
+    marks = [speech.word("test")] if first.rule_kind == TEST_KIND else []
+    marks += [speech.word("repeated")] if telling.repeated else []
+    return _alone(first, speech, marks) if len(telling.flips) == 1 else _digest(telling.flips, speech, marks)
 
-    def safe(text: str, chars: int) -> str:
-        return escape(clip(plain(text), chars))
 
-    def both(key: str) -> str:
+class _Speech(msgspec.Struct, frozen=True):
+    """How a channel says things."""
+
+    style: Style
+    escape: Escape
+
+    def safe(self, text: str, chars: int = SURFACE_CHARS_MAX) -> str:
+        """A stranger's text."""
+        return self.escape(clip(plain(text), chars))
+
+    def word(self, key: str) -> str:
+        """A state, a type or a severity; one that nobody here has named is told as it is."""
         words = _WORDS.get(key)
-        return " ".join(_chosen(words, style.language)) if words else safe(key, SURFACE_CHARS_MAX)
+        return " ".join(_chosen(words, self.style.language)) if words else self.safe(key)
 
-    mark = both("test") + " · " if flip.rule_kind == TEST_KIND else ""
-    surface = safe(flip.surface or flip.entity, SURFACE_CHARS_MAX)
-    facts = [
-        fact
-        for language in _chosen(("zh", "en"), style.language)
-        for fact in (
-            _numbers(flip, language == "en"),
-            _origin(flip, language == "en", safe(flip.rule_id, SURFACE_CHARS_MAX)),
-        )
-        if fact
-    ]
+    @property
+    def english(self) -> tuple[bool, ...]:
+        """For each language of the channel whether it is English."""
+        return tuple(one == "en" for one in _chosen(("zh", "en"), self.style.language))
+
+    def title(self, flip: Flip, marks: Sequence[str] = ()) -> str:
+        """State, name, type and severity of an alert."""
+        surface = self.safe(flip.surface or flip.entity)
+        head = " · ".join((*marks, self.word(flip.state)))
+        return f"【{head}】{surface} · {self.word(flip.type)} · {self.word(flip.severity)}"
+
+    @property
+    def label(self) -> str:
+        """What names the link."""
+        return self.word("link")
+
+
+def _alone(flip: Flip, speech: _Speech, marks: Sequence[str]) -> Message:
+    rule = speech.safe(flip.rule_id)
+    facts = [fact for en in speech.english for fact in (_numbers(flip, en), _origin(flip, en, rule)) if fact]
     return Message(
-        title=f"【{mark}{both(flip.state)}】{surface} · {both(flip.type)} · {both(flip.severity)}",
+        title=speech.title(flip, marks),
         facts=tuple(facts),
         posts=tuple(
-            f"{_time(one.created_ms)[5:16]} {safe(one.excerpt, EXCERPT_CHARS_MAX)}" for one in flip.evidence[:POSTS_MAX]
+            f"{_time(one.created_ms)[5:16]} {speech.safe(one.excerpt, EXCERPT_CHARS_MAX)}"
+            for one in flip.evidence[:POSTS_MAX]
         ),
-        link=link_to(flip, style.public_url),
-        label=" ".join(_chosen(_WORDS["link"], style.language)),
+        link=link_to(flip, speech.style.public_url),
+        label=speech.label,
     )
+
+
+def _digest(flips: Sequence[Flip], speech: _Speech, marks: Sequence[str]) -> Message:
+    """Several alerts: how many of each state, and a line for each."""
+    head = " · ".join((*marks, speech.word("digest")))
+    common = [speech.word(value) for value in group_labels(flips[0]).values()] if _one_group(flips) else []
+    states = Counter(flip.state for flip in flips)
+    facts = []
+    for en in speech.english:
+        said = [f"{_WORDS[state][en]} {states[state]}" for state in (ESCALATED, FIRING, RESOLVED) if states[state]]
+        facts.append(_SENTENCES["alerts"][en].format(count=len(flips), states=("，", ", ")[en].join(said)))
+    lines = []
+    for number, flip in enumerate(flips, start=1):
+        said = [words for en in speech.english if (words := _numbers(flip, en))]
+        lines.append(" — ".join((f"{number}/{len(flips)} {speech.title(flip)}", *said)))
+    url = speech.style.public_url.rstrip("/")
+    return Message(
+        title=" · ".join((f"【{head}】{len(flips)}", *common, speech.word(worst(flips)))),
+        facts=tuple(facts),
+        posts=tuple(lines),
+        link=f"{url}/alerts" if url else "",
+        label=speech.label,
+    )
+
+
+def _one_group(flips: Sequence[Flip]) -> bool:
+    return all(group_labels(flip) == group_labels(flips[0]) for flip in flips)
+
+
+def over(flips: Sequence[Flip]) -> bool:
+    """Whether nothing of it goes on."""
+    return all(flip.state == RESOLVED for flip in flips)
+
+
+def worst(flips: Sequence[Flip]) -> str:
+    """The greatest severity of what goes on, else of all; names that nobody here knows count least."""
+    going_on = [flip for flip in flips if flip.state != RESOLVED] or flips
+    order = {name: place for place, name in enumerate(SEVERITIES)}
+    return max((flip.severity for flip in going_on), key=lambda name: order.get(name, -1))
 
 
 def link_to(flip: Flip, public_url: str) -> str:

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stream.contract.ports import DeliveryError
-from stream.contract.records import Flip
+from stream.contract.ports import DeliveryError, Telling
 from stream.notify.channel import Tools
 from stream.notify.http import judged, keys_of
 from stream.notify.message import Style, compose
@@ -15,6 +14,8 @@ from stream.notify.settings import SlackSettings
 
 HEADER_CHARS_MAX: Final = 150
 SECTION_CHARS_MAX: Final = 3_000
+POSTS_MAX: Final = 47
+"""Slack takes 50 blocks; the others are title, facts and link."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -31,22 +32,22 @@ class Slack:
         self._tools = tools
         self._secrets = keys_of(settings.url)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        answer = await self._tools.http.post(self._settings.url, msgspec.json.encode(self._body(flip)))
+        answer = await self._tools.http.post(self._settings.url, msgspec.json.encode(self._body(telling)))
         said = judged(answer, self._secrets)
         if answer.body.strip() != b"ok":
             raise DeliveryError(f"it did not answer ok: {said}")
         return said
 
-    def _body(self, flip: Flip) -> dict[str, Any]:
-        message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+    def _body(self, telling: Telling) -> dict[str, Any]:
+        message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         # A header takes fewer characters; a piece that ``escape`` made must not be cut.
         short = len(message.title) <= HEADER_CHARS_MAX
         blocks = [{"type": "header", "text": _plain(message.title)} if short else _section(message.title)]
         blocks.append(_section("\n".join(message.facts)))
         # One for each post: three of them could be longer than a section.
-        blocks += [_section(post) for post in message.posts]
+        blocks += [_section(post) for post in message.posts[:POSTS_MAX]]
         if message.link:
             link = f"<{message.link}|{message.label}>"
             blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": link, "verbatim": True}})

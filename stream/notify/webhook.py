@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from stream.contract.ports import Telling
 from stream.contract.records import RESOLVED, Evidence, Flip
+from stream.core.grouping import group_labels, group_of
 from stream.notify.channel import Tools
 from stream.notify.http import judged, keys_of
-from stream.notify.message import TEST_KIND, Style, compose, iso, link_to
+from stream.notify.message import TEST_KIND, Style, compose, iso, link_to, over
 from stream.notify.settings import WebhookSettings
 
 NEVER: Final = "0001-01-01T00:00:00Z"
@@ -38,46 +41,65 @@ class Webhook:
         self._tools = tools
         self._secrets = keys_of(settings.url, settings.secret)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
         style = Style(self._settings.language, self._tools.public_url)
-        body = msgspec.json.encode(payload(flip, self._name, style))
+        body = msgspec.json.encode(payload(telling, self._name, style))
         timestamp_s = self._tools.now_ms() // 1000
-        headers = {"X-Timestamp": str(timestamp_s), "X-Alert-Id": flip.id}
+        headers = {"X-Timestamp": str(timestamp_s), "X-Alert-Id": telling.id}
         if self._settings.secret:
             headers["X-Signature"] = signature(self._settings.secret, timestamp_s, body)
         return judged(await self._tools.http.post(self._settings.url, body, headers), self._secrets)
 
 
-def payload(flip: Flip, receiver: str, style: Style) -> dict[str, Any]:
-    """The body: a group of one alert. The same incident has the same ``groupKey`` and ``fingerprint`` throughout."""
-    labels, annotations = _labels(flip), _annotations(flip, style)
-    group = {"alertname": labels["alertname"], "entity": labels["entity"]}
-    status = "resolved" if flip.state == RESOLVED else "firing"
+def payload(telling: Telling, receiver: str, style: Style) -> dict[str, Any]:
+    """The body. The same group has the same ``groupKey`` and the same incident the same ``fingerprint`` throughout."""
+    flips = telling.flips
+    alerts = [_alert(flip, style) for flip in flips]
+    group = _group(flips)
     pairs = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in group.items())
     return {
         "version": "4",
         "groupKey": f"{{}}:{{{pairs}}}",
         "truncatedAlerts": 0,
-        "status": status,
+        "status": "resolved" if over(flips) else "firing",
         "receiver": receiver,
         "groupLabels": group,
-        "commonLabels": labels,
-        "commonAnnotations": annotations,
+        "commonLabels": _common([one["labels"] for one in alerts]),
+        "commonAnnotations": _common([one["annotations"] for one in alerts]),
         "externalURL": style.public_url,
-        "alerts": [
-            {
-                "status": status,
-                "labels": labels,
-                "annotations": annotations,
-                "startsAt": iso(flip.first_ms),
-                "endsAt": iso(flip.at_ms) if status == "resolved" else NEVER,
-                "generatorURL": link_to(flip, style.public_url),
-                "fingerprint": flip.incident_id[:FINGERPRINT_CHARS],
-            }
-        ],
-        "x_evidence": [_evidence(one) for one in flip.evidence],
+        "alerts": alerts,
+        "x_evidence": [_evidence(one, flip) for flip in flips for one in flip.evidence],
     }
+
+
+def _alert(flip: Flip, style: Style) -> dict[str, Any]:
+    status = "resolved" if flip.state == RESOLVED else "firing"
+    return {
+        "status": status,
+        "labels": _labels(flip),
+        "annotations": _annotations(flip, style),
+        "startsAt": iso(flip.first_ms),
+        "endsAt": iso(flip.at_ms) if status == "resolved" else NEVER,
+        "generatorURL": link_to(flip, style.public_url),
+        "fingerprint": _fingerprint(flip),
+    }
+
+
+def _group(flips: Sequence[Flip]) -> dict[str, str]:
+    """What the alerts were gathered by; a digest of what was muted has nothing in common."""
+    if all(group_of(flip) == group_of(flips[0]) for flip in flips):
+        named = {"alertname" if name == "rule" else name: value for name, value in group_labels(flips[0]).items()}
+        return named or {"alertname": flips[0].rule_id, "entity": flips[0].entity}
+    return {}
+
+
+def _common(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {name: value for name, value in parts[0].items() if all(part.get(name) == value for part in parts)}
+
+
+def _fingerprint(flip: Flip) -> str:
+    return flip.incident_id[:FINGERPRINT_CHARS]
 
 
 def _labels(flip: Flip) -> dict[str, str]:
@@ -92,7 +114,7 @@ def _labels(flip: Flip) -> dict[str, str]:
 
 
 def _annotations(flip: Flip, style: Style) -> dict[str, str]:
-    message = compose(flip, style, lambda text: text)
+    message = compose(Telling(flip.id, (flip,)), style, lambda text: text)
     found = {"summary": message.title, "description": "\n".join(message.facts), "state": flip.state}
     window = flip.window
     if window is not None:
@@ -105,5 +127,5 @@ def _annotations(flip: Flip, style: Style) -> dict[str, str]:
     return found
 
 
-def _evidence(one: Evidence) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(one), "created_at": iso(one.created_ms)}
+def _evidence(one: Evidence, flip: Flip) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(one), "created_at": iso(one.created_ms), "fingerprint": _fingerprint(flip)}

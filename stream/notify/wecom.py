@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stream.contract.records import Flip
+from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
 from stream.notify.message import Style, compose, fitted, widened
@@ -35,13 +35,13 @@ class Wecom:
         self._tools = tools
         self._secrets = keys_of(settings.url)
 
-    async def deliver(self, flip: Flip) -> str:
+    async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        answer = await self._tools.http.post(self._settings.url, msgspec.json.encode(self._body(flip)))
+        answer = await self._tools.http.post(self._settings.url, msgspec.json.encode(self._body(telling)))
         return judged_by_code(answer, CODES, self._secrets)
 
-    def _body(self, flip: Flip) -> dict[str, Any]:
-        message = compose(flip, Style(self._settings.language, self._tools.public_url), escape)
+    def _body(self, telling: Telling) -> dict[str, Any]:
+        message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         link = [f"[{message.label}]({message.link})"] if message.link else []
         posts = [f"> {post}" for post in message.posts]
         content = fitted([f"### {message.title}", *message.facts, *link], posts, "\n", TEXT_BYTES_MAX)

@@ -217,9 +217,8 @@ class ClusterWorker:
         while True:
             try:
                 await asyncio.to_thread(parts.keep_house)
-                if parts.alerts_days > 0:
-                    before_ms = parts.now_ms() - round(parts.alerts_days * DAY_MS)
-                    await outbox.on_loop(lambda: outbox.trim(before_ms))  # noqa: B023
+                before_ms = parts.now_ms() - round(parts.alerts_days * DAY_MS) if parts.alerts_days > 0 else 0
+                await outbox.on_loop(lambda: outbox.trim(before_ms))  # noqa: B023
             except Exception:  # retention works on at its next turn; the watch must not end with it
                 _log.exception("retention_failed")
             await asyncio.sleep(parts.house_s)

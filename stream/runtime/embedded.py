@@ -39,6 +39,7 @@ from stream.runtime.models import Models, Piece, no_other_model
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import StateTable, Store, StoreError, StoreFull
 from stream.runtime.sqlite_journal import Journal
+from stream.runtime.sqlite_outbox import SqliteOutbox
 from stream.runtime.tagging import BATCHES_TAGGED, TagQueue
 from stream.runtime.told import tell
 from stream.runtime.totals import Totals
@@ -98,6 +99,7 @@ class Embedded:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store = parts.store
+        self._outbox = SqliteOutbox(parts.store)
         self.totals = Totals()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tags = TagQueue(parts.metrics)
@@ -362,17 +364,19 @@ class Embedded:
         )
         indexed = parts.index.documents(enriched.documents)
         parts.index.rejects(enriched.rejects)
-        parts.index.notes(enriched.notes)
         self._journal.add(enriched.batches[0], parts.now_ms())
         self._track_rows.load(stages.rows_of(enriched.batches[0]))
         tracked = stages.track(self._track_rows, enriched.batches[0], partition=0, settings=parts.core)
         parts.index.points(tracked.points)
-        flips = [*enriched.flips, *(flip for report in tracked.reports for flip in self._judge(report))]
+        judged = [self._judge(report) for report in tracked.reports]
+        flips = [*enriched.flips, *(flip for one in judged for flip in one.flips)]
+        notes = (*enriched.notes, *(note for one in judged for note in one.notes))
         self._track_rows.write(tracked.writes)
         if enriched.state != state:
             self._enrich_rows.write({stages.HEADER: enriched.state})
         parts.index.flips(flips)
-        self._store.enqueue(flips, [channel.name for channel in parts.channels], due_ms=parts.now_ms())
+        parts.index.notes(notes)
+        self._outbox.enqueue(flips, [channel.name for channel in parts.channels], now_ms=parts.now_ms())
         for rows in self._states:
             rows.flush()
         self._store.set_meta("worker_offset", str(envelopes[-1].position.offset))
@@ -381,7 +385,7 @@ class Embedded:
             rejects=enriched.rejects,
             points=tracked.points,
             flips=tuple(flips),
-            notes=enriched.notes,
+            notes=notes,
             records=len(envelopes),
             posts=len(spans),
             indexed=indexed,
@@ -391,10 +395,10 @@ class Embedded:
             counts={**tracked.counts, "mentions_per_post_max": enriched.cut},
         )
 
-    def _judge(self, report: BinReport) -> Sequence[Flip]:
+    def _judge(self, report: BinReport) -> stages.Judged:
         judged = stages.judge(self._judge_rows, report, partitions=1, settings=self._parts.core)
         self._judge_rows.write(judged.writes)
-        return judged.flips
+        return judged
 
     # --- what people see ---------------------------------------------------------------------------------------
 

@@ -1,39 +1,60 @@
 """The outbox of the cluster: alerts to be taken to people, as rows of a table that is owned by partition.
 
-A flip is taken in once its row stands in the table, and its row goes when every channel has it; whoever owns the
-partition delivers. At-least-once: a flip that was sent but not noted is sent again, with the same id.
+A flip is taken in once its row stands in the table; whoever owns the partition delivers. Its row stays for a while with
+what came of it, without the flip itself. At-least-once: a flip that was sent but not noted is sent again, with the
+same id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+import heapq
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
 from stream.contract import codec
 from stream.contract.codec import CodecError
+from stream.contract.ports import Claim, Result
 from stream.contract.records import Control, Flip
+from stream.core.grouping import group_of
+from stream.runtime import telling
 from stream.runtime.publisher import Message
 from stream.runtime.stations import Common, Facts, Incoming, Table
+from stream.runtime.telling import BEHIND, ROWS_MAX, Choice, Queue, Waiting
+
+Status = Literal["due", "claimed", "failed", "sent", "skipped"]
+DONE_MS: Final = telling.AGAIN_MS_MAX
+"""So long a row stays that every channel is done with."""
 
 
 class Try(msgspec.Struct, array_like=True):
-    """How far a channel is with a flip."""
+    """How far a channel is with a flip. ``again_ms``: how long after it was told it is told again, 0 for never."""
 
-    status: Literal["due", "claimed", "failed"] = "due"
+    status: Status = "due"
     attempts: int = 0
     due_ms: int = 0
     problem: str = ""
+    group: str = ""
+    told_ms: int = 0
+    first_told_ms: int = 0
+    again_ms: int = 0
 
 
 class OutboxRow(msgspec.Struct, array_like=True):
-    """A flip and the channels that do not have it yet."""
+    """A flip and how far its channels are; ``record`` is empty once all of them are done."""
 
     record: bytes
     channels: dict[str, Try]
     taken_ms: int = 0
+    incident: str = ""
+    sequence: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to be delivered, now or when somebody asks for it."""
+        return all(one.status in ("sent", "skipped") for one in self.channels.values())
 
 
 class GivenUp(msgspec.Struct, frozen=True):
@@ -45,8 +66,30 @@ class GivenUp(msgspec.Struct, frozen=True):
     problem: str
 
 
+class Delivery(msgspec.Struct, frozen=True):
+    """A delivery in words: its status, when it is due, when it was told first and last (0: never), and why."""
+
+    flip_id: str
+    channel: str
+    status: str
+    tries: int
+    due_ms: int
+    first_told_ms: int
+    told_ms: int
+    why: str
+
+
 RETRY: Final = "deliveries"
 """Topic of a control among the alerts: what was given up is due again, of the channel in its payload or of all."""
+
+
+class _Held(msgspec.Struct):
+    """A row in memory; ``flip`` is None where it cannot be read, or is there no more. ``gone``: the row is let go of."""
+
+    partition: int
+    row: OutboxRow
+    flip: Flip | None
+    gone: bool = False
 
 
 class Outbox:
@@ -61,98 +104,220 @@ class Outbox:
         self._table = table
         self._scan = scan
         self._now_ms = now_ms
-        self._rows: dict[int, dict[str, OutboxRow]] = {}
+        self._owned: set[int] = set()
+        self._rows: dict[str, _Held] = {}
+        self._due: dict[str, list[tuple[int, str]]] = {}  # channel → heap of (due, flip id); some are out of date
+        self._groups: dict[tuple[str, str], set[str]] = {}  # (channel, group) → flip ids that wait
+        self._last: dict[tuple[str, str], int] = {}  # (channel, group) → when it was last told
+        self._incidents: dict[str, set[str]] = {}
         self._changed: dict[tuple[int, str], None] = {}
         self._flushing = asyncio.Lock()
+
+    # --- rows --------------------------------------------------------------------------------------------------
 
     def own(self, partitions: Iterable[int]) -> None:
         """Take over ``partitions`` and let go of all others; what a dead process had claimed is due again."""
         wanted = set(partitions)
-        self._rows = {partition: rows for partition, rows in self._rows.items() if partition in wanted}
+        for flip_id in [one for one, held in self._rows.items() if held.partition not in wanted]:
+            self._forget(flip_id)
         # What was not brought to the table in time is the next owner's to find out; a row is never removed unseen.
         self._changed = {key: None for key in self._changed if key[0] in wanted}
-        for partition in wanted - self._rows.keys():
-            rows = {key: msgspec.msgpack.decode(data, type=OutboxRow) for key, data in self._scan(partition)}
-            for row in rows.values():
+        for partition in wanted - self._owned:
+            for flip_id, data in self._scan(partition):
+                row = msgspec.msgpack.decode(data, type=OutboxRow)
                 for one in row.channels.values():
                     if one.status == "claimed":
                         one.status = "due"
-            self._rows[partition] = rows
+                self._hold(partition, flip_id, row)
+        self._owned = wanted
 
-    def enqueue(self, partition: int, flip_id: str, record: bytes, channels: Iterable[str]) -> None:
-        """A flip for ``channels``; one that is there already stays as it is."""
-        rows = self._rows.setdefault(partition, {})
-        names, now_ms = tuple(channels), self._now_ms()
-        if names and flip_id not in rows:
-            rows[flip_id] = OutboxRow(record, {name: Try(due_ms=now_ms) for name in names}, now_ms)
-            self._changed[partition, flip_id] = None
+    def _hold(self, partition: int, flip_id: str, row: OutboxRow) -> None:
+        """Put a row into memory; what rows of an older version do not say is in their flips."""
+        flip = telling.read(row.record) if row.record else None
+        if flip is not None:
+            row.incident, row.sequence = flip.incident_id, flip.sequence
+        self._rows[flip_id] = _Held(partition, row, flip)
+        self._incidents.setdefault(row.incident, set()).add(flip_id)
+        for channel, one in row.channels.items():
+            if not one.group:
+                one.group = group_of(flip) if flip is not None else flip_id
+                one.again_ms = telling.again_ms(flip) if flip is not None else 0
+            self._place(flip_id, channel, one, one.group)
 
-    def claim(self, channel: str, now_ms: int) -> tuple[str, bytes, int] | None:
+    def _place(self, flip_id: str, channel: str, one: Try, before: str) -> None:
+        """Bring what is looked up by channel and group up to ``one``, which stood in the group ``before``."""
+        self._groups.get((channel, before), set()).discard(flip_id)
+        key = (channel, one.group)
+        self._last[key] = max(self._last.get(key, 0), one.told_ms)
+        if one.status == "due":
+            self._groups.setdefault(key, set()).add(flip_id)
+            heapq.heappush(self._due.setdefault(channel, []), (one.due_ms, flip_id))
+
+    def _forget(self, flip_id: str) -> None:
+        held = self._rows.pop(flip_id)
+        for channel, one in held.row.channels.items():
+            key = (channel, one.group)
+            self._groups.get(key, set()).discard(flip_id)
+            if not self._groups.get(key):
+                self._groups.pop(key, None)
+            if self._last.get(key) == one.told_ms:
+                del self._last[key]
+        of_incident = self._incidents[held.row.incident]
+        of_incident.discard(flip_id)
+        if not of_incident:
+            del self._incidents[held.row.incident]
+
+    def _change(self, flip_id: str, channel: str, **changes: Any) -> None:
+        """Change how far ``channel`` is with a flip; one that is not held any more is left to its next owner."""
+        held = self._rows.get(flip_id)
+        if held is None or channel not in held.row.channels:
+            return
+        before = held.row.channels[channel]
+        held.row.channels[channel] = one = msgspec.structs.replace(before, **changes)
+        self._place(flip_id, channel, one, before.group)
+        self._changed[held.partition, flip_id] = None
+
+    # --- taking in ---------------------------------------------------------------------------------------------
+
+    def enqueue(self, partition: int, flip: Flip, record: bytes, channels: Iterable[str]) -> None:
+        """A flip for its receivers among ``channels``; one that is there already stays as it is.
+
+        A new state ends the repeating of the one before, also where nobody is told of it.
+        """
+        for other in tuple(self._incidents.get(flip.incident_id, ())):
+            row = self._rows[other].row
+            for name, one in row.channels.items():
+                if row.sequence < flip.sequence and one.told_ms:
+                    self._change(other, name, again_ms=0, status="sent" if one.status == "due" else one.status)
+        names, now_ms = telling.receivers(flip, channels), self._now_ms()
+        if names and flip.id not in self._rows:
+            due_ms, group, again_ms = telling.due_first_ms(flip, now_ms), group_of(flip), telling.again_ms(flip)
+            tries = {name: Try(due_ms=due_ms, group=group, again_ms=again_ms) for name in names}
+            self._hold(partition, flip.id, OutboxRow(record, tries, now_ms, flip.incident_id, flip.sequence))
+            self._changed[partition, flip.id] = None
+
+    # --- delivery ----------------------------------------------------------------------------------------------
+
+    def claim(self, channel: str, now_ms: int) -> Sequence[Claim]:
         """See ``deliver.Outbox``."""
-        due = [(row.channels[channel].due_ms, flip_id, row) for flip_id, row in self._due(now_ms, channel)]
-        if not due:
-            return None
-        _, flip_id, row = min(due, key=lambda found: found[:2])
-        one = row.channels[channel]
-        one.status = "claimed"
-        return flip_id, row.record, one.attempts
+        return telling.claim(self, channel, now_ms)
 
     def strays(self, known: Collection[str], now_ms: int) -> list[str]:
         """See ``deliver.Outbox``."""
-        names = {name for rows in self._rows.values() for row in rows.values() for name in row.channels}
-        return sorted(name for name in names.difference(known) if any(self._due(now_ms, name)))
+        return sorted(name for name in self._due.keys() - set(known) if self.first_due(name, now_ms))
 
-    def _due(self, now_ms: int, channel: str) -> Iterator[tuple[str, OutboxRow]]:
-        for rows in self._rows.values():
-            for flip_id, row in rows.items():
-                one = row.channels.get(channel)
-                if one is not None and one.status == "due" and one.due_ms <= now_ms:
-                    yield flip_id, row
-
-    def sent(self, flip_id: str, channel: str) -> None:
+    def settle(self, channel: str, results: Mapping[str, Result]) -> None:
         """See ``deliver.Outbox``."""
-        partition, row = self._found(flip_id)
-        if row is not None:
-            row.channels.pop(channel, None)
-            self._changed[partition, flip_id] = None
-
-    def failed(self, flip_id: str, channel: str, problem: str, due_ms: int | None) -> None:
-        """See ``deliver.Outbox``."""
-        partition, row = self._found(flip_id)
-        if row is not None and channel in row.channels:
-            before = row.channels[channel]
-            status: Literal["due", "failed"] = "failed" if due_ms is None else "due"
-            due_ms = before.due_ms if due_ms is None else due_ms
-            row.channels[channel] = Try(status, before.attempts + 1, due_ms, problem)
-            self._changed[partition, flip_id] = None
+        for flip_id, result in results.items():
+            held = self._rows.get(flip_id)
+            if held is None or channel not in held.row.channels:
+                continue
+            one, told_ms = held.row.channels[channel], result.at_ms if result.status == "sent" else 0
+            if result.status in ("due", "failed"):
+                due_ms = result.at_ms if result.status == "due" else one.due_ms
+                self._change(
+                    flip_id, channel, status=result.status, attempts=one.attempts + 1, due_ms=due_ms,
+                    problem=result.problem,
+                )  # fmt: skip
+                continue
+            again = telling.again_at_ms(one.again_ms, held.row.taken_ms, result.at_ms)
+            self._change(
+                flip_id, channel, status=result.status if again is None else "due", attempts=0,
+                due_ms=one.due_ms if again is None else again, problem=result.problem,
+                told_ms=max(one.told_ms, told_ms), first_told_ms=one.first_told_ms or told_ms,
+            )  # fmt: skip
 
     def try_again(self, partition: int, channel: str) -> None:
         """Make what was given up due now, with all its tries before it; of ``channel`` only when it is named."""
         now_ms = self._now_ms()
-        for flip_id, row in self._rows.get(partition, {}).items():
-            for name, one in row.channels.items():
-                if one.status == "failed" and channel in ("", name):
-                    row.channels[name] = Try("due", 0, now_ms, one.problem)
-                    self._changed[partition, flip_id] = None
+        for flip_id, held in self._rows.items():
+            for name, one in tuple(held.row.channels.items()):
+                if held.partition == partition and one.status == "failed" and channel in ("", name):
+                    self._change(flip_id, name, status="due", attempts=0, due_ms=now_ms)
 
     def trim(self, before_ms: int) -> int:
-        """Let go of alerts that were taken in before ``before_ms`` and that no channel wants to try again."""
+        """Let go of alerts that no channel wants to try again: taken in before ``before_ms``, or done some time ago."""
+        done_ms = max(before_ms, self._now_ms() - DONE_MS)
         gone = [
-            (partition, flip_id)
-            for partition, rows in self._rows.items()
-            for flip_id, row in rows.items()
-            if row.taken_ms < before_ms and all(one.status == "failed" for one in row.channels.values())
+            (held.partition, flip_id)
+            for flip_id, held in self._rows.items()
+            if (held.row.done and held.row.taken_ms < done_ms)
+            or (
+                held.row.taken_ms < before_ms
+                and all(one.status in ("sent", "skipped", "failed") for one in held.row.channels.values())
+            )
         ]
-        for partition, flip_id in gone:
-            self._rows[partition][flip_id].channels.clear()
-            self._changed[partition, flip_id] = None
+        for key in gone:
+            self._rows[key[1]].gone = True
+            self._changed[key] = None
         return len(gone)
 
-    def _found(self, flip_id: str) -> tuple[int, OutboxRow | None]:
-        for partition, rows in self._rows.items():
-            if flip_id in rows:
-                return partition, rows[flip_id]
-        return -1, None
+    # --- telling.Rows ------------------------------------------------------------------------------------------
+
+    def first_due(self, channel: str, now_ms: int) -> tuple[str, str] | None:
+        """See ``telling.Rows``."""
+        heap = self._due.get(channel, [])
+        while heap and heap[0][0] <= now_ms:
+            due_ms, flip_id = heap[0]
+            one = self._try(flip_id, channel)
+            if one is not None and one.status == "due" and one.due_ms == due_ms:
+                return flip_id, one.group
+            heapq.heappop(heap)
+        return None
+
+    def _try(self, flip_id: str, channel: str) -> Try | None:
+        held = self._rows.get(flip_id)
+        return None if held is None else held.row.channels.get(channel)
+
+    def queue(self, channel: str, group: str) -> Queue:
+        """See ``telling.Rows``."""
+        waiting = [(self._rows[one], one) for one in self._groups.get((channel, group), ())]
+        waiting.sort(key=lambda found: (found[0].row.taken_ms, found[0].row.incident, found[0].row.sequence))
+        rows = [
+            Waiting(flip_id, held.row.record, one.attempts, one.due_ms, one.told_ms, held.flip)
+            for held, flip_id in waiting[:ROWS_MAX]
+            if held.flip is not None
+            for one in (held.row.channels[channel],)
+        ]
+        behind = {row.flip_id: due_ms for row in rows if (due_ms := self._ahead_ms(channel, group, row.flip))}
+        return Queue(group, rows, self._last.get((channel, group), 0), behind)
+
+    def _ahead_ms(self, channel: str, group: str, flip: Flip) -> int:
+        """When an earlier state of the incident is due that waits in another group; 0 where none does."""
+        earlier = [
+            one
+            for other in self._incidents.get(flip.incident_id, ())
+            if self._rows[other].row.sequence < flip.sequence and (one := self._try(other, channel)) is not None
+        ]
+        return max(
+            (max(one.due_ms, 1) for one in earlier
+             if one.group != group and one.status in ("due", "claimed") and not one.told_ms),
+            default=0,
+        )  # fmt: skip
+
+    def apply(self, channel: str, group: str, choice: Choice) -> None:
+        """See ``telling.Rows``."""
+        if choice.later_ms:
+            for flip_id in tuple(self._groups.get((channel, group), ())):
+                one = self._rows[flip_id].row.channels[channel]
+                if one.due_ms < choice.later_ms:
+                    why = one.problem if one.attempts else choice.why
+                    self._change(flip_id, channel, due_ms=choice.later_ms, problem=why)
+        for flip_id, until in choice.mute.items():
+            self._change(flip_id, channel, due_ms=until, group=telling.digest_of(until), problem="muted")
+        for flip_id, until in choice.defer.items():
+            self._change(flip_id, channel, due_ms=until, problem=BEHIND)
+        for flip_id, why in choice.skip.items():
+            self._change(flip_id, channel, status="skipped", problem=why)
+        for flip_id in choice.tell:
+            self._change(flip_id, channel, status="claimed")
+
+    def claimed(self, channel: str, flip_id: str) -> Claim:
+        """See ``telling.Rows``."""
+        row = self._rows[flip_id].row
+        return Claim(flip_id, row.record, row.channels[channel].attempts, row.channels[channel].told_ms)
+
+    # --- to the table ------------------------------------------------------------------------------------------
 
     async def on_loop(self, work: Callable[[], Any]) -> Any:
         """``work()``, and what it changed is in the table."""
@@ -166,7 +331,7 @@ class Outbox:
             while self._changed:
                 partition = next(iter(self._changed))[0]
                 changed = [key for key in self._changed if key[0] == partition]
-                rows = [(flip_id, self._encoded(partition, flip_id)) for _, flip_id in changed]
+                rows = [(flip_id, self._encoded(flip_id)) for _, flip_id in changed]
                 for key in changed:
                     del self._changed[key]
                 try:
@@ -175,22 +340,37 @@ class Outbox:
                     self._changed |= dict.fromkeys(changed)
                     raise
 
-    def _encoded(self, partition: int, flip_id: str) -> bytes | None:
-        """The row as it is now, None once every channel has the alert; then it is also forgotten."""
-        row = self._rows.get(partition, {}).get(flip_id)
-        if row is not None and row.channels:
-            return msgspec.msgpack.encode(row)
-        self._rows.get(partition, {}).pop(flip_id, None)
-        return None
+    def _encoded(self, flip_id: str) -> bytes | None:
+        """The row as it is now, None once it is let go of; then it is also forgotten."""
+        held = self._rows.get(flip_id)
+        if held is None:
+            return None
+        if held.gone:
+            self._forget(flip_id)
+            return None
+        if held.row.done:
+            held.row.record, held.flip = b"", None
+        return msgspec.msgpack.encode(held.row)
 
 
 def given_up(rows: Iterable[tuple[str, bytes]], channel: str = "") -> list[GivenUp]:
     """Deliveries among (flip id, row) of the table that are dead letters, in the order of their ids."""
+    return [
+        GivenUp(one.flip_id, one.channel, one.tries, one.why)
+        for one in deliveries(rows, channel)
+        if one.status == "failed"
+    ]
+
+
+def deliveries(rows: Iterable[tuple[str, bytes]], channel: str = "") -> list[Delivery]:
+    """All deliveries among (flip id, row) of the table, in the order of their ids; of ``channel`` when it is named."""
     found = [
-        GivenUp(flip_id, name, one.attempts, one.problem)
+        Delivery(
+            flip_id, name, one.status, one.attempts, one.due_ms, one.first_told_ms, one.told_ms, one.problem
+        )
         for flip_id, data in rows
         for name, one in msgspec.msgpack.decode(data, type=OutboxRow).channels.items()
-        if one.status == "failed" and channel in ("", name)
+        if channel in ("", name)
     ]
     return sorted(found, key=lambda one: (one.flip_id, one.channel))
 
@@ -209,4 +389,4 @@ def take_flip(common: Common, outbox: Outbox, channels: Iterable[str], incoming:
         return
     facts.flips.append(flip)
     facts.messages.append(Message(common.names.live, incoming.value, None, 0))
-    outbox.enqueue(incoming.partition, flip.id, incoming.value, channels)
+    outbox.enqueue(incoming.partition, flip, incoming.value, channels)

@@ -30,6 +30,7 @@ from stream.contract.records import (
     TrendPoint,
 )
 from stream.core import stages
+from stream.core.grouping import place_of
 from stream.core.settings import CoreSettings
 from stream.runtime.letters import LetterLimit
 from stream.runtime.publisher import Message
@@ -276,12 +277,13 @@ def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Fact
         facts.rejects.append(_failed(common, error, common.names.reports, incoming))
         return
     facts.messages += flips
+    facts.notes += judged.notes
     rows.write(judged.writes)
 
 
 def flip_message(common: Common, flip: Flip) -> Message:
-    """``flip`` for the topic of alerts."""
-    return Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), flip.incident_id.encode())
+    """``flip`` for the topic of alerts; those that are told together come into one partition."""
+    return Message(common.names.flips, codec.encode(flip, INTERNAL_BYTES_MAX), place_of(flip).encode())
 
 
 def _failed(common: Common, error: Exception, topic: str, incoming: Incoming) -> Reject:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from hypothesis import strategies as st
 
+from stream.contract.ports import Telling
 from stream.contract.records import Evidence, Flip, WindowScore
 
 AT_MS: Final = 1_700_000_000_000
@@ -43,6 +44,11 @@ def alert(**changes: Any) -> Flip:
         total_posts=1000, evidence=(evidence("上海今天下雨了", 1), evidence("上海的雨", 2)), labels={"team": "pr"},
     )  # fmt: skip
     return msgspec.structs.replace(flip, **changes)
+
+
+def telling(*flips: Flip, repeated: bool = False) -> Telling:
+    """A message of ``flips``, as it is made of the outbox."""
+    return Telling(flips[0].id if len(flips) == 1 else "digest", flips, repeated)
 
 
 def hostile(text: str, **changes: Any) -> Flip:

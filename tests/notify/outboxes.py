@@ -15,6 +15,7 @@ from stream.notify import deliver
 from stream.runtime import outbox, sqlite_outbox
 from stream.runtime.outbox import GivenUp, Outbox, OutboxRow
 from stream.runtime.sqlite import Store, read_only
+from stream.runtime.sqlite_outbox import SqliteOutbox
 from stream.runtime.stations import Common, Facts, Incoming
 from tests.runtime.test_stations import Rows
 
@@ -53,32 +54,38 @@ class Embedded:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self.outbox = Store(folder)
+        self._store = Store(folder)
+        self.outbox = SqliteOutbox(self._store)
+
+    def close(self) -> None:
+        self._store.close()
 
     def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
-        self.outbox.enqueue(flips, channels, due_ms=0)
+        with self._store.transaction():
+            self.outbox.enqueue(flips, channels, now_ms=self._clock())
 
     async def on_writer(self, work: Callable[[], Any]) -> Any:
         return work()
 
     def row(self, flip_id: str, channel: str) -> Row | None:
-        found = self.outbox.connection.execute(
+        found = self._store.connection.execute(
             "SELECT status, attempts, problem FROM outbox WHERE flip_id = ? AND channel = ?", (flip_id, channel)
         ).fetchone()
         return None if found is None or found[0] == "sent" else found
 
     def again(self) -> None:
-        self.outbox.close()
-        self.outbox = Store(self._folder)
+        self._store.close()
+        self._store = Store(self._folder)
+        self.outbox = SqliteOutbox(self._store)
         self.outbox.release_claims()
 
     def given_up(self, channel: str = "") -> list[GivenUp]:
-        with contextlib.closing(read_only(self.outbox.path)) as connection:
+        with contextlib.closing(read_only(self._store.path)) as connection:
             return sqlite_outbox.given_up(connection, channel)
 
     async def try_again(self, channel: str = "") -> None:
         """From another connection, as another process does it."""
-        sqlite_outbox.try_again(self.outbox.path, channel, self._clock())
+        sqlite_outbox.try_again(self._store.path, channel, self._clock())
 
 
 class Clustered:
@@ -94,7 +101,7 @@ class Clustered:
 
     def enqueue(self, flips: Sequence[Flip], channels: Sequence[str]) -> None:
         for flip in flips:
-            self.outbox.enqueue(0, flip.id, codec.encode(flip), channels)
+            self.outbox.enqueue(0, flip, codec.encode(flip), channels)
 
     async def on_writer(self, work: Callable[[], Any]) -> Any:
         return await self.outbox.on_loop(work)
@@ -102,7 +109,7 @@ class Clustered:
     def row(self, flip_id: str, channel: str) -> Row | None:
         data = self._table.rows.get(flip_id)
         one = msgspec.msgpack.decode(data, type=OutboxRow).channels.get(channel) if data else None
-        return None if one is None else (one.status, one.attempts, one.problem)
+        return None if one is None or one.status == "sent" else (one.status, one.attempts, one.problem)
 
     def again(self) -> None:
         self.outbox = self._new()

@@ -9,7 +9,7 @@ import pytest
 from stream.contract.ports import DeliveryError
 from stream.notify.apprise_channel import AppriseChannel, escape
 from stream.notify.settings import AppriseSettings
-from tests.notify.alerts import AT_MS, HOSTILE, alert, hostile
+from tests.notify.alerts import AT_MS, HOSTILE, alert, hostile, telling
 from tests.notify.fakes import PUBLIC_URL, Hook, tools
 
 KEY = "5e8c0ffee5e8c0ffee"
@@ -24,7 +24,7 @@ async def test_an_alert_arrives_with_the_kind_of_its_state() -> None:
     async with hook.serving() as url:
         sender = channel(f"{url.replace('http', 'json')}/in/{KEY}")
         for changes in ({}, {"severity": "critical"}, {"state": "resolved"}, {"severity": "p1"}):
-            assert await sender.deliver(alert(**changes)) == "Apprise has delivered it"
+            assert await sender.deliver(telling(alert(**changes))) == "Apprise has delivered it"
     found = [json.loads(body) for _, _, body in hook.asked]
     assert [one["type"] for one in found] == ["warning", "failure", "success", "info"]
     assert found[0]["title"] == "【触发 firing】上海 · 地点 LOC · 警告 warning"
@@ -36,7 +36,7 @@ async def test_hostile_words_are_no_markup_of_any_service() -> None:
     hook = Hook()
     async with hook.serving() as url:
         for text in HOSTILE:
-            await channel(url.replace("http", "json")).deliver(hostile(text))
+            await channel(url.replace("http", "json")).deliver(telling(hostile(text)))
     for _, _, body in hook.asked:
         words = json.loads(body)
         text = (words["title"] + words["message"]).replace(PUBLIC_URL, "")
@@ -54,7 +54,7 @@ async def test_a_failure_is_tried_again_and_tells_no_key(fault: str, capfd: pyte
     hook.faults = [fault]  # type: ignore[list-item]
     async with hook.serving() as url:
         with pytest.raises(DeliveryError) as caught:
-            await channel(f"{url.replace('http', 'json')}/in/{KEY}").deliver(alert())
+            await channel(f"{url.replace('http', 'json')}/in/{KEY}").deliver(telling(alert()))
     text = str(caught.value)
     assert not caught.value.lasting and text.startswith("Apprise could not deliver it: Failed to send JSON")
     assert KEY not in text and KEY not in "".join(capfd.readouterr())
@@ -63,5 +63,5 @@ async def test_a_failure_is_tried_again_and_tells_no_key(fault: str, capfd: pyte
 @pytest.mark.parametrize("url", [f"nonsense://{KEY}", "tgram://x"])
 async def test_what_apprise_does_not_know_is_a_lasting_failure(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DeliveryError, match="knows no such address") as caught:
-        await channel(url).deliver(alert())
+        await channel(url).deliver(telling(alert()))
     assert caught.value.lasting and KEY not in str(caught.value) + "".join(capfd.readouterr())

@@ -14,7 +14,7 @@ from deploy.settings import load
 from stream.notify.message import Style
 from stream.notify.settings import AnyChannel, ChannelSettings
 from stream.notify.webhook import payload, signature
-from tests.notify.alerts import alert
+from tests.notify.alerts import alert, telling
 
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
 KINDS: dict[str, type[ChannelSettings]] = {kind.__struct_config__.tag: kind for kind in get_args(AnyChannel)}
@@ -51,7 +51,7 @@ def test_its_receiver_accepts_what_is_signed_and_nothing_else() -> None:
 
 def test_its_body_has_the_fields_of_the_real_one() -> None:
     [example] = [json.loads(text) for text in blocks("json")]
-    real = json.loads(msgspec.json.encode(payload(alert(), "hook", Style("both", "https://watch.example.org"))))
+    real = json.loads(msgspec.json.encode(payload(telling(alert()), "hook", Style("both", "https://watch.example.org"))))
     assert example.keys() == real.keys() and example["alerts"][0].keys() == real["alerts"][0].keys()
     assert (
         example["groupKey"] == real["groupKey"]

@@ -18,7 +18,7 @@ from stream.notify.email import Email
 from stream.notify.http import Http
 from stream.notify.settings import EmailSettings
 from tests.notify import mail
-from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, hostile
+from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, hostile, telling
 from tests.notify.fakes import PUBLIC_URL, tools
 from tests.notify.mail import PASSWORD, USER, Mailbox
 
@@ -35,7 +35,7 @@ def channel(port: int, given: Tools | None = None, **changes: Any) -> Email:
 
 async def problem(sender: Email) -> DeliveryError:
     with pytest.raises(DeliveryError) as caught:
-        await sender.deliver(alert())
+        await sender.deliver(telling(alert()))
     assert PASSWORD not in str(caught.value)
     return caught.value
 
@@ -43,8 +43,8 @@ async def problem(sender: Email) -> DeliveryError:
 async def test_an_alert_arrives_in_words() -> None:
     box = Mailbox()
     async with mail.serving(box) as port:
-        assert await channel(port).deliver(alert()) == "accepted for 2 of 2"
-        await channel(port).deliver(alert(state="resolved", id="0123456789abcdef01234567-1"))
+        assert await channel(port).deliver(telling(alert())) == "accepted for 2 of 2"
+        await channel(port).deliver(telling(alert(state="resolved", id="0123456789abcdef01234567-1")))
     first, second = box.mails
     assert first["Subject"] == "【触发 firing】上海 · 地点 LOC · 警告 warning"
     assert (first["From"], first["To"]) == ("watch@example.org", "a@example.org, b@example.org")
@@ -61,7 +61,7 @@ async def test_an_alert_arrives_in_words() -> None:
 async def test_hostile_words_add_no_header_and_lead_nowhere(text: str) -> None:
     box = Mailbox()
     async with mail.serving(box) as port:
-        await channel(port).deliver(hostile(text))
+        await channel(port).deliver(telling(hostile(text)))
     [found] = box.mails
     assert found["Bcc"] is None and len(found.get_all("Subject", [])) == 1
     assert found.get_content_type() == "text/plain" and not found.is_multipart()
@@ -74,7 +74,7 @@ async def test_hostile_words_add_no_header_and_lead_nowhere(text: str) -> None:
 async def test_any_words_make_a_mail(text: str) -> None:
     box = Mailbox()
     async with mail.serving(box) as port:
-        await channel(port).deliver(hostile(text))
+        await channel(port).deliver(telling(hostile(text)))
     assert len(box.mails) == 1 and not box.mails[0].defects
 
 
@@ -85,7 +85,7 @@ async def test_login_and_words_are_encrypted(tmp_path: Path, tls: bool) -> None:
     security = "tls" if tls else "starttls"
     async with mail.serving(box, context, tls=tls, auth=True) as port:
         right: dict[str, Any] = {"security": security, "username": USER, "password": PASSWORD, "ca_file": str(pem)}
-        await channel(port, **right, host="localhost").deliver(alert())
+        await channel(port, **right, host="localhost").deliver(telling(alert()))
         assert box.encrypted == [True]
         wrong = await problem(channel(port, **{**right, "password": "wrong horse"}))
         assert wrong.lasting and "SMTP 535" in str(wrong) and "wrong horse" not in str(wrong)
@@ -123,7 +123,7 @@ async def test_refused_addresses_are_told_and_the_others_have_it() -> None:
     box = Mailbox()
     box.refusals = {"b@example.org": "550 no such user"}
     async with mail.serving(box) as port:
-        assert await channel(port).deliver(alert()) == "accepted for 1 of 2"
+        assert await channel(port).deliver(telling(alert())) == "accepted for 1 of 2"
         assert len(box.mails) == 1
         box.refusals["a@example.org"] = "450 greylisted"
         assert not (await problem(channel(port))).lasting

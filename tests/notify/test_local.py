@@ -14,12 +14,12 @@ from hypothesis import given
 from stream.contract.ports import DeliveryError
 from stream.notify.aside import Aside
 from stream.notify.local import FileChannel, Stdout, safe_json
-from tests.notify.alerts import HOSTILE, TEXTS, alert, hostile
+from tests.notify.alerts import HOSTILE, TEXTS, alert, hostile, telling
 
 
 async def test_standard_output_is_a_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    await Stdout().deliver(alert())
-    await Stdout().deliver(hostile("\x9b31m\x1b]0;x\x07"))
+    await Stdout().deliver(telling(alert()))
+    await Stdout().deliver(telling(hostile("\x9b31m\x1b]0;x\x07")))
     first, second = capsys.readouterr().out.splitlines()
     assert json.loads(first) == msgspec.json.decode(msgspec.json.encode(alert()))
     assert json.loads(second)["surface"] == "\x9b31m\x1b]0;x\x07"
@@ -39,11 +39,11 @@ async def test_a_file_has_every_alert_and_a_missing_folder_is_an_error(tmp_path:
     channel = FileChannel(tmp_path / "alerts.jsonl", "kept")
     assert channel.name == "kept" and FileChannel(tmp_path / "x").name == f"file:{tmp_path}/x"
     for text in HOSTILE:
-        await channel.send(hostile(text))
+        await channel.send(telling(hostile(text)))
     lines = (tmp_path / "alerts.jsonl").read_bytes().split(b"\n")
     assert [json.loads(line)["surface"] for line in lines[:-1]] == list(HOSTILE) and lines[-1] == b""
     with pytest.raises(FileNotFoundError):
-        await FileChannel(tmp_path / "nowhere" / "x").send(alert())
+        await FileChannel(tmp_path / "nowhere" / "x").send(telling(alert()))
 
 
 async def test_beside_the_loop_results_errors_and_hanging_calls_hold_up_nobody() -> None:

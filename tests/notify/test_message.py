@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.notify.message import Style, clip, compose, fitted, plain
-from tests.notify.alerts import HOSTILE, TEXTS, WINDOW, alert, hostile
+from tests.notify.alerts import HOSTILE, TEXTS, WINDOW, alert, hostile, telling
 
 BOTH = Style("both", "https://watch.example/")
 
@@ -21,7 +21,7 @@ def as_is(text: str) -> str:
 
 
 def test_an_alert_in_both_languages() -> None:
-    message = compose(alert(), BOTH, as_is)
+    message = compose(telling(alert()), BOTH, as_is)
     assert message.title == "【触发 firing】上海 · 地点 LOC · 警告 warning"
     assert message.facts == (
         "1 小时内作者 45 位，提及 60 次；实际 42，预期 3.20，为平常的 13.1 倍；2 次仅由图片识别",
@@ -35,7 +35,7 @@ def test_an_alert_in_both_languages() -> None:
 
 
 def test_an_alert_in_one_language_has_nothing_of_the_other() -> None:
-    chinese, english = (compose(alert(), style, as_is) for style in (Style("zh"), Style("en")))
+    chinese, english = (compose(telling(alert()), style, as_is) for style in (Style("zh"), Style("en")))
     assert chinese.title == "【触发】上海 · 地点 · 警告" and english.title == "【firing】上海 · LOC · warning"
     assert len(chinese.facts) == len(english.facts) == 2
     assert not any("authors" in fact for fact in chinese.facts)
@@ -64,7 +64,7 @@ def test_an_alert_in_one_language_has_nothing_of_the_other() -> None:
     ],
 )  # fmt: skip
 def test_states_kinds_and_lengths(changes: dict[str, Any], words: tuple[str, ...]) -> None:
-    message = compose(alert(**changes), BOTH, as_is)
+    message = compose(telling(alert(**changes)), BOTH, as_is)
     text = "\n".join((message.title, *message.facts))
     assert all(word in text for word in words), text
 
@@ -72,7 +72,7 @@ def test_states_kinds_and_lengths(changes: dict[str, Any], words: tuple[str, ...
 @pytest.mark.parametrize("text", HOSTILE)
 def test_every_piece_of_a_stranger_goes_through_the_channel_s_escape(text: str) -> None:
     """What does not pass ``escape`` would be seen here, since this one lets nothing through."""
-    shown = compose(hostile(text), BOTH, lambda piece: "·")
+    shown = compose(telling(hostile(text)), BOTH, lambda piece: "·")
     for line in (shown.title, *shown.facts, *shown.posts):
         assert not set(line) & set("<>@[]*`~\\&\n\r\x1b\x9b\u202e"), line
     assert shown.link.isascii() and not set(shown.link) & set("<>()[]\"'` \n")
@@ -116,4 +116,4 @@ def test_lines_are_kept_whole_and_within_the_bytes(posts: list[str], bytes_max: 
 
 
 def test_a_link_too_long_for_a_message_is_left_out() -> None:
-    assert compose(alert(entity="PER/" + "上" * 200), BOTH, as_is).link == ""
+    assert compose(telling(alert(entity="PER/" + "上" * 200)), BOTH, as_is).link == ""

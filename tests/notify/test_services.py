@@ -9,17 +9,17 @@ from typing import Final, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from stream.contract.ports import DeliveryError
-from stream.contract.records import Flip
+from stream.contract.ports import DeliveryError, Telling
 from stream.notify import dingtalk, feishu, slack, wecom
 from stream.notify import settings as kinds
 from stream.notify.channel import Tools
-from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, hostile
+from stream.runtime.telling import FLIPS_MAX
+from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, hostile, telling
 from tests.notify.fakes import PUBLIC_URL, Fake, Fault, tools
 from tests.notify.services import HOUR_MS, TOKEN, DingTalkFake, FeishuFake, SlackFake, WecomFake
 
 SECRET: Final = "SECtest"
-Deliver = Callable[[Flip], Awaitable[str]]
+Deliver = Callable[[Telling], Awaitable[str]]
 LINK: Final = f"{PUBLIC_URL}/entities/LOC/%E4%B8%8A%E6%B5%B7"
 
 
@@ -66,7 +66,7 @@ async def problem(fake: Fake, deliver: Callable[[str], Deliver]) -> DeliveryErro
     """What a delivery to ``fake`` fails with."""
     async with fake.serving() as url:
         with pytest.raises(DeliveryError) as caught:
-            await deliver(url)(alert())
+            await deliver(url)(telling(alert()))
     assert TOKEN not in str(caught.value) and SECRET not in str(caught.value)
     return caught.value
 
@@ -82,8 +82,8 @@ async def test_an_alert_arrives_with_its_facts_posts_and_one_link(kind: Kind) ->
     async with fake.serving() as url:
         deliver = kind.deliver(url, tools(AT_MS))
         for state in ("firing", "escalated", "resolved"):
-            assert await deliver(alert(state=state)) == kind.success
-        assert await deliver(alert(rule_kind="test")) == kind.success
+            assert await deliver(telling(alert(state=state))) == kind.success
+        assert await deliver(telling(alert(rule_kind="test"))) == kind.success
     for shown, word in zip(fake.shown, ("触发 firing", "升级 escalated", "恢复 resolved", "测试 TEST"), strict=True):
         assert word in shown.text and "上海今天下雨了" in shown.text
         assert "实际 42，预期 3.20" in shown.text or word == "测试 TEST"
@@ -91,10 +91,28 @@ async def test_an_alert_arrives_with_its_facts_posts_and_one_link(kind: Kind) ->
 
 
 @of_every_kind
+async def test_several_alerts_arrive_in_one_message_with_a_line_for_each(kind: Kind) -> None:
+    fake = kind.fake()
+    several = telling(
+        alert(state="resolved", surface="甲"), alert(surface="<at id=all></at>@all", severity="critical"),
+        alert(state="escalated", surface="乙"),
+    )  # fmt: skip
+    async with fake.serving() as url:
+        assert await kind.deliver(url, tools(AT_MS))(several) == kind.success
+    [shown] = fake.shown
+    assert "【汇总 digest】3 · 严重 critical" in shown.text
+    assert "共 3 条告警：升级 1，触发 1，恢复 1" in shown.text
+    for number, words in enumerate(("【恢复 resolved】甲", "【触发 firing】", "【升级 escalated】乙"), start=1):
+        assert f"{number}/3 {words}" in shown.text
+    assert "实际 42，预期 3.20" in shown.text
+    assert (set(shown.links), shown.calls) == ({f"{PUBLIC_URL}/alerts"}, ())
+
+
+@of_every_kind
 async def test_without_an_address_of_the_dashboard_there_is_no_link(kind: Kind) -> None:
     fake = kind.fake()
     async with fake.serving() as url:
-        await kind.deliver(url, tools(AT_MS, public_url=""))(alert(evidence=()))
+        await kind.deliver(url, tools(AT_MS, public_url=""))(telling(alert(evidence=())))
     assert fake.shown[0].links == ()
 
 
@@ -105,7 +123,7 @@ async def test_hostile_words_call_nobody_lead_nowhere_and_are_no_markup(kind: Ki
         for text in HOSTILE:
             fake.shown.clear()
             fake._taken.clear()  # type: ignore[attr-defined]
-            await kind.deliver(url, tools(AT_MS))(hostile(text))
+            await kind.deliver(url, tools(AT_MS))(telling(hostile(text)))
             [shown] = fake.shown
             assert shown.calls == (), text
             assert all(link.startswith(f"{PUBLIC_URL}/entities/PER/") for link in shown.links), (text, shown.links)
@@ -120,7 +138,7 @@ async def test_hostile_words_call_nobody_lead_nowhere_and_are_no_markup(kind: Ki
 async def test_any_words_fit_and_are_taken(kind: Kind, text: str) -> None:
     fake = kind.fake()
     async with fake.serving() as url:
-        await kind.deliver(url, tools(AT_MS))(hostile(text * 5))
+        await kind.deliver(url, tools(AT_MS))(telling(hostile(text * 5)))
     [shown] = fake.shown
     assert shown.calls == () and all(link.startswith(PUBLIC_URL) for link in shown.links)
 
@@ -128,9 +146,10 @@ async def test_any_words_fit_and_are_taken(kind: Kind, text: str) -> None:
 @of_every_kind
 async def test_the_longest_message_is_cut_at_lines_within_the_limit(kind: Kind) -> None:
     fake = kind.fake()
-    longest = hostile("&" * 1_000, rule_id="上" * 300, severity="上" * 300, type="上" * 300)
+    flip = hostile("&" * 1_000, rule_id="上" * 300, severity="上" * 300, type="上" * 300)
     async with fake.serving() as url:
-        assert await kind.deliver(url, tools(AT_MS))(longest) == kind.success
+        for longest in (telling(flip), telling(*[flip] * FLIPS_MAX)):
+            assert await kind.deliver(url, tools(AT_MS))(longest) == kind.success
 
 
 @of_every_kind
@@ -158,9 +177,9 @@ async def test_more_than_the_limit_asks_for_peace(kind: Kind) -> None:
     fake._per_minute = 1  # type: ignore[attr-defined]
     async with fake.serving() as url:
         deliver = kind.deliver(url, tools(AT_MS))
-        await deliver(alert())
+        await deliver(telling(alert()))
         with pytest.raises(DeliveryError) as caught:
-            await deliver(alert())
+            await deliver(telling(alert()))
     assert not caught.value.lasting and caught.value.retry_after_s >= 30
     assert len(fake.shown) == 1
 
@@ -182,8 +201,8 @@ async def test_dingtalk_signs_anew_each_time_and_keeps_its_address() -> None:
     fake = DingTalkFake(now_ms, SECRET)
     async with fake.serving() as url:
         deliver = ding(url, tools(lambda: next(moments)))
-        await deliver(alert())
-        await deliver(alert())
+        await deliver(telling(alert()))
+        await deliver(telling(alert()))
     first, second = (path for path, _, _ in fake.asked)
     assert first.count("timestamp=") == second.count("timestamp=") == 1 and first != second
 
@@ -194,7 +213,7 @@ async def test_a_keyword_is_put_in_where_the_robot_asks_for_one(
 ) -> None:
     robot = fake(now_ms, keyword="舆情")
     async with robot.serving() as url:
-        await make(url, tools(AT_MS), "", "舆情")(alert())
+        await make(url, tools(AT_MS), "", "舆情")(telling(alert()))
     assert "舆情" in robot.shown[0].text
     found = await problem(fake(now_ms, keyword="舆情"), lambda url: make(url, tools(AT_MS), ""))
     assert found.lasting and "eywords" in str(found).replace(" W", "w")
@@ -212,7 +231,7 @@ async def test_feishu_shows_states_by_colour_and_nothing_but_plain_text() -> Non
     async with fake.serving() as url:
         deliver = lark(url, tools(AT_MS))
         for state, severity in (("firing", "critical"), ("firing", "info"), ("resolved", "critical"), ("firing", "p1")):
-            await deliver(alert(state=state, severity=severity))
+            await deliver(telling(alert(state=state, severity=severity)))
     cards = [json.loads(body)["card"] for _, _, body in fake.asked]
     assert [card["header"]["template"] for card in cards] == ["red", "blue", "green", "blue"]
     assert "lark_md" not in json.dumps(cards)

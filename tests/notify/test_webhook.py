@@ -16,7 +16,7 @@ from stream.contract.ports import DeliveryError
 from stream.notify.message import Style
 from stream.notify.settings import WebhookSettings
 from stream.notify.webhook import Webhook, payload, signature
-from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, evidence, hostile
+from tests.notify.alerts import AT_MS, HOSTILE, TEXTS, alert, evidence, hostile, telling
 from tests.notify.fakes import PUBLIC_URL, Hook, tools
 
 SCHEMA: dict[str, Any] = {
@@ -73,7 +73,7 @@ def test_the_signature_is_what_openssl_makes_of_it() -> None:
 
 def test_firing_escalated_and_resolved_are_one_incident_in_alertmanager_s_words() -> None:
     style = Style("both", PUBLIC_URL)
-    bodies = [payload(alert(state=state), "ops", style) for state in ("firing", "escalated", "resolved")]
+    bodies = [payload(telling(alert(state=state)), "ops", style) for state in ("firing", "escalated", "resolved")]
     for body in bodies:
         valid(json.loads(msgspec.json.encode(body)))
     assert [body["status"] for body in bodies] == ["firing", "firing", "resolved"]
@@ -91,7 +91,7 @@ def test_firing_escalated_and_resolved_are_one_incident_in_alertmanager_s_words(
 
 
 def test_evidence_is_as_it_was_written() -> None:
-    [found] = payload(alert(evidence=(evidence("a\n<b>\u202e"),)), "ops", Style("en"))["x_evidence"]
+    [found] = payload(telling(alert(evidence=(evidence("a\n<b>\u202e"),))), "ops", Style("en"))["x_evidence"]
     assert (found["excerpt"], found["post_id"], found["created_at"]) == (
         "a\n<b>\u202e", "weibo:0", "2023-11-14T22:13:20.000Z"
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_evidence_is_as_it_was_written() -> None:
 @given(TEXTS)
 def test_any_words_make_a_valid_body_with_annotations_in_plain_lines(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    body = json.loads(msgspec.json.encode(payload(hostile(text), "ops", Style("both"))))
+    body = json.loads(msgspec.json.encode(payload(telling(hostile(text)), "ops", Style("both"))))
     valid(body)
     said = body["commonAnnotations"]
     assert "\n" not in said["summary"] and said["description"].count("\n") == 3
@@ -111,7 +111,7 @@ async def test_a_receiver_can_prove_who_sent_it() -> None:
     hook = Hook()
     async with hook.serving() as url:
         channel = Webhook("ops", WebhookSettings(url=f"{url}/in", secret="SECtest"), tools(AT_MS))
-        assert await channel.deliver(alert()) == "HTTP 200: thank you"
+        assert await channel.deliver(telling(alert())) == "HTTP 200: thank you"
     [(_, headers, body)] = hook.asked
     expected = hmac.new(b"SECtest", headers["X-Timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
     assert headers["X-Signature"] == f"v1={expected}"
@@ -123,7 +123,7 @@ async def test_a_receiver_can_prove_who_sent_it() -> None:
 async def test_without_a_secret_nothing_is_signed() -> None:
     hook = Hook()
     async with hook.serving() as url:
-        await Webhook("ops", WebhookSettings(url=url), tools(AT_MS)).deliver(alert(rule_kind="test"))
+        await Webhook("ops", WebhookSettings(url=url), tools(AT_MS)).deliver(telling(alert(rule_kind="test")))
     [(_, headers, body)] = hook.asked
     assert "X-Signature" not in headers and headers["X-Timestamp"]
     assert json.loads(body)["commonLabels"]["test"] == "true"
@@ -136,7 +136,7 @@ async def test_a_refusal_is_lasting_and_tells_no_key() -> None:
         channel = Webhook("ops", WebhookSettings(url=f"{url}/in/{'k' * 20}"), tools(AT_MS))
         for lasting in (True, False):
             with pytest.raises(DeliveryError) as caught:
-                await channel.deliver(alert())
+                await channel.deliver(telling(alert()))
             assert caught.value.lasting is lasting and "k" * 20 not in str(caught.value)
 
 
@@ -145,6 +145,6 @@ async def test_hostile_words_arrive_as_data(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     hook = Hook()
     async with hook.serving() as url:
-        await Webhook("ops", WebhookSettings(url=url), tools(AT_MS)).deliver(hostile(text))
+        await Webhook("ops", WebhookSettings(url=url), tools(AT_MS)).deliver(telling(hostile(text)))
     body = json.loads(hook.asked[0][2])
     assert body["x_evidence"][0]["excerpt"] == text and body["commonLabels"]["entity"] == f"PER/{text}"

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from deploy.telemetry import Telemetry
-from stream.contract.ports import Channel, DeliveryError, Limit
+from stream.contract.ports import Channel, DeliveryError, Limit, Telling
 from stream.contract.records import Flip
 from stream.notify.deliver import RETRY_MS, Deliverer, due_again_ms
 from stream.notify.local import FileChannel
@@ -30,19 +30,22 @@ class Flaky:
         self.limits = limits
         self.errors = list(errors)
         self.got: list[str] = []
+        self.tellings: list[Telling] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def send(self, flip: Flip) -> None:
+    async def send(self, telling: Telling) -> None:
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
-        self.got.append(flip.id)
+        self.got.append("+".join(flip.id for flip in telling.flips))
+        self.tellings.append(telling)
 
 
 def flip(number: int) -> Flip:
+    """An alert of an incident of its own."""
     return Flip(
-        id=f"i-{number}", incident_id="i", sequence=number, rule_id="r", rule_version=1, rule_kind="burst",
+        id=f"i{number}-0", incident_id=f"i{number}", sequence=0, rule_id="r", rule_version=1, rule_kind="burst",
         state="firing", severity="info", entity="LOC/上海", type="LOC", surface="上海", at_ms=1, first_ms=1,
         window=None, reason="",
     )  # fmt: skip
@@ -60,7 +63,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterat
         return
     embedded = Embedded(tmp_path, clock)
     yield embedded
-    embedded.outbox.close()
+    embedded.close()
 
 
 class Work(Deliverer):
@@ -81,9 +84,9 @@ async def test_alerts_reach_a_file_as_json_lines(kept: Kept, clock: Clock, tmp_p
     kept.enqueue([flip(1), flip(2)], [channel.name])
     assert await Work(kept, clock, channel).deliver_due() == 2
     lines = [msgspec.json.decode(line) for line in (tmp_path / "alerts.jsonl").read_bytes().splitlines()]
-    assert [line["id"] for line in lines] == ["i-1", "i-2"]
+    assert [line["id"] for line in lines] == ["i1-0", "i2-0"]
     assert lines[0]["surface"] == "上海"
-    assert kept.row("i-1", channel.name) is None
+    assert kept.row("i1-0", channel.name) is None
 
 
 async def test_a_failing_channel_is_tried_again_when_due(kept: Kept, clock: Clock, tmp_path: Path) -> None:
@@ -92,20 +95,20 @@ async def test_a_failing_channel_is_tried_again_when_due(kept: Kept, clock: Cloc
     work = Work(kept, clock, bad, good)
     assert await work.deliver_due() == 2
     assert (tmp_path / "good.jsonl").read_bytes().count(b"\n") == 1
-    assert (bad.got, kept.row("i-1", bad.name)) == ([], ("due", 1, "OSError: 503"))
-    due_ms = due_again_ms("i-1", bad.name, 0, 0)
+    assert (bad.got, kept.row("i1-0", bad.name)) == ([], ("due", 1, "OSError: 503"))
+    due_ms = due_again_ms("i1-0", bad.name, 0, 0)
     assert due_ms is not None and RETRY_MS[0] <= due_ms <= RETRY_MS[0] * 1.25
     clock.now_ms = due_ms - 1
     assert await work.deliver_due() == 0
     clock.now_ms += 1
     assert await work.deliver_due() == 1
-    assert bad.got == ["i-1"]
+    assert bad.got == ["i1-0"]
     assert [work.counted("flaky", outcome) for outcome in ("again", "sent", "dead_letter")] == [1, 1, 0]
 
 
 def test_what_failed_together_does_not_come_back_together_and_is_the_same_in_a_replay() -> None:
-    dues = [due_again_ms(f"i-{number}", "hook", 3, 0) for number in range(200)]
-    assert len(set(dues)) > 190 and dues == [due_again_ms(f"i-{number}", "hook", 3, 0) for number in range(200)]
+    dues = [due_again_ms(f"i{number}-0", "hook", 3, 0) for number in range(200)]
+    assert len(set(dues)) > 190 and dues == [due_again_ms(f"i{number}-0", "hook", 3, 0) for number in range(200)]
     assert all(due is not None and RETRY_MS[3] <= due <= RETRY_MS[3] * 1.25 for due in dues)
 
 
@@ -142,7 +145,7 @@ async def test_after_the_last_try_the_alert_is_a_dead_letter(kept: Kept, clock: 
         tries += await work.deliver_due()
         clock.now_ms += 2 * max(RETRY_MS)
     assert tries == len(RETRY_MS) + 1
-    assert kept.row("i-1", bad.name) == ("failed", tries, "OSError: 503")
+    assert kept.row("i1-0", bad.name) == ("failed", tries, "OSError: 503")
     assert [work.counted("flaky", outcome) for outcome in ("again", "sent", "dead_letter")] == [6, 0, 1]
 
 
@@ -151,7 +154,7 @@ async def test_a_lasting_failure_is_a_dead_letter_at_once(kept: Kept, clock: Clo
     kept.enqueue([flip(1)], [bad.name])
     work = Work(kept, clock, bad)
     assert await work.deliver_due() == 1
-    assert kept.row("i-1", bad.name) == ("failed", 1, "no such token")
+    assert kept.row("i1-0", bad.name) == ("failed", 1, "no such token")
     assert work.counted("flaky", "dead_letter") == 1
 
 
@@ -164,7 +167,7 @@ async def test_a_service_that_asks_for_peace_has_it_from_all_alerts(kept: Kept, 
     assert await work.deliver_due() == 0
     clock.now_ms += 1
     assert await work.deliver_due() == 3
-    assert sorted(bad.got) == ["i-1", "i-2", "i-3"]
+    assert sorted(bad.got) == ["i1-0", "i2-0", "i3-0"]
 
 
 async def test_no_more_goes_out_than_the_limits_let_pass(kept: Kept, clock: Clock) -> None:
@@ -186,19 +189,19 @@ def test_a_clock_that_is_set_back_stops_no_channel() -> None:
 async def test_a_channel_that_left_the_settings_fails_and_may_come_back(kept: Kept, clock: Clock) -> None:
     kept.enqueue([flip(1)], ["gone"])
     assert await Work(kept, clock).deliver_due() == 1
-    row = kept.row("i-1", "gone")
+    row = kept.row("i1-0", "gone")
     assert row is not None and row[0] == "due" and "not in the settings" in row[2]
     clock.now_ms += 2 * RETRY_MS[0]
     back = Flaky(name="gone")
     assert await Work(kept, clock, back).deliver_due() == 1
-    assert back.got == ["i-1"]
+    assert back.got == ["i1-0"]
 
 
 async def test_a_defect_of_a_channel_is_told_without_the_error_s_own_text(kept: Kept, clock: Clock) -> None:
     bad = Flaky(KeyError("https://hooks.example/T0/B0/secret"))
     kept.enqueue([flip(1)], [bad.name])
     await Work(kept, clock, bad).deliver_due()
-    row = kept.row("i-1", bad.name)
+    row = kept.row("i1-0", bad.name)
     assert row is not None and row[0] == "due"
     assert row[2].startswith("a defect of weibowatch: KeyError in send, line ")
 
@@ -211,17 +214,17 @@ async def test_dead_letters_are_told_and_tried_again_with_all_tries(kept: Kept, 
     work = Work(kept, clock, one, other)
     assert await work.deliver_due() == 3
     assert [(row.flip_id, row.channel, row.tries, row.problem) for row in kept.given_up()] == [
-        ("i-1", "one", 1, "no such token"), ("i-1", "other", 1, "no such token"), ("i-2", "one", 1, "no such token"),
+        ("i1-0", "one", 1, "no such token"), ("i1-0", "other", 1, "no such token"), ("i2-0", "one", 1, "no such token"),
     ]  # fmt: skip
-    assert [row.flip_id for row in kept.given_up("other")] == ["i-1"] and kept.given_up("neither") == []
+    assert [row.flip_id for row in kept.given_up("other")] == ["i1-0"] and kept.given_up("neither") == []
     await kept.try_again("other")
     await kept.try_again("neither")
     assert await work.deliver_due() == 1
-    assert kept.row("i-1", "other") == ("due", 1, "OSError: 503")
+    assert kept.row("i1-0", "other") == ("due", 1, "OSError: 503")
     await kept.try_again()
-    assert kept.row("i-1", "other") == ("due", 1, "OSError: 503"), "what is under way is left alone"
+    assert kept.row("i1-0", "other") == ("due", 1, "OSError: 503"), "what is under way is left alone"
     assert await work.deliver_due() == 2
-    assert sorted(one.got) == ["i-1", "i-2"] and kept.given_up() == []
+    assert sorted(one.got) == ["i1-0", "i2-0"] and kept.given_up() == []
 
 
 # --- ends --------------------------------------------------------------------------------------------------------
@@ -241,8 +244,8 @@ async def test_what_a_cancelled_run_was_sending_is_sent_once_and_waited_for(kept
     assert not finishing.done()
     channel.gate.set()
     await finishing
-    assert channel.got == ["i-1", "i-2"] and work.counted("flaky", "sent") == 2
-    assert kept.row("i-1", channel.name) is kept.row("i-2", channel.name) is None
+    assert channel.got == ["i1-0", "i2-0"] and work.counted("flaky", "sent") == 2
+    assert kept.row("i1-0", channel.name) is kept.row("i2-0", channel.name) is None
 
 
 async def test_what_does_not_end_in_the_last_round_is_left_to_the_next_process(kept: Kept, clock: Clock) -> None:
@@ -258,7 +261,7 @@ async def test_what_does_not_end_in_the_last_round_is_left_to_the_next_process(k
     await asyncio.sleep(0.01)
     assert channel.got == [], "it was cancelled"
     kept.again()
-    assert await Work(kept, clock, channel).deliver_due() == 1 and channel.got == ["i-1"]
+    assert await Work(kept, clock, channel).deliver_due() == 1 and channel.got == ["i1-0"]
 
 
 async def test_what_a_dead_process_was_sending_is_due_again(kept: Kept, clock: Clock) -> None:
@@ -269,7 +272,7 @@ async def test_what_a_dead_process_was_sending_is_due_again(kept: Kept, clock: C
     assert await Work(kept, clock, channel).deliver_due() == 0
     kept.again()
     assert await Work(kept, clock, channel).deliver_due() == 1
-    assert channel.got == ["i-1"]
+    assert channel.got == ["i1-0"]
 
 
 async def test_a_full_disk_after_a_send_does_not_send_it_again(kept: Kept, clock: Clock) -> None:
@@ -287,7 +290,7 @@ async def test_a_full_disk_after_a_send_does_not_send_it_again(kept: Kept, clock
             await work.deliver_due()
     full[0] = False
     assert await work.deliver_due() == 0
-    assert channel.got == ["i-1"] and kept.row("i-1", channel.name) is None
+    assert channel.got == ["i1-0"] and kept.row("i1-0", channel.name) is None
 
 
 async def test_the_last_round_says_what_the_limits_have_left(kept: Kept, clock: Clock) -> None:
@@ -295,5 +298,5 @@ async def test_the_last_round_says_what_the_limits_have_left(kept: Kept, clock: 
     kept.enqueue([flip(1), flip(2)], [channel.name])
     with structlog.testing.capture_logs() as logs:
         await Work(kept, clock, channel).finish(5)
-    assert channel.got == ["i-1"]
+    assert channel.got == ["i1-0"]
     assert [(line["event"], line["channels"]) for line in logs] == [("alerts_left_in_the_outbox", ["flaky"])]

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from stream.contract import codec
+from stream.contract.ports import Result
 from stream.runtime.outbox import Outbox, OutboxRow
+from tests.notify.alerts import alert
 from tests.runtime.test_stations import Rows
 
 
@@ -36,6 +39,11 @@ def outbox(table: Slow) -> Outbox:
     return made
 
 
+def take(box: Outbox, partition: int, flip_id: str) -> None:
+    flip = alert(id=flip_id, incident_id=flip_id)
+    box.enqueue(partition, flip, codec.encode(flip), ["hook"])
+
+
 def status(table: Slow, flip_id: str) -> str:
     return msgspec.msgpack.decode(table.rows[flip_id], type=OutboxRow).channels["hook"].status
 
@@ -44,11 +52,11 @@ async def test_an_older_row_never_comes_after_a_newer_one() -> None:
     """Two alerts are taken in; while the first is being written, the second fails for good."""
     table = Slow()
     box = outbox(table)
-    box.enqueue(0, "a", b"", ["hook"])
-    box.enqueue(1, "b", b"", ["hook"])
+    take(box, 0, "a")
+    take(box, 1, "b")
     taken_in = asyncio.create_task(box.flush())
     await table.reached.wait()
-    failing = asyncio.create_task(box.on_loop(lambda: box.failed("b", "hook", "404", None)))
+    failing = asyncio.create_task(box.on_loop(lambda: box.settle("hook", {"b": Result("failed", 0, "404")})))
     await asyncio.sleep(0.01)
     table.gate.set()
     await asyncio.gather(taken_in, failing)
@@ -59,7 +67,7 @@ async def test_what_the_table_refused_is_brought_again() -> None:
     table = Slow()
     table.gate.set()
     box = outbox(table)
-    box.enqueue(0, "a", b"", ["hook"])
+    take(box, 0, "a")
     table.broken = True
     with pytest.raises(OSError, match="full"):
         await box.flush()
@@ -72,10 +80,10 @@ async def test_a_partition_that_changed_hands_is_left_alone() -> None:
     """The row stands in the table of the new owner: removing it would lose the alert."""
     table = Slow()
     box = outbox(table)
-    box.enqueue(0, "a", b"", ["hook"])
+    take(box, 0, "a")
     taken_in = asyncio.create_task(box.flush())
     await table.reached.wait()
-    failing = asyncio.create_task(box.on_loop(lambda: box.failed("a", "hook", "404", None)))
+    failing = asyncio.create_task(box.on_loop(lambda: box.settle("hook", {"a": Result("failed", 0, "404")})))
     await asyncio.sleep(0.01)
     box.own([1])
     table.gate.set()

@@ -10,8 +10,10 @@ import pytest
 
 from index.schema import create_schema
 from index.sqlite import SqliteIndex
+from stream.contract.ports import Result
 from stream.contract.records import Control, Flip, Post, Reach, Reject
 from stream.runtime.sqlite import DATABASE, StateTable, Store, StoreError, StoreFull, drop_in_inbox
+from stream.runtime.sqlite_outbox import SqliteOutbox
 
 
 def post(number: int, text: str = "周杰伦在上海") -> Post:
@@ -186,35 +188,34 @@ def test_what_a_dead_letter_became_is_taken_once(store: Store, tmp_path: Path) -
 
 
 def test_the_outbox_hands_out_each_row_once_and_retries_when_due(store: Store) -> None:
+    outbox = SqliteOutbox(store)
     with store.transaction():
-        store.enqueue([flip(1)], ["hook"], due_ms=10)
-        store.enqueue([flip(1)], ["hook"], due_ms=99)
-    assert store.claim("hook", 9) is None and store.strays((), 9) == []
-    assert store.claim("other", 10) is None
-    claimed = store.claim("hook", 10)
-    assert claimed is not None
+        outbox.enqueue([flip(1)], ["hook"], now_ms=10)
+        outbox.enqueue([flip(1)], ["hook"], now_ms=99)
+    assert not outbox.claim("hook", 9) and outbox.strays((), 9) == []
+    assert not outbox.claim("other", 10)
+    [claimed] = outbox.claim("hook", 10)
     assert claimed[0] == "i1-0"
-    assert store.claim("hook", 10) is None, "claimed by somebody"
-    store.failed("i1-0", "hook", "503", due_ms=50)
-    assert store.claim("hook", 49) is None
-    assert (store.strays(["hook"], 50), store.strays(["other"], 50)) == ([], ["hook"])
-    again = store.claim("hook", 50)
-    assert again is not None
-    assert again[2] == 1
-    store.release_claims()
-    assert store.claim("hook", 50) is not None, "a dead process's claim is due again"
-    store.sent("i1-0", "hook")
-    assert store.claim("hook", 10**15) is None
+    assert not outbox.claim("hook", 10), "claimed by somebody"
+    outbox.settle("hook", {"i1-0": Result("due", 50, "503")})
+    assert not outbox.claim("hook", 49)
+    assert (outbox.strays(["hook"], 50), outbox.strays(["other"], 50)) == ([], ["hook"])
+    [again] = outbox.claim("hook", 50)
+    assert again.attempts == 1
+    outbox.release_claims()
+    assert outbox.claim("hook", 50), "a dead process's claim is due again"
+    outbox.settle("hook", {"i1-0": Result("sent", 60)})
+    assert not outbox.claim("hook", 10**15)
 
 
 def test_what_was_given_up_ages_from_when_it_was_due(store: Store) -> None:
-    store.enqueue([flip(1), flip(2)], ["hook"], due_ms=1_000)
+    outbox = SqliteOutbox(store)
+    outbox.enqueue([flip(1), flip(2)], ["hook"], now_ms=1_000)
     for _ in range(2):
-        claimed = store.claim("hook", 1_000)
-        assert claimed is not None
-        store.failed(claimed[0], "hook", "404", due_ms=None)
-    assert store.trim_outbox(1_000, rows_max=9) == 0, "a dead letter must not go with the next look for old ones"
-    assert store.trim_outbox(1_001, rows_max=9) == 2
+        [claimed] = outbox.claim("hook", 1_000)
+        outbox.settle("hook", {claimed.flip_id: Result("failed", 1_000, "404")})
+    assert outbox.trim(1_000, rows_max=9) == 0, "a dead letter must not go with the next look for old ones"
+    assert outbox.trim(1_001, rows_max=9) == 2
 
 
 def test_the_database_is_in_wal_mode_so_that_readers_never_wait(store: Store) -> None:
