@@ -119,6 +119,11 @@ class ElasticReader:
         found = self._by_id("documents", row_id(post_id))
         return None if found is None else self._hits([document_of(found)], [])[0]
 
+    def documents(self, since_ms: int, until_ms: int) -> Iterator[list[Document]]:
+        """See ``SqliteReader.documents``; all parts as they were at one moment."""
+        for page in scan(self._searcher, "documents", within("created_at", since_ms, until_ms)):
+            yield [document for document in page if isinstance(document, Document)]
+
     def picture(self, sha256: str) -> bytes | None:
         """The JPEG with this digest, None when it is not stored (any more)."""
         return self._by_id("pictures", sha256) or incidents.picture(self._searcher, sha256)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from index.elastic_client import ElasticError, Refused
-from index.elastic_query import EVERYTHING
+from index.elastic_query import EVERYTHING, Clause
 from index.elastic_schema import Kind
 from index.elastic_search import Question, Searcher, Values, record_of, rows
 from stream.contract import codec
@@ -29,9 +29,9 @@ _SORT: Final[dict[Kind, tuple[str, str]]] = {
 }
 
 
-def scan(searcher: Searcher, kind: Kind) -> Iterator[list[Record | Picture]]:
+def scan(searcher: Searcher, kind: Kind, query: Clause = EVERYTHING) -> Iterator[list[Record | Picture]]:
     """See ``ElasticReader.scan``. Pictures come as ``Picture`` with digest and bytes alone."""
-    for page in _pages_of(searcher, kind):
+    for page in _pages_of(searcher, kind, query):
         yield [_record(kind, row) for row in page]
 
 
@@ -74,8 +74,8 @@ def _pictures(searcher: Searcher, names: list[str]) -> Iterator[tuple[str, bytes
         yield from ((row["_source"]["sha256"], record_of(row)) for row in rows(answer))
 
 
-def _pages_of(searcher: Searcher, kind: Kind) -> Iterator[list[Values]]:
-    """All rows of ``kind`` as they were at one moment."""
+def _pages_of(searcher: Searcher, kind: Kind, query: Clause = EVERYTHING) -> Iterator[list[Values]]:
+    """The rows of ``kind`` that match, as they were at one moment."""
     index = searcher.index([kind])
     with contextlib.suppress(Refused, ElasticError):  # what may only read sees what the last refresh showed
         searcher.call("POST", f"/{index}/_refresh")
@@ -86,18 +86,18 @@ def _pages_of(searcher: Searcher, kind: Kind) -> Iterator[list[Values]]:
             return
         raise
     try:
-        yield from _pages(searcher, kind, pit)
+        yield from _pages(searcher, kind, pit, query)
     finally:
         with contextlib.suppress(Exception):  # it ends by itself after a while
             searcher.call("DELETE", "/_pit", {"id": pit})
 
 
-def _pages(searcher: Searcher, kind: Kind, pit: str) -> Iterator[list[Values]]:
+def _pages(searcher: Searcher, kind: Kind, pit: str, query: Clause) -> Iterator[list[Values]]:
     after: Values = {}
     while True:
         body: dict[str, Any] = {
             "pit": {"id": pit, "keep_alive": _KEEP},
-            "query": EVERYTHING,
+            "query": query,
             "size": PAGE_ROWS[kind],
             "sort": [{field: "asc"} for field in _SORT[kind]],
             "_source": ["record", "sha256", "stored_at"],

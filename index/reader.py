@@ -22,11 +22,12 @@ from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
 from index.present import alert, hit, iso, reject_row
 from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, phrases
 from index.reading import Order
-from index.rows import documents_at, flip_of, note_of, pictures_in, reject_of
-from index.schema import CREATED_MS_MAX
+from index.rows import document_of, documents_at, flip_of, note_of, pictures_in, reject_of
+from index.schema import CREATED_MS_MAX, first_doc
 from stream.contract.records import Document, Flip, Note, NoteKind, Reject, TrendPoint
 
 REPLAYED_MAX: Final = 200
+DOCUMENTS_AT_ONCE: Final = 1000
 QUERY_S_MAX: Final = 10.0
 TOO_MANY_NOTES: Final = f"more than {NOTES_MAX} lines; ask for a shorter range or for one source"
 _PROGRESS_STEPS: Final = 100_000
@@ -103,6 +104,23 @@ class SqliteReader:
         with self._moment() as connection:
             row = connection.execute("SELECT doc FROM documents WHERE id = ?", (post_id,)).fetchone()
             return None if row is None else self._hits(connection, [row[0]], [])[0]
+
+    def documents(self, since_ms: int, until_ms: int) -> Iterator[list[Document]]:
+        """All posts created in [since, until), oldest first, ``DOCUMENTS_AT_ONCE`` at a time, each part as it is then.
+
+        Pictures come without their bytes.
+        """
+        after, end = first_doc(since_ms) - 1, first_doc(until_ms)
+        while True:
+            with self._moment() as connection:
+                rows = connection.execute(
+                    "SELECT doc, record FROM document_records WHERE doc > ? AND doc < ? ORDER BY doc LIMIT ?",
+                    (after, end, DOCUMENTS_AT_ONCE),
+                ).fetchall()
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield [document_of(data) for _, data in rows]
 
     def picture(self, sha256: str) -> bytes | None:
         """The JPEG with this digest, None when it is not stored (any more)."""

@@ -34,6 +34,9 @@ class Reader(Protocol):
     def post(self, post_id: str) -> dict[str, Any] | None:
         """One post."""
 
+    def documents(self, since_ms: int, until_ms: int) -> Iterator[list[Document]]:
+        """All posts of a range with what was found in them, oldest first, some at a time; without pictures' bytes."""
+
     def picture(self, sha256: str) -> bytes | None:
         """One JPEG."""
 

@@ -20,6 +20,7 @@ from stream.contract.records import (
     Counts,
     Coverage,
     Document,
+    Drift,
     Flip,
     HotItem,
     HotList,
@@ -349,6 +350,16 @@ class IndexLaws:
         assert index.reader.points_of("LOC/上海", MARCH + 300_000, MARCH + 1_200_000) == made[1:4]
         assert index.reader.points_of("LOC/广州", MARCH, MARCH + HOUR) == []
 
+    def test_all_posts_of_a_range_oldest_first(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        posts = [document(f"p{number:04}", "上海", "LOC/上海", at_ms=MARCH + number) for number in range(2_100)]
+        index.writer.documents([*reversed(posts), document("x", "图", at_ms=MARCH + 9_000, pictures=(picture(),))])
+        index.settle()
+        assert [one for part in index.reader.documents(MARCH + 1, MARCH + 2_050) for one in part] == posts[1:2_050]
+        [[last]] = index.reader.documents(MARCH + 9_000, MARCH + 9_001)
+        assert last.post.pictures[0].sha256 == picture().sha256 and last.post.pictures[0].jpeg == b""
+        assert list(index.reader.documents(MARCH + 9_001, MARCH + HOUR)) == []
+
     def test_the_first_posts_of_an_entity(self, make_index: MakeIndex) -> None:
         index = make_index()
         names = [f"w{number:03}" for number in range(40)]
@@ -548,6 +559,19 @@ class IndexLaws:
         assert reader.notes("hot_list", None, 0, MARCH + HOUR) == [NOTES[4]]
         assert notes.hot(reader) == notes.hot(reader, MARCH + 3 * HOUR) != notes.hot(reader, MARCH)
         assert notes.hot(reader, MARCH - 1) is None
+
+    def test_drift_is_a_note_about_a_type(self, make_index: MakeIndex) -> None:
+        index = make_index()
+        told = [
+            Drift(source="m", type=kind, observed_ms=MARCH + hour * HOUR, state="ok", psi=9, recent=(1, 2))
+            for hour in (1, 2)
+            for kind in ("", "PER")
+        ]
+        index.writer.notes(told + told)
+        index.settle()
+        assert index.reader.notes("drift") == told
+        assert index.reader.notes("drift", "") == told[::2]
+        assert index.reader.notes("drift", "PER", MARCH + 2 * HOUR) == [told[3]]
 
     def test_notes_of_a_range_were_made_in_it_or_speak_of_it(self, make_index: MakeIndex) -> None:
         index = make_index()
