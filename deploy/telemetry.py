@@ -23,6 +23,8 @@ _LABELS: dict[signals.Name, tuple[str, ...]] = {
     "weibowatch_index_retries_total": ("cause",),
     "weibowatch_tagger_problems_total": ("problem",),
     "weibowatch_http_requests_total": ("route", "status"),
+    "weibowatch_model_drift_psi": ("type",),
+    "weibowatch_model_drift_state": ("type",),
 }
 _POSTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -46,7 +48,8 @@ class Telemetry:
             for name, text in signals.HISTOGRAMS.items()
         }
         self._gauges = {
-            name: prometheus_client.Gauge(name, text, registry=self.registry) for name, text in signals.GAUGES.items()
+            name: prometheus_client.Gauge(name, text, _LABELS.get(name, ()), registry=self.registry)
+            for name, text in signals.GAUGES.items()
         }
 
     def count(self, name: signals.Name, amount: int = 1, **labels: str) -> None:
@@ -58,9 +61,10 @@ class Telemetry:
         """Put ``value`` into a histogram."""
         self._histograms[name].observe(value)
 
-    def gauge(self, name: signals.Name, value: float) -> None:
+    def gauge(self, name: signals.Name, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._gauges[name].set(value)
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
 
 
 def set_up_logging(settings: LogSettings) -> None:

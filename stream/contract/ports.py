@@ -124,7 +124,7 @@ class Metrics(Protocol):
     def observe(self, name: Name, value: float) -> None:
         """Put ``value`` into a histogram."""
 
-    def gauge(self, name: Name, value: float) -> None:
+    def gauge(self, name: Name, value: float, **labels: str) -> None:
         """Set a gauge."""
 
 

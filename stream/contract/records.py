@@ -544,14 +544,18 @@ class Coverage(Record, frozen=True, kw_only=True, tag="coverage"):
 
 
 DriftState = Literal["learning", "new_model", "ok", "warn", "alert"]
+CONFIDENCE_EDGES: Final = (
+    200, 300, 400, 500, 600, 700, 750, 800, 850, 900, 920, 940, 950, 960, 970, 980, 985, 990, 995,
+)  # fmt: skip
+"""Between the places of confidences, in thousandths; closer where taggers are sure, as most confidences lie there."""
 
 
 class Drift(Record, frozen=True, kw_only=True, tag="drift"):
     """How sure a model was of a type of entities in the 24 hours up to ``observed_ms``, against the week before.
 
     ``source`` is the model's version; an empty ``type`` stands for the posts without any entity. ``recent`` and
-    ``reference`` count entities by place of their confidence, ``first`` those of the model's first days; without a type,
-    posts without and with entities. ``psi`` is the population stability index of recent against reference in
+    ``reference`` count entities by place of their confidence, ``first`` those of the model's first days; without a
+    type, posts without and with entities. ``psi`` is the population stability index of recent against reference in
     thousandths, ``psi_noise`` what days of the reference show against each other, ``psi_first`` that of recent against
     first. ``mean`` and ``mean_before`` are mean confidences (without a type, shares of posts with entities) around the
     last change that was found, in thousandths; ``changed_ms`` is when that was, 0 for none.

@@ -29,6 +29,8 @@ Name = Literal[
     "weibowatch_lag_records",
     "weibowatch_watermark_seconds",
     "weibowatch_covered_ratio",
+    "weibowatch_model_drift_psi",
+    "weibowatch_model_drift_state",
     "weibowatch_store_bytes",
     "weibowatch_http_requests_total",
     "weibowatch_stream_clients",
@@ -67,6 +69,8 @@ TaggerProblem = Literal[
 GAUGES: Final[dict[Name, str]] = {
     "weibowatch_lag_records": "Records in the log that the worker has not processed.",
     "weibowatch_covered_ratio": "Share of the least covered window at the last closed bin that the sources showed.",
+    "weibowatch_model_drift_psi": "How unlike the week before the confidences of the last day are, above the noise.",
+    "weibowatch_model_drift_state": "What is thought of it: 0 nothing yet, 1 as before, 2 a warning, 3 drift.",
     "weibowatch_watermark_seconds": "Event time up to which bins are closed, Unix seconds.",
     "weibowatch_store_bytes": "Size of the store on disk.",
     "weibowatch_stream_clients": "Browsers that listen to the live stream.",

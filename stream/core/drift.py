@@ -2,9 +2,9 @@
 
 A model whose world changes becomes less or otherwise sure long before anybody labels its mistakes. So each hour of
 event time the confidences of the last 24 hours are held against those of the week before (population stability index
-over ``EDGES``), and their mean against its own past (``adwin``). Each entity counts once per bin, whatever it is named
-how often: a burst of one name is no change of the model. What days of the reference show against each other is taken
-off, since entities of one event resemble each other and small samples differ by chance.
+over ``CONFIDENCE_EDGES``), and their mean against its own past (``adwin``). Each entity counts once per bin, however
+often it is named: a burst of one name is no change of the model. What days of the reference show against each other is
+taken off, since entities of one event resemble each other and small samples differ by chance.
 
 A new version begins anew, and for a day what stands out may be the model's doing: a new model is never a trend.
 """
@@ -18,19 +18,17 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream.contract.records import Drift, DriftState, ModelBin
+from stream.contract.records import CONFIDENCE_EDGES, Drift, DriftState, ModelBin
 from stream.core import adwin
 from stream.core.adwin import Bucket
 
 HOUR_MS: Final = 3_600_000
 RECENT_HOURS: Final = 24
 REFERENCE_DAYS: Final = 7
-EDGES: Final = (
-    200, 300, 400, 500, 600, 700, 750, 800, 850, 900, 920, 940, 950, 960, 970, 980, 985, 990, 995,
-)  # fmt: skip
-"""Between the places of confidences, in thousandths; closer where taggers are sure, as most confidences lie there."""
-PLACES: Final = len(EDGES) + 1
-CENTRES: Final = tuple((low + high) // 2 for low, high in zip((0, *EDGES), (*EDGES, 1000), strict=True))
+PLACES: Final = len(CONFIDENCE_EDGES) + 1
+CENTRES: Final = tuple(
+    (low + high) // 2 for low, high in zip((0, *CONFIDENCE_EDGES), (*CONFIDENCE_EDGES, 1000), strict=True)
+)
 BARE: Final = ""
 """In place of a type: the posts, without and with entities."""
 _BARE_VALUES: Final = (0, 1000)
@@ -76,7 +74,7 @@ class DriftRow(msgspec.Struct, frozen=True, array_like=True, tag="drift"):
 
 
 class Advanced(NamedTuple):
-    """The row to store, and what is to be told of hours that ended."""
+    """The row to store, and what is to be told of hours that ended; of types with hardly any entities nothing is."""
 
     row: DriftRow
     notes: tuple[Drift, ...]
@@ -84,7 +82,7 @@ class Advanced(NamedTuple):
 
 def place(thousandths: int, mentions: int) -> int:
     """Where an entity of a bin counts, by the sum of its mentions' confidences."""
-    return bisect_right(EDGES, thousandths // mentions)
+    return bisect_right(CONFIDENCE_EDGES, thousandths // mentions)
 
 
 def advance(before: DriftRow | None, bin_ms: int, seen: Iterable[ModelBin | None]) -> Advanced:
@@ -149,7 +147,9 @@ def _ended(row: DriftRow) -> tuple[DriftRow, list[Drift]]:
     told = []
     for type in sorted({*row.series, *row.now}):
         series[type] = one = _with_hour(row, row.series.get(type, Series()), row.now.get(type, ()), type)
-        told.append(_note(row, type, one, end_ms))
+        note = _note(row, type, one, end_ms)
+        if note.state != "learning" or max(sum(note.recent), sum(note.reference)) >= COUNT_MIN:
+            told.append(note)
     return DriftRow(row.model_version, row.since, row.hour, row.settled_ms, {}, series), told
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from stream.contract.ports import Metrics
-from stream.contract.records import Coverage, Document, Flip, Note, Observation, Reject
+from stream.contract.records import Coverage, Document, Drift, Flip, Note, Observation, Reject
 from stream.runtime.totals import Totals
+
+NO_TYPE: Final = "none"
+"""Stands for posts without any entity."""
+DRIFT_STATES: Final = {"ok": 1, "warn": 2, "alert": 3}
 
 
 def tell(
@@ -50,6 +55,10 @@ def tell(
         metrics.count("weibowatch_source_requests_total", count, source=source, outcome=outcome)
     if observed := sum(isinstance(note, Observation) for note in notes):
         metrics.count("weibowatch_observations_total", observed)
+    for note in notes:
+        if isinstance(note, Drift):
+            metrics.gauge("weibowatch_model_drift_psi", (note.psi - note.psi_noise) / 1000, type=note.type or NO_TYPE)
+            metrics.gauge("weibowatch_model_drift_state", DRIFT_STATES.get(note.state, 0), type=note.type or NO_TYPE)
     for name, count in counts.items():
         if name in ("corrected", "dropped"):
             metrics.count("weibowatch_late_total", count, outcome=name)

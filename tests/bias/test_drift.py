@@ -49,7 +49,9 @@ def run(
 
 
 def states(notes: Sequence[Drift], type: str = "PER") -> list[str]:
-    return [note.state for note in notes if note.type == type]
+    """What was thought of ``type`` after each hour; nothing is told while there are hardly any entities."""
+    told = {(note.observed_ms - START) // HOUR_MS - 1: note.state for note in notes if note.type == type}
+    return [told.get(hour, "learning") for hour in range(max(told, default=-1) + 1)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -93,7 +95,7 @@ def test_a_new_version_begins_anew_and_is_no_drift() -> None:
         14 * DAY, lambda hour: -2.0 if hour >= switch else 0.0, lambda hour: "new" if hour >= switch else "old"
     )
     assert not {"warn", "alert"} & set(states(notes))
-    assert states([note for note in notes if note.source == "new"])[:DAY] == ["new_model"] * (DAY - 1) + ["learning"]
+    assert states(notes)[switch - 1 : switch + DAY + 1] == ["ok", *["new_model"] * (DAY - 1), "learning", "learning"]
     assert row.model_version == "new" and row.since == START // HOUR_MS + switch
     assert state_of(row, "PER", START + (switch + 23) * HOUR_MS) == "new_model"
     assert state_of(row, "LOC", START + (switch + 24) * HOUR_MS) == "learning"
@@ -101,7 +103,8 @@ def test_a_new_version_begins_anew_and_is_no_drift() -> None:
 
 def test_the_first_model_of_a_store_is_not_new() -> None:
     row, notes = run(DAY)
-    assert set(states(notes)) == {"learning"} and row.settled_ms == 0
+    assert {note.state for note in notes} == {"learning"} and row.settled_ms == 0
+    assert all(max(sum(note.recent), sum(note.reference)) >= drift.COUNT_MIN for note in notes)
     assert state_of(None, "PER", START) == "learning"
 
 
@@ -132,6 +135,7 @@ def test_bins_of_an_hour_add_up_and_gaps_do_no_harm() -> None:
     assert row is not None and row.series["PER"].hours == {START // HOUR_MS: counts_of([990] * 120)}
     later, notes = advance(row, START + 1_000 * HOUR_MS, [one_bin("m", [990])])
     assert {note.observed_ms for note in notes} == {START + 2 * HOUR_MS}
+    assert {note.type for note in notes} == {"PER", drift.BARE}
     later, _ = advance(later, START + 1_001 * HOUR_MS, [one_bin("m", [990])])
     assert later.series["PER"].days == {}
     assert sum(sum(counts) for counts in later.series["PER"].hours.values()) == 1

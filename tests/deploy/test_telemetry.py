@@ -9,7 +9,7 @@ import structlog
 
 from deploy.settings import LogSettings
 from deploy.telemetry import Telemetry, set_up_logging
-from stream.contract.records import Coverage, Observation
+from stream.contract.records import Coverage, Drift, Observation
 from stream.runtime.told import tell
 from stream.runtime.totals import Totals
 
@@ -24,6 +24,22 @@ def test_what_sources_saw_is_measured() -> None:
     assert metrics.registry.get_sample_value("weibowatch_source_requests_total", labels) == 2
     assert metrics.registry.get_sample_value("weibowatch_observations_total") == 1
     assert metrics.registry.get_sample_value("weibowatch_covered_ratio") == 0.25, "no bin was closed since"
+
+
+def test_drift_of_the_model_is_measured_by_type() -> None:
+    metrics = Telemetry()
+    notes = [
+        Drift(source="m", type=kind, observed_ms=hour, state="ok" if hour == 1 else "alert", psi=400, psi_noise=100)
+        for hour in (1, 2)
+        for kind in ("PER", "")
+    ]
+    tell(Totals(), metrics, notes=notes, counts={})
+    for kind in ("PER", "none"):
+        assert metrics.registry.get_sample_value("weibowatch_model_drift_psi", {"type": kind}) == 0.3
+        assert metrics.registry.get_sample_value("weibowatch_model_drift_state", {"type": kind}) == 3
+    learning = Drift(source="m", type="LOC", observed_ms=1, state="learning")
+    tell(Totals(), metrics, notes=[learning], counts={})
+    assert metrics.registry.get_sample_value("weibowatch_model_drift_state", {"type": "LOC"}) == 0
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -19,7 +19,7 @@ class Counting:
     def observe(self, name: Name, value: float) -> None:
         raise AssertionError(name)
 
-    def gauge(self, name: Name, value: float) -> None:
+    def gauge(self, name: Name, value: float, **labels: str) -> None:
         raise AssertionError(name)
 
     def retries(self) -> dict[str, int]:

@@ -54,7 +54,7 @@ class Counted:
     def observe(self, name: Name, value: float) -> None:
         raise AssertionError(name)
 
-    def gauge(self, name: Name, value: float) -> None:
+    def gauge(self, name: Name, value: float, **labels: str) -> None:
         self._clients.set(value)
 
 
