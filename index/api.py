@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from index import dashboard, guard, notes, parameters
 from index.context import (
     ACTIONS,
+    DRAWING,
     FEED,
     METRICS,
     READING,
@@ -28,14 +29,19 @@ from index.context import (
     Action,
     Reading,
     Status,
+    find_course,
     find_entity,
+    find_incident,
     totals,
 )
+from index.drawing import Drawing
 from index.guard import error_response, json_response
 from index.live import Broadcast, TooManyListeners
+from index.messages import LANGUAGES
 from index.parameters import KEY_CHARS_MAX
 from index.query import QUERY_CHARS_MAX
 from index.reading import Order, Reader
+from stream.contract.interval import interval
 from stream.contract.ports import Metrics
 
 HEARTBEAT_S: Final = 15.0
@@ -53,13 +59,15 @@ def make_app(
     actions: Mapping[str, Action] | None = None,
     token: str | None = None,
     host: str = "127.0.0.1",
+    utc_offset_s: int = 28_800,
 ) -> web.Application:
     """The application; start it with ``web.AppRunner`` and stop it with its ``cleanup``.
 
     ``status`` gives a mapping with ``state`` (``running``, ``drained``, ``failed`` …); ``problem``, ``lag_records``,
     ``watermark_ms``, ``posts`` and ``expected`` are shown where they are there. ``failed`` turns ``/healthz`` to 503.
     ``actions`` are what POST ``/api/actions/{name}`` may do; one raises ``ValueError`` for bad arguments.
-    ``host`` is the address that will be bound. Raises ``ValueError`` for an open bind without a token.
+    ``host`` is the address that will be bound, ``utc_offset_s`` the local time of charts. Raises ``ValueError`` for an
+    open bind without a token.
     """
     if not token and not guard.is_loopback(host):
         raise ValueError(f"{host} lets others in; set a token as well, or bind 127.0.0.1")
@@ -76,6 +84,8 @@ def make_app(
     app[ACTIONS] = dict(actions or {})
     app[TOKEN] = token or ""
     app[STREAMS] = set()
+    app[DRAWING] = Drawing(utc_offset_s)
+    app.on_startup.append(_load_slow_parts)
     app.on_shutdown.append(_end_streams)
     app.add_routes(
         [
@@ -83,6 +93,8 @@ def make_app(
             web.get("/api/entities/{key:.+}", entity),
             web.get("/api/trends", trends),
             web.get("/api/alerts", alerts),
+            web.get("/api/alerts/{id}", incident),
+            web.get("/api/alerts/{id}/chart.png", incident_chart),
             web.get("/api/rejects", rejects),
             web.get("/api/rejects/{id}", reject),
             web.get("/api/coverage", coverage),
@@ -148,6 +160,27 @@ async def alerts(request: web.Request) -> web.Response:
     rule, limit = parameters.text(given, "rule"), parameters.limit(given, 50, ROWS_MAX)
     reading = request.app[READING]
     return json_response(await reading.ask(lambda: reading.reader.alerts(since_ms, until_ms, state, rule, limit)))
+
+
+async def incident(request: web.Request) -> web.Response:
+    """Everything about the incident with this id, or about that of the alert with this id."""
+    parameters.only(request.query)
+    found = await find_incident(request)
+    return error_response("no such alert", 404) if found is None else json_response(found)
+
+
+async def incident_chart(request: web.Request) -> web.Response:
+    """The course of the incident as PNG, in ``lang`` (zh, en); drawn anew only when something of it has changed."""
+    parameters.only(request.query, "lang")
+    parameters.choice(request.query, "lang", LANGUAGES)
+    found = await find_course(request)
+    if found is None:
+        return error_response("no such alert", 404)
+    drawing, language = request.app[DRAWING], dashboard.language(request)
+    headers = {"ETag": f'"{drawing.digest(found, language)}"', "Cache-Control": "private, no-cache"}
+    if headers["ETag"] in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=await drawing.picture(found, language), content_type="image/png", headers=headers)
 
 
 async def rejects(request: web.Request) -> web.Response:
@@ -315,6 +348,11 @@ def _tell_listeners(app: web.Application) -> None:
     metrics = app.get(METRICS)
     if metrics is not None:
         metrics.gauge("weibowatch_stream_clients", app[FEED].listeners)
+
+
+async def _load_slow_parts(app: web.Application) -> None:
+    """What the first alert of the live stream would make the event loop wait for."""
+    await asyncio.to_thread(interval, 1.0, 0.0)
 
 
 async def _end_streams(app: web.Application) -> None:

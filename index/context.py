@@ -12,7 +12,9 @@ from urllib.parse import unquote
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from index import parameters
+from index import course, incidents, parameters
+from index.charts import Course
+from index.drawing import Drawing
 from index.live import Broadcast
 from index.parameters import KEY_CHARS_MAX, BadParameter
 from index.reading import Reader
@@ -75,6 +77,7 @@ REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 METRICS: Final = web.AppKey("metrics", Metrics)
 ACTIONS: Final = web.AppKey("actions", dict[str, Action])
 TOKEN: Final = web.AppKey("token", str)
+DRAWING: Final = web.AppKey("drawing", Drawing)
 STREAMS: Final[web.AppKey[set[asyncio.Task[Any]]]] = web.AppKey("streams")
 
 
@@ -86,6 +89,30 @@ async def find_entity(request: web.Request, prefix: str) -> dict[str, Any] | Non
     since_ms, until_ms = parameters.span(request.query)
     reading = request.app[READING]
     return await reading.ask(lambda: reading.reader.entity(key, since_ms, until_ms))
+
+
+async def find_incident(request: web.Request) -> dict[str, Any] | None:
+    """The incident that the path names by its ``id`` or by that of one of its alerts."""
+    name, reading = _incident_name(request), request.app[READING]
+    return await reading.ask(lambda: incidents.incident(reading.reader, name))
+
+
+async def find_course(request: web.Request) -> Course | None:
+    """The course of that incident."""
+    name, reading = _incident_name(request), request.app[READING]
+
+    def found() -> Course | None:
+        flips = reading.reader.flips_of(name)
+        return course.course(reading.reader, flips) if flips else None
+
+    return await reading.ask(found)
+
+
+def _incident_name(request: web.Request) -> str:
+    name = request.match_info["id"]
+    if len(name) > KEY_CHARS_MAX:
+        raise BadParameter("id", f"longer than {KEY_CHARS_MAX} characters")
+    return name
 
 
 async def totals(request: web.Request) -> dict[str, Any]:

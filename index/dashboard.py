@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from index import notes, parameters, rendering
-from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, totals
+from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, find_incident, totals
 from index.guard import CHART_CSP, COOKIE, session_value
 from index.messages import LANGUAGES
 from index.parameters import KEY_CHARS_MAX
@@ -43,6 +43,7 @@ def add_pages(app: web.Application) -> None:
             web.get("/entities", entities),
             web.get("/entities/{key:.+}", entity),
             web.get("/alerts", alerts),
+            web.get("/alerts/{id}", incident),
             web.get("/coverage", coverage),
             web.get("/rejects", rejects),
             web.get("/rejects/{id}", reject),
@@ -197,6 +198,16 @@ async def alerts(request: web.Request) -> web.Response:
     reading = request.app[READING]
     found = await reading.ask(lambda: reading.reader.alerts(since_ms, until_ms, state, rule, ROWS_MAX))
     return render(request, "alerts.html", found=found, given=given)
+
+
+async def incident(request: web.Request) -> web.Response:
+    """One incident: what was counted and expected, its course, its posts as they were."""
+    found = await find_incident(request)
+    if found is None:
+        return render(request, "error.html", 404, code=404, message="no_alert")
+    response = render(request, "alert.html", found=found)
+    response.headers["Content-Security-Policy"] = CHART_CSP
+    return response
 
 
 async def coverage(request: web.Request) -> web.Response:

@@ -16,7 +16,7 @@ import msgspec
 from index.parameters import BadParameter
 from index.present import iso
 from stream.contract.records import Coverage, HotList, Note, NoteKind, Observation, note_id, note_subject
-from stream.contract.spans import merged, overlap
+from stream.contract.spans import Span, merged, overlap
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -128,20 +128,42 @@ def by_hour(lines: Sequence[Coverage], hours: Sequence[int]) -> list[dict[str, A
             asked[hour][line.outcome] += 1
             posts[hour] += line.posts
             fresh[hour] += line.fresh
-    seen = merged([(line.from_ms, line.through_ms) for line in lines if line.outcome in SEEN])
-    spoken = merged([(line.from_ms, line.through_ms) for line in lines])
+    own = [_seen_and_spoken(lines)]
     return [
         {
             "hour": iso(hour),
-            "covered": round(overlap(seen, hour, hour + HOUR_MS) / HOUR_MS, 4)
-            if overlap(spoken, hour, hour + HOUR_MS)
-            else None,
+            "covered": share(own, hour, hour + HOUR_MS),
             "requests": dict(sorted(asked[hour].items())),
             "posts": posts[hour],
             "fresh": fresh[hour],
         }
         for hour in hours
     ]
+
+
+Ledger = list[tuple[list[Span], list[Span]]]
+"""Of each source, what it showed, and of what any line speaks."""
+
+
+def ledger(reader: NoteReader, from_ms: int, until_ms: int) -> Ledger:
+    """What the lines of [from, until) say, for ``share``."""
+    of_source: dict[str, list[Coverage]] = {}
+    for line in reader.notes("coverage", None, from_ms, until_ms):
+        if isinstance(line, Coverage):
+            of_source.setdefault(line.source, []).append(line)
+    return [_seen_and_spoken(lines) for _, lines in sorted(of_source.items())]
+
+
+def share(sources: Ledger, from_ms: int, until_ms: int) -> float | None:
+    """How much of [from, until) was seen: the mean over the sources of which a line speaks, None where none does."""
+    length = max(until_ms - from_ms, 1)
+    shares = [overlap(seen, from_ms, until_ms) / length for seen, told in sources if overlap(told, from_ms, until_ms)]
+    return round(sum(shares) / len(shares), 4) if shares else None
+
+
+def _seen_and_spoken(lines: Sequence[Coverage]) -> tuple[list[Span], list[Span]]:
+    seen = merged([(line.from_ms, line.through_ms) for line in lines if line.outcome in SEEN])
+    return seen, merged([(line.from_ms, line.through_ms) for line in lines])
 
 
 # --- posts -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import msgspec
 from index.footprint import name_of, type_of
 from index.match import highlights
 from index.messages import recognised
-from stream.contract.records import Document, Flip, Mention, Picture, Post, Reject
+from stream.contract.interval import interval
+from stream.contract.records import Document, Flip, Mention, Picture, Post, Reject, WindowScore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -109,10 +110,21 @@ def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
         "threshold": flip.threshold,
         "tests": flip.tests,
         "total_posts": flip.total_posts,
-        "window": None if window is None else msgspec.structs.asdict(window),
+        "window": None if window is None else window_row(window),
+        "first_seen": iso(flip.first_seen_ms) if flip.first_seen_ms else None,
+        "held": flip.held,
+        "event": flip.event,
+        "members": list(flip.members),
         "labels": dict(flip.labels),
         "evidence": [{**msgspec.structs.asdict(item), "created_at": iso(item.created_ms)} for item in flip.evidence],
     }
+
+
+def window_row(window: WindowScore) -> dict[str, Any]:
+    """A test with what follows from it: ``interval``, the ends between which chance mostly leaves ``observed``, and
+    ``originals``, the posts that pass nothing on."""
+    ends = interval(window.expected, window.dispersion)
+    return {**msgspec.structs.asdict(window), "interval": list(ends), "originals": window.mentions - window.reposts}
 
 
 def reject_row(number: int, stored_ms: int, reject: Reject) -> dict[str, Any]:

@@ -120,6 +120,11 @@
       }
       article.append(list);
     }
+    const more = make("a", "", say("details"));
+    more.href = `/alerts/${encodeURIComponent(row.incident_id)}`;
+    const end = make("p", "meta end");
+    end.append(more);
+    article.append(end);
     return article;
   };
 

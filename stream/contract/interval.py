@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from scipy.special import nbdtrik, pdtrik
-
 LEVEL: Final = 0.9
 _POISSON_BELOW: Final = 1e-9
 _TIE: Final = 1e-9
@@ -24,6 +22,8 @@ def interval(mu: float, dispersion: float, level: float = LEVEL) -> tuple[int, i
 
 
 def _quantile(share: float, mu: float, dispersion: float) -> int:
+    from scipy.special import nbdtrik, pdtrik  # takes a second to load, which commands that need none should not wait
+
     if mu <= 0:
         return 0
     if dispersion < _POISSON_BELOW:

@@ -28,6 +28,7 @@ EXAMPLES = {
     "GET /api/entities/{key}": "/api/entities/" + quote("LOC/上海"),
     "GET /api/trends": "/api/trends",
     "GET /api/alerts": "/api/alerts",
+    "GET /api/alerts/{id}": "/api/alerts/i1",
     "GET /api/rejects": "/api/rejects",
     "GET /api/rejects/{id}": "/api/rejects/1",
     "GET /api/stats": "/api/stats",
@@ -38,7 +39,9 @@ EXAMPLES = {
     "GET /healthz": "/healthz",
     "GET /api/{rest}": "/api/nothing",
 }
-OPEN_KEYS = {"by_reason", "rules", "labels", "reason_values", "status", "window", "counts", "requests", "outcomes"}
+OPEN_KEYS = {
+    "by_reason", "rules", "labels", "reason_values", "status", "window", "counts", "requests", "outcomes", "first_post",
+}  # fmt: skip
 """What differs from run to run, or may be null."""
 STATUS_KEYS = {"state", "problem", "lag_records", "watermark_ms", "posts", "expected"}
 

@@ -47,8 +47,11 @@ def test_each_record_lies_in_the_month_of_its_time_behind_one_alias(store: Elast
     store.writer.documents([document("p", "图", at_ms=MARCH, pictures=(picture(),))])
     store.writer.notes(NOTES)
     prefix = store.settings.prefix
-    words = ("posts-2022.03", "posts-2022.04", "trends-2022.03", "alerts-2022.04", "rejects-2022.05", "notes-2022.03")
-    assert store.indices() == sorted(f"{prefix}-{word}" for word in (*words, "pictures-2022.05"))
+    words = [
+        "posts-2022.03", "posts-2022.04", "trends-2022.03", "alerts-2022.04", "evidence-2022.04", "rejects-2022.05",
+        "pictures-2022.05", "notes-2022.03",
+    ]  # fmt: skip
+    assert store.indices() == sorted(f"{prefix}-{word}" for word in words)
     found = store.cluster.call("GET", f"/{prefix}-*/_alias")
     for index, row in found.items():
         assert list(row["aliases"]) == [index.rpartition("-")[0]]

@@ -31,6 +31,7 @@ PATHS = (
     "/entities",
     "/entities/" + quote("LOC/上海"),
     "/alerts",
+    "/alerts/i1",
     "/rejects",
     "/coverage",
     "/rejects/1",
@@ -224,6 +225,37 @@ async def test_an_entity_with_its_chart(browser: Browser, server: Served) -> Non
         await shot(page, "entity_en")
         await page.locator(".bars a", has_text="周杰伦").click()
         await expect(page.locator("h1")).to_have_text("周杰伦")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("zh", ("已恢复", "90%：2–12", "200 个 1 小时窗口", "原创 40，转发 4", "有效 30.0 位", "证据帖子")),
+        ("en", ("Resolved", "90 %: 2–12", "200 windows of 1 h", "40 originals, 4 reposts", "30.0 effective")),
+    ],
+)
+async def test_an_alert_with_its_numbers_and_posts(
+    browser: Browser, server: Served, language: str, words: tuple[str, ...]
+) -> None:
+    shot_of = document("e1", "上海<b>封控</b>", "LOC/上海", pictures=(picture(),))
+    server.write([shot_of])
+    server.connection.execute("DELETE FROM pictures")
+    async with visit(browser, language) as page:
+        await page.goto(server.base + "/alerts")
+        await page.locator(".alert .end a").first.click()
+        await page.goto(server.base + "/alerts/i1")
+        await expect(page.locator("h1")).to_have_text("上海")
+        for word in words:
+            await expect(page.locator("main")).to_contain_text(word)
+        await expect(page.locator("#chart .scatterlayer .trace")).to_have_count(4)
+        await expect(page.locator("#chart .shapelayer path")).to_have_count(3)
+        await expect(page.locator(".feed .post .text")).to_have_text("上海<b>封控</b>")
+        width = "document.querySelector('.pictures img').naturalWidth"
+        assert await page.evaluate(f"new Promise(done => setInterval(() => {width} && done({width}), 50))") == 64
+        await expect(page.locator(".side .alert")).to_have_count(2)
+        await shot(page, f"alert_{language}")
+        await page.locator(".facets a").first.click()
+        await expect(page.locator("h1")).to_have_text("上海")
 
 
 async def test_a_chart_stands_over_its_hours_and_an_empty_one_is_not_drawn(browser: Browser, server: Served) -> None:
