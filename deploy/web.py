@@ -47,6 +47,7 @@ async def serving(
             actions={"replay_rejects": replaying(replay)},
             token=settings.web.token or None,
             host=host,
+            utc_offset_s=round(settings.core.utc_offset_s),
         )
     except ValueError as error:
         raise Failure(f"web.host: {error}") from error
