@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from deploy import rulenotice
 from deploy.yamlmarks import Marks
+from stream.core import events
 from stream.core.enrich import T2s
 from stream.core.entities import entity_id, raw_key, split_id
 from stream.core.rules import (
     BURST,
-    CONCENTRATION,
+    BURSTS,
+    CHECKS,
+    CO_MENTION,
+    COMPOSITE,
+    COUNTING,
+    DATA_QUALITY,
+    DRIFT,
+    KINDS,
+    METRICS,
     NEW_ENTITY,
+    OF_STREAM,
     RULES_MAX,
-    THRESHOLD,
+    SPIKE,
+    TESTED,
     Escalate,
+    Kind,
     Match,
+    Metric,
     Resolve,
     Rule,
     RuleSet,
@@ -30,24 +44,38 @@ WINDOW_S_MIN: Final = 60
 WINDOW_S_MAX: Final = 35 * 86_400
 WINDOWS_MAX: Final = 6
 PATTERN_CHARS_MAX: Final = 200
-_KINDS: Final = (BURST, CONCENTRATION, THRESHOLD, NEW_ENTITY)
-_KINDS_LATER: Final = (
-    "spike", "frequency", "flatline", "cardinality", "sentiment", "drift", "data_quality", "composite",
-)  # fmt: skip
 _RULE: Final = (
-    "id", "kind", "windows", "match", "significance", "metric", "above", "for", "cooldown", "resolve", "escalate",
-    "severity", "labels",
+    "id", "kind", "windows", "match", "significance", "metric", "above", "direction", "checks", "all", "any", "none",
+    "for", "keep_firing_for", "cooldown", "resolve", "escalate", "inhibit_by", "dedupe_key", "severity", "labels",
+    *rulenotice.FIELDS,
 )  # fmt: skip
+_OF_ENTITIES: Final = frozenset(KINDS) - OF_STREAM
+_ONLY: Final[dict[str, frozenset[str]]] = {
+    "windows": frozenset(KINDS) - {DRIFT, COMPOSITE},
+    "significance": _OF_ENTITIES - COUNTING - {COMPOSITE},
+    "metric": frozenset(METRICS),
+    "above": COUNTING,
+    "direction": frozenset({SPIKE}),
+    "checks": frozenset({DATA_QUALITY}),
+    "all": frozenset({COMPOSITE}),
+    "any": frozenset({COMPOSITE}),
+    "none": frozenset({COMPOSITE}),
+    "dedupe_key": events.KINDS,
+}
+"""Fields that not every kind has."""
+_ONLY_SIGNIFICANCE: Final[dict[str, frozenset[str]]] = {
+    "mode": TESTED, "alerts_per_day": TESTED, "fdr_q": TESTED, "min_lift": TESTED | {SPIKE},
+    "min_authors": BURSTS | {NEW_ENTITY},
+}  # fmt: skip
+_ONLY_MATCH: Final[dict[str, frozenset[str]]] = {
+    "with": frozenset({CO_MENTION}),
+    **dict.fromkeys(("entity", "entity_re", "exclude", "source", "picture_only", "alias"), _OF_ENTITIES),
+    "type": _OF_ENTITIES | {DRIFT},
+}
 _NOT_YET: Final = "is not supported yet; leave it out"
 _RULE_LATER: Final = {
-    **dict.fromkeys(
-        (
-            "keep_firing_for", "dedupe_key", "group_by", "group_wait", "group_interval", "repeat_interval",
-            "inhibit_by", "mute", "evidence", "route", "annotations",
-        ),
-        _NOT_YET,
-    ),
-    "source": "is not supported yet; min_confidence stands at the top of the file, for all rules",
+    "evidence": _NOT_YET,
+    "source": "stands under match",
     "min_confidence": "stands at the top of the file, for all rules",
 }  # fmt: skip
 _DEFAULT: Final = Rule(id="default", kind="burst")
@@ -66,6 +94,7 @@ def load(path: Path, t2s: T2s) -> tuple[str, list[str]]:
         marks.complain(nodes[RULES_MAX], f"rules[{RULES_MAX}]", f"a file may hold {RULES_MAX} rules")
     rules = tuple(_rule(marks, node, f"rules[{number}]", t2s) for number, node in enumerate(nodes))
     _same_ids(marks, nodes, rules)
+    _known_names(marks, nodes, rules)
     if marks.errors:
         return "", marks.errors
     return RuleSet(rules=rules, min_confidence=floor).to_payload(), []
@@ -94,42 +123,95 @@ def _rule(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Rule:
         if needed not in fields:
             marks.complain(node, f"{at}.{needed}", "is missing")
     kind = _kind(marks, fields, at)
-    _only_for(marks, fields, at, kind, (THRESHOLD,), ("metric", "above"))
-    if kind == THRESHOLD and "above" not in fields:
-        marks.complain(node, f"{at}.above", "is missing; a threshold rule fires at so many authors or mentions")
-    metric = marks.choice(fields.get("metric"), f"{at}.metric", ("authors", "mentions"), "authors")
+    _only_for(marks, fields, at, kind, _ONLY)
+    if kind in COUNTING and "above" not in fields:
+        marks.complain(node, f"{at}.above", f"is missing; a {kind} rule fires at so many")
+    if kind == CO_MENTION and "match" not in fields:
+        marks.complain(node, f"{at}.match", "is missing; a co_mention rule needs entity: and with: there")
+    if kind == COMPOSITE and not fields.keys() & {"all", "any"}:
+        marks.complain(node, f"{at}.all", "is missing; write all: or any: with the ids of other rules")
+    direction = marks.choice(fields.get("direction"), f"{at}.direction", ("up", "down", "both"), "up")
     return Rule(
         id=_id(marks, fields.get("id"), f"{at}.id"),
-        kind=kind,  # type: ignore[arg-type]  # one of _KINDS
+        kind=kind,
         windows_s=_windows(marks, fields.get("windows"), f"{at}.windows"),
-        match=_match(marks, fields.get("match"), f"{at}.match", t2s),
+        match=_match(marks, fields.get("match"), f"{at}.match", t2s, kind),
         significance=_significance(marks, fields.get("significance"), f"{at}.significance", kind),
-        metric="mentions" if metric == "mentions" else "authors",
-        above=marks.whole(fields.get("above"), f"{at}.above", 0, 1),
+        metric=_metric(marks, fields.get("metric"), f"{at}.metric", kind),
+        above=marks.number(fields.get("above"), f"{at}.above", 0.0, 1e-6),
+        direction="both" if direction == "both" else "down" if direction == "down" else "up",
+        checks=_checks(marks, fields.get("checks"), f"{at}.checks"),
+        all=marks.texts(fields.get("all"), f"{at}.all"),
+        any=marks.texts(fields.get("any"), f"{at}.any"),
+        none=marks.texts(fields.get("none"), f"{at}.none"),
         for_s=marks.duration_s(fields.get("for"), f"{at}.for", 0.0),
+        keep_firing_for_s=marks.duration_s(fields.get("keep_firing_for"), f"{at}.keep_firing_for", 0.0),
         cooldown_s=marks.duration_s(fields.get("cooldown"), f"{at}.cooldown", _DEFAULT.cooldown_s),
         resolve=_resolve(marks, fields.get("resolve"), f"{at}.resolve"),
         escalate=_escalate(marks, fields.get("escalate"), f"{at}.escalate"),
+        inhibit_by=marks.texts(fields.get("inhibit_by"), f"{at}.inhibit_by"),
+        by_event=_by_event(marks, fields.get("dedupe_key"), f"{at}.dedupe_key"),
         severity=marks.text(fields.get("severity"), f"{at}.severity", _DEFAULT.severity),
         labels=_labels(marks, fields.get("labels"), f"{at}.labels"),
+        notice=rulenotice.notice(marks, fields, at),
     )
 
 
-def _kind(marks: Marks, fields: dict[str, yaml.Node], at: str) -> str:
+def _known_names(marks: Marks, nodes: list[yaml.Node], rules: tuple[Rule, ...]) -> None:
+    """What rules say of other rules must be there."""
+    kind_of = {rule.id: rule.kind for rule in rules}
+    for number, (node, rule) in enumerate(zip(nodes, rules, strict=True)):
+        for field in ("all", "any", "none"):
+            for name in getattr(rule, field):
+                if kind_of.get(name, COMPOSITE) == COMPOSITE:
+                    problem = "is composite, too" if name in kind_of else "is no rule of this file"
+                    marks.complain(node, f"rules[{number}].{field}", f'"{name}" {problem}')
+        for name in rule.inhibit_by:
+            if name not in kind_of and name not in KINDS:
+                problem = f'"{name}" is neither a rule of this file nor a kind of rule'
+                marks.complain(node, f"rules[{number}].inhibit_by", problem)
+
+
+def _kind(marks: Marks, fields: dict[str, yaml.Node], at: str) -> Kind:
     kind = marks.text(fields.get("kind"), f"{at}.kind", BURST)
-    if kind in _KINDS:
-        return kind
-    problem = "is not supported yet" if kind in _KINDS_LATER else "is no kind of rule"
-    marks.complain(fields["kind"], f"{at}.kind", f'"{kind}" {problem}; write {", ".join(_KINDS[:-1])} or {_KINDS[-1]}')
+    for known in KINDS:
+        if kind == known:
+            return known
+    words = f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+    marks.complain(fields["kind"], f"{at}.kind", f'"{kind}" is no kind of rule; write {words}')
     return BURST
 
 
 def _only_for(
-    marks: Marks, fields: dict[str, yaml.Node], at: str, kind: str, meant: Sequence[str], names: tuple[str, ...]
+    marks: Marks, fields: Mapping[str, yaml.Node], at: str, kind: str, only: Mapping[str, frozenset[str]]
 ) -> None:
-    for name in names:
+    for name, meant in only.items():
         if name in fields and kind not in meant:
-            marks.complain(fields[name], f"{at}.{name}", f"is only for kind {' or '.join(meant)}")
+            words = [one for one in KINDS if one in meant]
+            marks.complain(fields[name], f"{at}.{name}", f"is only for kind {' or '.join(words)}")
+
+
+def _metric(marks: Marks, node: yaml.Node | None, at: str, kind: Kind) -> Metric:
+    known = METRICS.get(kind, ("authors",))
+    chosen = marks.choice(node, at, known, known[0])
+    return next(one for one in known if one == chosen)
+
+
+def _checks(marks: Marks, node: yaml.Node | None, at: str) -> tuple[str, ...]:
+    if node is None:
+        return CHECKS
+    nodes = [node] if isinstance(node, yaml.ScalarNode) else marks.items(node, at)
+    return tuple(marks.choice(one, at, CHECKS, CHECKS[0]) for one in nodes)
+
+
+def _by_event(marks: Marks, node: yaml.Node | None, at: str) -> bool:
+    """``[rule, event]`` makes one alert of entities that burst together, ``[rule, entity]`` one of each."""
+    if node is None:
+        return True
+    key = marks.texts(node, at)
+    if set(key) not in ({"rule", "event"}, {"rule", "entity"}):
+        marks.complain(node, at, "write [rule, event] or [rule, entity]")
+    return "entity" not in key
 
 
 def _id(marks: Marks, node: yaml.Node | None, at: str) -> str:
@@ -158,9 +240,12 @@ def _windows(marks: Marks, node: yaml.Node | None, at: str) -> tuple[float, ...]
     return tuple(found) or _DEFAULT.windows_s
 
 
-def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s) -> Match:
-    later = dict.fromkeys(("aliases", "lang"), _NOT_YET)
-    fields = marks.mapping(node, at, ("type", "entity", "entity_re", "exclude"), later)
+def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s, kind: str) -> Match:
+    later = {"aliases": "names are merged by the aliases file already", "lang": _NOT_YET}
+    fields = marks.mapping(node, at, tuple(_ONLY_MATCH), later)
+    _only_for(marks, fields, at, kind, _ONLY_MATCH)
+    if node is not None and kind == CO_MENTION and not {"entity", "with"} <= fields.keys():
+        marks.complain(node, at, "a co_mention rule needs entity: and with:, the names that are mentioned together")
     pattern_node = fields.get("entity_re")
     empty = pattern_node is None or pattern_node.tag.endswith(":null")
     pattern = "" if empty else marks.text(pattern_node, f"{at}.entity_re")
@@ -175,7 +260,20 @@ def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s) -> Match:
         entity=tuple(_name(one, t2s) for one in marks.texts(fields.get("entity"), f"{at}.entity")),
         entity_re=pattern,
         exclude=tuple(_name(one, t2s) for one in marks.texts(fields.get("exclude"), f"{at}.exclude")),
+        source=marks.texts(fields.get("source"), f"{at}.source"),
+        picture_only=marks.flag(fields.get("picture_only"), f"{at}.picture_only", False),
+        alias=marks.texts(fields.get("alias"), f"{at}.alias"),
+        together=tuple(_whole_name(marks, fields["with"], f"{at}.with", t2s) if "with" in fields else ()),
     )
+
+
+def _whole_name(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Iterator[str]:
+    """Ids with their types, since nothing else is known of a post's other entities."""
+    for one in marks.texts(node, at):
+        name = _name(one, t2s)
+        if one and not split_id(name)[1]:
+            marks.complain(node, at, f'"{one}" has no type; write it like PER/{one}')
+        yield name
 
 
 def _name(written: str, t2s: T2s) -> str:
@@ -185,11 +283,10 @@ def _name(written: str, t2s: T2s) -> str:
 
 
 def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> Significance:
-    later = dict.fromkeys(("max_hhi",), _NOT_YET)
+    later = {"max_hhi": "is not needed: authors count by how evenly they post, and alerts say what they are made of"}
     known = ("mode", "alerts_per_day", "fdr_q", "min_count", "min_authors", "min_lift")
     fields = marks.mapping(node, at, known, later)
-    _only_for(marks, fields, at, kind, (BURST, CONCENTRATION), ("mode", "alerts_per_day", "fdr_q", "min_lift"))
-    _only_for(marks, fields, at, kind, (BURST, NEW_ENTITY), ("min_authors",))
+    _only_for(marks, fields, at, kind, _ONLY_SIGNIFICANCE)
     mode = marks.choice(fields.get("mode"), f"{at}.mode", ("budget", "fdr"), "budget")
     for name, meant in (("alerts_per_day", "budget"), ("fdr_q", "fdr")):
         if name in fields and mode != meant:

@@ -32,9 +32,9 @@ class Marks:
         """Everything wrong so far, each as ``file:line: field: what is wrong``."""
         return [text for _, text in sorted(self._errors, key=lambda one: one[0])]
 
-    def complain(self, node: yaml.Node | None, field: str, problem: str) -> None:
-        """``problem`` at the place of ``node``."""
-        line = node.start_mark.line + 1 if node is not None else 1
+    def complain(self, node: yaml.Node | None, field: str, problem: str, lines_below: int = 0) -> None:
+        """``problem`` at the place of ``node``, or so many lines below its beginning."""
+        line = node.start_mark.line + 1 + lines_below if node is not None else 1
         self._errors.append((line, f"{self._name}:{line}: {field + ': ' if field else ''}{problem}"))
 
     # --- structure ---------------------------------------------------------------------------------------------
@@ -123,6 +123,12 @@ class Marks:
             self.complain(node, field, f'"{value}" is not known; write {" or ".join(allowed)}')
             return default
         return value
+
+    def flag(self, node: yaml.Node | None, field: str, default: bool) -> bool:
+        """``true`` or ``false``."""
+        if node is None:
+            return default
+        return self.choice(node, field, ("true", "false"), "false") == "true"
 
     def number(self, node: yaml.Node | None, field: str, default: float, low: float, high: float = math.inf) -> float:
         """A number in [low, high]."""

@@ -379,7 +379,7 @@ class Flip(Record, frozen=True, kw_only=True, tag="flip"):
 
     ``held`` says why nobody is told (``silence ID``, ``inhibited by RULE``, ``event ID``), empty where somebody is.
     ``event``: id of the incident that leads the event to which this one belongs; ``members``: the entities of the event
-    so far, the leading one first.
+    so far, the leading one first. ``covered``: thousandths of the window that the sources showed.
     """
 
     id: str
@@ -408,6 +408,7 @@ class Flip(Record, frozen=True, kw_only=True, tag="flip"):
     held: str = ""
     event: str = ""
     members: tuple[str, ...] = ()
+    covered: int = 1000
 
 
 # --- time, control, refusal --------------------------------------------------------------------------------------

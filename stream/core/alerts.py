@@ -154,4 +154,5 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
         notice=rule.notice,
         held=row.held,
         event=row.event,
+        covered=moment.covered.get(seen.window.window_ms, 1000) if seen and seen.window else 1000,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,7 +25,7 @@ SHARED_SHARE: Final = 0.3
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):
-    """``id``: of the incident that leads. ``members``: entity → sample of the posts when it fired, the leader first."""
+    """``id``: of the incident that leads. ``members``: entity → sample of its posts, the leader first."""
 
     id: str
     members: dict[str, bytes]
@@ -36,10 +36,16 @@ class Events(msgspec.Struct, frozen=True, array_like=True, tag="events"):
 
     events: tuple[Event, ...] = ()
 
-    def still(self, fires: Iterable[str]) -> Events:
-        """Those of which a member is among the entities that fire."""
+    def still(self, fires: Iterable[str], posts: Mapping[str, bytes]) -> Events:
+        """Those of which a member is among the entities that fire, with the members' samples by now."""
         firing = set(fires)
-        return Events(tuple(one for one in self.events if not firing.isdisjoint(one.members)))
+        return Events(
+            tuple(
+                Event(one.id, {entity: posts.get(entity, old) for entity, old in one.members.items()})
+                for one in self.events
+                if not firing.isdisjoint(one.members)
+            )
+        )
 
 
 class Fresh(NamedTuple):

@@ -128,8 +128,9 @@ class _Bench:
         }
         moment = moment._replace(levels=levels)
         for rule in sorted(rules.rules, key=_turn):
-            told = list(self._told(rule, views.get(view_id(rule.match), {}), moment))
-            self._tell(rule, told, moment, rules)
+            seen = views.get(view_id(rule.match), {})
+            told = list(self._told(rule, seen, moment))
+            self._tell(rule, told, seen, moment, rules)
         known = tuple(incident_key(rule.id, "") for rule in rules.rules)
         self._retire({key for key in self._active if not key.startswith(known)})
         header.active = sorted(self._active)
@@ -246,9 +247,11 @@ class _Bench:
 
     # --- telling -----------------------------------------------------------------------------------------------
 
-    def _tell(self, rule: Rule, told: list[_Told], moment: Moment, rules: RuleSet) -> None:
+    def _tell(
+        self, rule: Rule, told: list[_Told], reports: Mapping[str, EntityReport], moment: Moment, rules: RuleSet
+    ) -> None:
         """Make the flips, with their events, and hold back those of which nobody is to be told."""
-        members = self._placed(rule, told)
+        members = self._placed(rule, told, reports)
         inhibitors = self._inhibitors(rule, rules) if told else {}
         silent = silences.from_payload(self._header.silences) if told else ()
         for one in told:
@@ -296,7 +299,9 @@ class _Bench:
             if one.id != rule.id and (one.id in wanted or one.kind in wanted) and (firing := self._firing(one.id))
         }
 
-    def _placed(self, rule: Rule, told: list[_Told]) -> dict[str, tuple[str, ...]]:
+    def _placed(
+        self, rule: Rule, told: list[_Told], reports: Mapping[str, EntityReport]
+    ) -> dict[str, tuple[str, ...]]:
         """Gather what fires for the first time in events. Returns entity → members of its event."""
         if not rule.by_event or rule.kind not in events.KINDS:
             return {}
@@ -310,7 +315,8 @@ class _Bench:
                 fresh.append(Fresh(one.entity, row.id, one.reading.report.posts, (lift, one.reading.score)))
         if not fresh and not before.events:
             return {}
-        going_on = before.still(self._firing(rule.id) - {one.entity for one in fresh})
+        posts = {entity: report.posts for entity, report in reports.items() if fresh}
+        going_on = before.still(self._firing(rule.id) - {one.entity for one in fresh}, posts)
         after, placed = events.gathered(going_on, fresh)
         if after != before:
             self._events[key] = after

@@ -14,7 +14,9 @@ import numpy as np
 
 PER_BIN: Final = 32
 """Posts that a bin remembers."""
-PER_WINDOW: Final = 64
+PER_WINDOW: Final = 128
+"""Of a name with thousands of posts so few are known that one with a few dozen shares none of them: the two stay apart.
+"""
 
 
 def add(hashes: list[int], post: int) -> None:

@@ -142,7 +142,10 @@ def log_of(posts: Sequence[Post], every_minutes: int = 5, rules: RuleSet = RULES
 
 
 class Runtime:
-    """Runs a log through the stages; ``chance`` kills it between steps, ``partitions`` are visited in any order."""
+    """Runs a log through the stages; ``chance`` kills it between steps, ``partitions`` are visited in any order.
+
+    From the place ``other_model_at`` on another model tags the posts.
+    """
 
     def __init__(
         self,
@@ -155,6 +158,7 @@ class Runtime:
         kill_chance: float = 0.0,
         generation: str = "g",
         origins: int = 1,
+        other_model_at: int | None = None,
     ) -> None:
         self.logs = [
             [Envelope(Position(generation, origin, number), record) for number, record in enumerate(part)]
@@ -170,6 +174,7 @@ class Runtime:
         self.out = Outcome({}, [], {}, {}, Counter())
         self.kills = 0
         self._batch_max = batch_max
+        self._other_model_at = other_model_at
         self._random = random.Random(seed)
         self._kill_chance = kill_chance
         self._places = [0] * partitions
@@ -207,12 +212,15 @@ class Runtime:
             self._random.choice(jobs)()
 
     def _enrich_some(self, origin: int) -> None:
-        size = self._random.randint(1, self._batch_max)
-        chosen = self.logs[origin][self._enriched[origin] : self._enriched[origin] + size]
+        size, place, version = self._random.randint(1, self._batch_max), self._enriched[origin], "m1"
+        if self._other_model_at is not None:
+            size = min(size, self._other_model_at - place) if place < self._other_model_at else size
+            version = "m1" if place < self._other_model_at else "m2"
+        chosen = self.logs[origin][place : place + size]
         state = Rows(self.enrich[origin]).get(stages.HEADER) or stages.EnrichState()
         planned = stages.plan(chosen, state, self.settings)
         spans = [tag(post.text) for post in planned.inputs]
-        enriched = stages.finish(planned, spans, model_version="m1", partitions=self.partitions, t2s=t2s)
+        enriched = stages.finish(planned, spans, model_version=version, partitions=self.partitions, t2s=t2s)
         self.out.documents.update({document.post.id: document for document in enriched.documents})
         self.out.rejects.extend(enriched.rejects)
         for number, batch in enumerate(enriched.batches):

@@ -117,7 +117,7 @@ RECORDS: Final[dict[str, AnyRecord]] = {
     "flip_held": Flip(
         id="i-1", incident_id="i", sequence=1, rule_id="r", rule_version=2, rule_kind="burst", state="firing",
         severity="high", entity="LOC:华强北", type="LOC", surface="华强北", at_ms=1, first_ms=1, window=None,
-        reason="why", held="silence s", event="e", members=("LOC:华强北", "PER:张三"),
+        reason="why", held="silence s", event="e", members=("LOC:华强北", "PER:张三"), covered=950,
         notice=Notice(
             receivers=("hook",), group_by=("type",), group_wait_s=30.0, group_interval_s=60.0,
             repeat_interval_s=14400.0, mute=(Hours(from_minute=1320, to_minute=420, days=(0, 6)),),
