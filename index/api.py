@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from index import dashboard, guard, notes, parameters
+from index import dashboard, drift_pages, guard, notes, parameters
 from index.context import (
     ACTIONS,
     DRAWING,
@@ -87,6 +87,7 @@ def make_app(
     app[DRAWING] = Drawing(utc_offset_s)
     app.on_startup.append(_load_slow_parts)
     app.on_shutdown.append(_end_streams)
+    drift_pages.add_routes(app)
     app.add_routes(
         [
             web.get("/api/search", search),
