@@ -10,6 +10,7 @@ from deploy.commands import (
     alerts,
     cluster,
     data,
+    experiment,
     kibana,
     model,
     model_group,
@@ -60,6 +61,7 @@ model_group.register(app)
 model.register()
 model_use.register()
 data.register(app)
+experiment.register(app)
 weibo.register(app)
 
 

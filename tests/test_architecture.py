@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "stream.bias": {"stream.contract", "stream.core", "stream.bias"},
     "stream.runtime": {"stream.contract", "stream.core", "stream.runtime"},
     "stream.notify": {"stream.contract", "stream.core", "stream.notify"},
+    "stream.experiment": {"stream.contract", "stream.core", "stream.experiment"},
     "ingest": {"stream.contract", "ingest"},
     "nlp": {"stream.contract", "nlp"},
     "index": {"stream.contract", "index"},

@@ -1,0 +1,139 @@
+"""Experiments that anyone can run again: ``experiment trends``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from deploy.commands.common import JsonOption, print_json, reports_failures
+from deploy.errors import UsageFailure
+
+if TYPE_CHECKING:
+    from stream.experiment.settings import DeclaredStream
+    from stream.experiment.trends import Declared, Figures, Part
+
+commands = typer.Typer(help="Measure the detector on declared data, with intervals.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``experiment`` to ``app``."""
+    app.add_typer(commands, name="experiment")
+
+
+@commands.command(epilog="Example: weibowatch experiment trends --data cmner --out trends   ·   … --quick")
+@reports_failures
+def trends(
+    out: Annotated[Path, typer.Option(help="Folder for report and parts.", file_okay=False)] = Path("trends"),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with CMNER's train.txt and dev.txt.", file_okay=False, show_default="the demo"),
+    ] = None,
+    entities: Annotated[int | None, typer.Option(help="Names in the stream.", min=50, show_default="20000")] = None,
+    days: Annotated[int | None, typer.Option(help="Days of the test.", min=1, max=90, show_default="4")] = None,
+    runs: Annotated[int | None, typer.Option(help="Bursts of each size.", min=1, show_default="60")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.", min=0)] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny stream, to see that it works.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts of an earlier run in --out.")] = False,
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules file.", dir_okay=False, exists=True, show_default="the default rules")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bursts and attacks put into a declared stream: recall, delay, and alerts a day where nothing happens."""
+    from deploy import experiments, wiring
+    from stream.core.settings import CoreSettings
+    from stream.experiment.trends import Declared
+
+    stream = _stream(quick, seed=seed, entities=entities, test_days=days, runs=runs)
+    declared = Declared(
+        stream, experiments.corpus(data), experiments.rules(rules or wiring.DEFAULT_RULES), CoreSettings()
+    )
+    found = _figures(declared, _parts(declared, out, resume))
+    if json:
+        print_json(msgspec.to_builtins(found))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for table in _tables(found):
+        console.print(table)
+
+
+def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
+    from stream.experiment.settings import QUICK, DeclaredStream
+
+    changes = {name: value for name, value in chosen.items() if value is not None}
+    if "runs" in changes:
+        changes["attack_runs"] = 4 * changes["runs"]
+    return msgspec.structs.replace(QUICK if quick else DeclaredStream(), **changes)
+
+
+def _parts(declared: Declared, out: Path, resume: bool) -> dict[str, Part]:
+    """Every part, run now or kept from before."""
+    from deploy.experiments import PartStore
+    from stream.experiment.trends import PARTS, Bench
+
+    store = PartStore(out, declared)
+    found: dict[str, Part] = {}
+    with Progress(console=Console(stderr=True)) as progress:
+        tasks = {name: progress.add_task(name, total=None) for name in PARTS}
+
+        def told(name: str, done: int, total: int) -> None:
+            progress.update(tasks[name], completed=done, total=total)
+
+        bench = Bench(declared, told)
+        for name, run in PARTS.items():
+            part = store.kept(name) if resume else None
+            if part is None:
+                try:
+                    part = run(bench)
+                except ValueError as error:
+                    raise UsageFailure(str(error)) from error
+                store.keep(name, part)
+            found[name] = part
+            progress.update(tasks[name], completed=1, total=1)
+    return found
+
+
+def _figures(declared: Declared, parts: dict[str, Part]) -> list[Figures]:
+    from stream.experiment.trends import figures
+
+    return figures(declared.stream, parts)
+
+
+def _tables(found: list[Figures]) -> list[Table]:
+    """The rules as they are, and what other budgets would give."""
+    ours = found[0]
+    recall = Table("burst", "base /h", "shape", "recall", "95 %", "median delay", "quartiles", title="recall, minutes")
+    for cell in ours.cells:
+        share, delay = cell.recall, cell.delay
+        recall.add_row(
+            cell.kind, f"{cell.base_h:g}", cell.shape, f"{share.hits}/{share.tries} = {share.share:.2f}",
+            f"{share.low:.2f}-{share.high:.2f}", _number(delay.median),
+            f"{_number(delay.low_quartile)}-{_number(delay.high_quartile)}",
+        )  # fmt: skip
+    attack = Table("attack", "base /h", "called organic", "95 %", "first alerts", title="bursts of one")
+    for one in ours.attacks:
+        attack.add_row(
+            one.kind, f"{one.base_h:g}", f"{one.organic.hits}/{one.organic.tries}",
+            f"{one.organic.low:.3f}-{one.organic.high:.3f}",
+            ", ".join(f"{word} {count}" for word, count in one.origins.items()),
+        )  # fmt: skip
+    nulls = Table("setting", "null alerts/day", "95 %", "of these organic", "others among bursts", title="alerts a day")
+    for figure in found:
+        null, false = figure.null["all"], figure.false["all"]
+        organic = figure.null.get("organic")
+        nulls.add_row(
+            figure.setting, f"{null.rate:.2f}", f"{null.low:.2f}-{null.high:.2f}",
+            f"{organic.rate:.2f}" if organic else "0", f"{false.rate:.2f}",
+        )  # fmt: skip
+    return [recall, attack, nulls]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"

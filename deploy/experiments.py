@@ -1,0 +1,91 @@
+"""What ``weibowatch experiment`` reads and keeps: tagged posts as a corpus, and the parts of a run in a folder."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from deploy import rulefile, wiring
+from deploy.errors import Failure
+from ingest.sources import DEMO_FILE
+from nlp import datasets
+from nlp.datasets import DatasetError, Example
+from nlp.labels import chunks
+from stream.core.entities import entity_id, raw_key
+from stream.experiment.trends import Declared, Part
+from stream.experiment.world import Corpus
+
+FILES: Final = ("train.txt", "dev.txt")
+PARTS: Final = "parts"
+
+
+def corpus(folder: Path | None) -> Corpus:
+    """Texts and names of CMNER's train and dev in ``folder``, else of the built-in demo. Raises ``Failure``."""
+    if folder is None:
+        return _corpus("demo", list(_demo()))
+    try:
+        return _corpus("CMNER train + dev", [one for name in FILES for one in datasets.read(folder / name)])
+    except (DatasetError, OSError) as error:
+        raise Failure(f"{error}. --data names the folder with CMNER's {' and '.join(FILES)}") from error
+
+
+def _demo() -> Iterator[Example]:
+    with gzip.open(DEMO_FILE, "rt", encoding="utf-8") as handle:
+        for line in handle:
+            post = json.loads(line)
+            yield Example(post["bid"], tuple(post["text"]), tuple(post["tags"].split(" ")))
+
+
+def _corpus(name: str, examples: Iterable[Example]) -> Corpus:
+    t2s = wiring.traditional_to_simplified()
+    counts: Counter[str] = Counter()
+    texts = []
+    for example in examples:
+        text = example.text
+        texts.append(text)
+        for chunk in chunks(example.char_tags()):
+            key = raw_key(text[chunk.start : chunk.end], t2s=t2s)
+            if key:
+                counts[entity_id(chunk.type, key)] += 1
+    ranked = sorted(counts, key=lambda entity: (-counts[entity], entity))
+    return Corpus(name, tuple(texts), tuple(ranked))
+
+
+def rules(path: Path) -> str:
+    """The payload of a rules file. Raises ``Failure`` with every error of it."""
+    payload, errors = rulefile.load(path, wiring.traditional_to_simplified())
+    if errors:
+        raise Failure(f"{path} has errors:\n  " + "\n  ".join(errors))
+    return payload
+
+
+class PartStore:
+    """Parts of a run as files of ``folder``, each with the digest of what it was run with."""
+
+    def __init__(self, folder: Path, declared: Declared) -> None:
+        self._folder = folder / PARTS
+        self._digest = declared.digest
+
+    def kept(self, name: str) -> Part | None:
+        """The part that was kept, None when there is none or it was run with something else."""
+        try:
+            return msgspec.json.decode(self._path(name).read_bytes(), type=Part)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def keep(self, name: str, part: Part) -> None:
+        """Write it whole or not at all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(name)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(part))
+        fresh.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}-{self._digest}.json"
