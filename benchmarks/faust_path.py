@@ -139,7 +139,7 @@ def main() -> None:
 def measure(bootstrap: str, posts: int, partitions: int, folder: Path, profile: Path | None) -> None:
     """Fill a log, let one worker work it off, and print how fast it was."""
     settings = KafkaSettings(bootstrap=bootstrap, prefix=f"b{uuid.uuid4().hex[:8]}", partitions=partitions)
-    kafka.create_topics(settings, topics.topics(settings, log_days=7, alerts_days=7, rejects_days=7))
+    kafka.create_topics(settings, topics.topics(settings, log_days=7, documents_days=30, alerts_days=7, rejects_days=7))
     name = topics.Names(settings.prefix).posts
     sent = [one for chunk in records(posts) for one in messages(name, partitions, chunk)]
     kafka.write_keyed(settings, name, [(one.partition or 0, None, one.value) for one in sent])

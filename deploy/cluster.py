@@ -37,8 +37,9 @@ def wanted_topics(settings: Settings) -> list[topics.Topic]:
     """The topics that ``settings`` ask for."""
     keep = settings.retention
     return topics.topics(
-        settings.kafka, log_days=keep.log_days, alerts_days=keep.alerts_days, rejects_days=keep.rejects_days
-    )
+        settings.kafka, log_days=keep.log_days, documents_days=keep.documents_days, alerts_days=keep.alerts_days,
+        rejects_days=keep.rejects_days,
+    )  # fmt: skip
 
 
 async def ingest(options: IngestOptions, settings: Settings) -> Summary:

@@ -1,13 +1,14 @@
-"""Everything of a kind, page by page, for export."""
+"""Everything of a kind, page by page, for export, and posts by their ids, for replays."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from index.elastic_client import ElasticError, Refused
 from index.elastic_query import EVERYTHING, Clause
+from index.elastic_records import row_id
 from index.elastic_schema import Kind
 from index.elastic_search import Question, Searcher, Values, record_of, rows
 from stream.contract import codec
@@ -44,6 +45,31 @@ def stored(searcher: Searcher, kind: Kind) -> Iterator[tuple[int, Record]]:
                 for row in page[start : start + _FILLED_POSTS]
             ]
             yield from _filled(searcher, part) if kind == "documents" else part
+
+
+def by_id(searcher: Searcher, post_ids: Sequence[str]) -> Iterator[Document]:
+    """The documents of those of ``post_ids`` that are there, newest version; pictures stand in their posts."""
+    for part in _parts(post_ids, _FILLED_POSTS):
+        held: list[tuple[int, Record]] = [
+            (0, codec.decode(record_of(row))) for row in _of_ids(searcher, part, "record")
+        ]
+        yield from (document for _, document in _filled(searcher, held) if isinstance(document, Document))
+
+
+def known_ids(searcher: Searcher, post_ids: Sequence[str]) -> set[str]:
+    """Those of ``post_ids`` that are there."""
+    parts = _parts(post_ids, PAGE_ROWS["documents"])
+    return {row["_source"]["id"] for part in parts for row in _of_ids(searcher, part, "id")}
+
+
+def _of_ids(searcher: Searcher, post_ids: Sequence[str], field: str) -> list[Values]:
+    query = {"ids": {"values": [row_id(one) for one in post_ids]}}
+    [answer] = searcher.ask(Question("documents", query, size=len(post_ids), _source=[field]))
+    return rows(answer)
+
+
+def _parts(post_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (post_ids[start : start + size] for start in range(0, len(post_ids), size))
 
 
 def _filled(searcher: Searcher, posts: list[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:

@@ -227,6 +227,14 @@ def ends(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
         return {topic: sum(consumer.end_offsets(_places(consumer, topic)).values()) for topic in there}
 
 
+def held(settings: KafkaSettings, topic: str, partitions: Sequence[int]) -> int:
+    """How many records stand in these partitions of ``topic`` now. Raises ``KafkaProblem``."""
+    with reading(settings) as consumer:
+        places = [place for place in _places(consumer, topic) if place.partition in partitions]
+        begins = consumer.beginning_offsets(places)
+        return sum(end - begins[place] for place, end in consumer.end_offsets(places).items())
+
+
 def members(settings: KafkaSettings) -> int:
     """How many workers are in the group. One that has ended stays in it until its session times out."""
     group = Names(settings.prefix).group
@@ -307,9 +315,9 @@ def read_all(settings: KafkaSettings, topic: str, partitions: Sequence[int] | No
         while open_:
             for place, records in consumer.poll(timeout_ms=500).items():
                 for record in records:
-                    deadline = time.monotonic() + READ_S_MAX
                     if record.offset < ends.get(place, 0):
                         yield Read(place.partition, record.offset, record.key, record.value)
+                    deadline = time.monotonic() + READ_S_MAX  # whoever reads may take their time
             open_ = {place for place in open_ if consumer.position(place) < ends[place]}
             if time.monotonic() > deadline:
                 raise KafkaProblem(f"topic {topic} gives nothing any more; is a broker down?")

@@ -92,8 +92,14 @@ class Names(NamedTuple):
         return self.posts, self.batches, self.reports, self.flips
 
 
-def topics(kafka: KafkaSettings, *, log_days: float, alerts_days: float, rejects_days: float) -> list[Topic]:
-    """All topics under ``kafka``. Days of 0 keep for ever, within ``topic_bytes_max`` per partition."""
+def topics(
+    kafka: KafkaSettings, *, log_days: float, documents_days: float, alerts_days: float, rejects_days: float
+) -> list[Topic]:
+    """All topics under ``kafka``. Days of 0 keep for ever, within ``topic_bytes_max`` per partition.
+
+    Batches stay as long as the posts in them, and at least as long as the log, so that they can be replayed.
+    """
+    batches_days = max(log_days, documents_days) if log_days > 0 and documents_days > 0 else 0.0
     names = Names(kafka.prefix)
     many = kafka.partitions
     internal = str(INTERNAL_BYTES_MAX + 100_000)
@@ -118,7 +124,7 @@ def topics(kafka: KafkaSettings, *, log_days: float, alerts_days: float, rejects
 
     return [
         kept(names.posts, many, log_days),
-        kept(names.batches, many, log_days, max_message_bytes=internal),
+        kept(names.batches, many, batches_days, max_message_bytes=internal),
         kept(names.reports, 1, log_days, max_message_bytes=internal),
         kept(names.flips, many, alerts_days, max_message_bytes=internal),
         kept(names.rejects, 1, rejects_days, max_message_bytes=str(DEAD_LETTER_BYTES_MAX)),

@@ -43,7 +43,9 @@ class Cluster:
                 {"bootstrap": bootstrap, "prefix": prefix, "session_timeout_s": session_timeout_s, "tagger": tagger}
             )
         )
-        kafka.create_topics(self.kafka, topics.topics(self.kafka, log_days=7, alerts_days=0, rejects_days=30))
+        kafka.create_topics(
+            self.kafka, topics.topics(self.kafka, log_days=7, documents_days=7, alerts_days=0, rejects_days=30)
+        )
 
     # --- the log -----------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def test_records_that_come_while_partitions_are_sought_are_not_lost(
             await asyncio.sleep(1.5)
 
     monkeypatch.setattr(faust_app, "OrderedConsumer", Slow)
-    kafka.create_topics(settings, topics.topics(settings, log_days=7, alerts_days=0, rejects_days=30))
+    kafka.create_topics(settings, topics.topics(settings, log_days=7, documents_days=7, alerts_days=0, rejects_days=30))
     rows: list[Any] = [(number % 3, None, b"%d" % number) for number in range(RECORDS)]
     write_keyed(settings, Names(settings.prefix).posts, rows)
     row: list[Any] = [(partition, b"key", b"value") for partition in range(3)]
