@@ -8,6 +8,7 @@ from deploy import __version__
 from deploy.commands import (
     admin,
     alerts,
+    backtest,
     cluster,
     data,
     experiment,
@@ -50,6 +51,7 @@ def root(
 run.register(app)
 query.register(app)
 alerts.register(app)
+backtest.register(app)
 tagger.register(app)
 admin.register(app)
 cluster.register(app)

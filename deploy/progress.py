@@ -1,13 +1,17 @@
-"""The progress line of ``run``: live in a terminal, one line now and then in a log file. On standard error."""
+"""Progress on standard error: the line of ``run``, live in a terminal and now and then in a log file; and bars."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from stream.runtime.totals import Totals
@@ -74,3 +78,17 @@ class Progress:
             self._recent.pop(0)
         (start_s, start), (end_s, end) = self._recent[0], self._recent[-1]
         return (end - start) / (end_s - start_s) if end_s > start_s else 0.0
+
+
+@contextlib.contextmanager
+def counted(what: str, total: int | None = None) -> Iterator[Callable[[str, int], None]]:
+    """A bar while ``what`` goes on, where somebody looks at it; it is told of (what is at work, rows done)."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+
+        def moved(name: str, count: int) -> None:
+            bar.update(task, advance=count, description=f"{what} {name}")
+
+        yield moved

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "stream.contract": {"stream.contract"},
     "stream.core": {"stream.contract", "stream.core"},
     "stream.bias": {"stream.contract", "stream.core", "stream.bias"},
+    "stream.backtest": {"stream.contract", "stream.core", "stream.backtest"},
     "stream.runtime": {"stream.contract", "stream.core", "stream.runtime"},
     "stream.notify": {"stream.contract", "stream.core", "stream.notify"},
     "stream.experiment": {"stream.contract", "stream.core", "stream.experiment"},

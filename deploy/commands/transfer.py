@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.commands.common import (
     ClusterOption,
@@ -22,10 +20,10 @@ from deploy.commands.common import (
     settings_for,
 )
 from deploy.errors import UsageFailure
+from deploy.progress import counted
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
-    from deploy.transfer.export import Moved
     from deploy.transfer.manifest import Manifest
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of the export.", file_okay=False)]
@@ -65,7 +63,7 @@ def export(
 
     settings, directory = _named(store, cluster, config)
     key, travels = _author_key(settings, directory)
-    with _progress("exporting") as moved, contextlib.ExitStack() as stack:
+    with counted("exporting") as moved, contextlib.ExitStack() as stack:
         if cluster:
             with cluster_libraries():
                 from deploy.transfer import cluster_origin
@@ -94,11 +92,11 @@ def import_(
 
     settings, directory = _named(store, cluster, config)
     made = manifest.load(folder)
-    with _progress("checking", len(made.files)) as moved:
+    with counted("checking", len(made.files)) as moved:
         for name in manifest.verified(folder, made):
             moved(name, 1)
     refused = 0
-    with _progress("importing", made.rows) as moved:
+    with counted("importing", made.rows) as moved:
         if cluster:
             with cluster_libraries():
                 from deploy.transfer import cluster_target
@@ -162,17 +160,3 @@ def _report(head: str, made: Manifest, json: bool) -> None:
         return
     shown = ("documents", "points", "flips", "rejects", "sources", "log")
     typer.echo(f"{head} " + ", ".join(f"{rows[name]:,} {name}" for name in shown))
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int | None = None) -> Iterator[Moved]:
-    """A bar on standard error while this goes on, where somebody looks at it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-
-        def moved(name: str, count: int) -> None:
-            bar.update(task, advance=count, description=f"{what} {name}")
-
-        yield moved

@@ -1,0 +1,69 @@
+"""What a cluster has kept for replays: the topic of batches, and the posts in Elasticsearch. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from deploy.backtest.facts import InForce, Moved
+from deploy.settings import Settings
+from index.elastic_scan import by_id, known_ids
+from index.elastic_search import Searcher
+from stream.contract import codec
+from stream.contract.bundle import unpack
+from stream.contract.records import Batch, Document
+from stream.core.entities import Aliases
+from stream.runtime import kafka
+from stream.runtime.ingest import controls_in_force, log_topic
+from stream.runtime.topics import Names
+
+
+class ClusterFacts:
+    """``Facts`` of the cluster of ``settings``. Nothing connects before the first question."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.core = settings.core
+        self._kafka = settings.kafka
+        self._topic = Names(settings.kafka.prefix).batches
+        self._searcher = Searcher(settings.elastic)
+        self.partitions = log_topic(settings.kafka)[1]
+
+    @property
+    def in_force(self) -> InForce:
+        """See ``Facts``."""
+        found = controls_in_force(self._kafka)
+        aliases = found.get("aliases")
+        return InForce(found.get("rules"), Aliases.from_payload(aliases.payload) if aliases else Aliases())
+
+    def rows(self, partitions: Sequence[int]) -> int:
+        """See ``Facts``."""
+        return kafka.held(self._kafka, self._topic, partitions)
+
+    def batches(self, partition: int, moved: Moved) -> Iterator[Batch]:
+        """See ``Facts``. What nobody can read was a dead letter for Track, too."""
+        for read in kafka.read_all(self._kafka, self._topic, [partition]):
+            for value in _unpacked(read.value or b""):
+                with contextlib.suppress(codec.CodecError):
+                    record = codec.decode(value)
+                    if isinstance(record, Batch):
+                        yield record
+            moved(1)
+
+    def known(self, post_ids: Sequence[str]) -> set[str]:
+        """See ``Facts``."""
+        return known_ids(self._searcher, post_ids)
+
+    def documents(self, post_ids: Sequence[str]) -> Iterator[Document]:
+        """See ``Facts``."""
+        return by_id(self._searcher, post_ids)
+
+    def close(self) -> None:
+        """See ``Facts``."""
+        self._searcher.cluster.close()
+
+
+def _unpacked(value: bytes) -> list[bytes]:
+    try:
+        return unpack(value)
+    except codec.CodecError:
+        return []

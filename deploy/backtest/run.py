@@ -1,0 +1,118 @@
+"""Kept facts through a replay: which rules, which names, and what came of it. Blocking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from deploy.backtest.facts import Facts, Moved
+from stream.backtest.alerts import Told, alerts_of
+from stream.backtest.replay import RULES, Replay
+from stream.backtest.retold import Retelling, kept
+from stream.contract.records import Batch, Control, Flip
+
+POSTS_AT_ONCE: Final = 1_000
+"""Posts that are looked up in the index together."""
+
+Stream = Callable[[int], Iterator[Batch]]
+"""Partition → its batches, in their order."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay gave. Event times in Unix milliseconds: ``since_ms`` the first closed bin, ``through_ms`` the end.
+
+    ``counts``: what ``Replay`` and ``Retelling`` count, and ``gone``, posts that mention nothing any more.
+    """
+
+    flips: tuple[Flip, ...]
+    since_ms: int
+    through_ms: int
+    posts: int
+    counts: dict[str, int]
+
+    @property
+    def told(self) -> Told:
+        """The alerts in it."""
+        return alerts_of(self.flips)
+
+
+class Course(NamedTuple):
+    """How to replay: until when, under which rules (None: those of the log), and as what the batches are told."""
+
+    until_ms: int
+    rules: Control | None = None
+    retelling: Retelling | None = None
+
+
+def names_rules(facts: Facts) -> bool:
+    """Whether the kept facts begin with the rules that were in force then."""
+    batches = next(_parts(facts.batches(0, _unseen)), [])
+    return any(isinstance(one.record, Control) and one.record.topic == RULES for b in batches for one in b.heard)
+
+
+def replayed(facts: Facts, course: Course, moved: Moved = lambda _: None) -> Outcome:
+    """Replay ``facts`` from their beginning until all bins before ``course.until_ms`` are closed."""
+    gone: set[str] = set()
+    retelling = course.retelling
+    if retelling is None:
+        partitions = list(range(facts.partitions))
+        streams = [_kept(facts, facts.batches(number, moved), gone) for number in partitions]
+    else:  # every partition sees every post: one of them is enough to tell all of it anew
+        partitions = [0]
+        streams = [_retold(facts, facts.batches(0, moved), retelling)]
+    replay = Replay(facts.core, partitions=len(partitions), origins=facts.partitions, rules=course.rules)
+    flips: list[Flip] = []
+    while partitions and replay.through_ms < course.until_ms:
+        number = replay.hindmost(partitions)
+        batch = next(streams[number], None)
+        if batch is None:
+            partitions.remove(number)
+        else:
+            flips += replay.take(number, batch)
+    counts = Counter(replay.counts)
+    counts.update(retelling.counts if retelling is not None else {"gone": len(gone)})
+    return Outcome(
+        flips=tuple(flips), since_ms=replay.since_ms, through_ms=replay.through_ms, posts=replay.posts,
+        counts=dict(counts),
+    )  # fmt: skip
+
+
+def _unseen(rows: int) -> None:
+    """Nobody looks at this reading."""
+
+
+def _parts(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """``batches`` in parts of about ``POSTS_AT_ONCE`` posts."""
+    held: list[Batch] = []
+    posts = 0
+    for batch in batches:
+        held.append(batch)
+        posts += len(batch.posts)
+        if posts >= POSTS_AT_ONCE:
+            yield held
+            held, posts = [], 0
+    if held:
+        yield held
+
+
+def _kept(facts: Facts, batches: Iterable[Batch], gone: set[str]) -> Iterator[Batch]:
+    """``batches`` without what deleted posts had mentioned; these are added to ``gone``."""
+    for part in _parts(batches):
+        known = facts.known(_ids(sighting.post_id for batch in part for sighting in batch.sightings))
+        for batch in part:
+            left, without = kept(batch, known)
+            gone |= without
+            yield left
+
+
+def _retold(facts: Facts, batches: Iterable[Batch], retelling: Retelling) -> Iterator[Batch]:
+    for part in _parts(batches):
+        ids = _ids(seen.post_id for batch in part for seen in batch.posts)
+        yield from retelling.told(part, {document.post.id: document for document in facts.documents(ids)})
+
+
+def _ids(post_ids: Iterable[str]) -> Sequence[str]:
+    return sorted(set(post_ids))
