@@ -36,15 +36,9 @@ class Frozen:
     def freeze(self, flips: Sequence[Flip], now_ms: int) -> None:
         """Note which posts ``flips`` show, and keep the pictures of those that are there. Idempotent."""
         began = {flip.incident_id: flip.first_ms for flip in flips}
-        posts = {
-            one.post_id: (index_name(self._prefix, "documents", one.created_ms), row_id(one.post_id))
-            for flip in flips
-            for one in flip.evidence
-        }
         wanted = frozen.places(flips)
         for start in range(0, len(wanted), _AT_ONCE):
-            part = wanted[start : start + _AT_ONCE]
-            self._fill({place: began[place[0]] for place in part}, {post: posts[post] for _, post in part}, now_ms)
+            self._fill({place: began[place[0]] for place in wanted[start : start + _AT_ONCE]}, now_ms)
 
     def fill(self, documents: Mapping[str, Document], now_ms: int) -> None:
         """Keep the pictures of those of ``documents``, by post id, that an alert shows without any."""
@@ -77,27 +71,28 @@ class Frozen:
             flip_action(self._prefix, frozen.redacted(flip, gone), stored_ms, anew=True) for flip, stored_ms in stored
         )
 
-    def _fill(self, began: Mapping[Place, int], posts: Mapping[str, tuple[str, str]], now_ms: int) -> None:
+    def _fill(self, began: Mapping[Place, int], now_ms: int) -> None:
         homes = {
             place: (index_name(self._prefix, "evidence", first_ms), evidence_id(place))
             for place, first_ms in began.items()
         }
         held = self._read(list(homes.values()), "sha256")
         bare = [place for place, home in homes.items() if not held.get(home, {}).get("sha256")]
-        documents = self._documents({post: posts[post] for _, post in bare})
+        pictures = self._pictures(sorted({post for _, post in bare}))
         self._bulk.send(
-            evidence_action(self._prefix, place, began[place], documents.get(place[1], ()), now_ms)
+            evidence_action(self._prefix, place, began[place], pictures.get(place[1], ()), now_ms)
             for place in bare
-            if homes[place] not in held or documents.get(place[1])
+            if homes[place] not in held or pictures.get(place[1])
         )
 
-    def _documents(self, posts: Mapping[str, tuple[str, str]]) -> dict[str, list[Picture]]:
+    def _pictures(self, posts: Sequence[str]) -> dict[str, list[Picture]]:
         """The pictures to keep of ``posts``, with their bytes, where both can be had."""
-        found = self._read(list(set(posts.values())), "record")
+        rows = {row_id(post): post for post in posts}
+        months = self._until(lambda: self._months.versions("documents", list(rows)))
+        newest = {(max(held, key=held.__getitem__), name): rows[name] for name, held in months.items()}
         wanted = {
-            post: frozen.wanted(document_of(base64.b64decode(found[home]["record"])))
-            for post, home in posts.items()
-            if home in found
+            newest[home]: frozen.wanted(document_of(base64.b64decode(source["record"])))
+            for home, source in self._read(list(newest), "record").items()
         }
         names = sorted({picture.sha256 for pictures in wanted.values() for picture in pictures})
         stored = self._until(lambda: self._months.versions("pictures", names))

@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.services.elastic import ElasticNode
+from index.incidents import incident
 from index.query import Filters, QueryError
 from index.reading import Order, Reader
-from stream.contract.records import Document
+from stream.contract.records import Document, Flip, replace
 from tests.index.corpus import HOUR, MARCH, document, flip, picture, point
 from tests.index.elastic_store import ElasticStore
+from tests.index.serving import ledger
 from tests.index.test_sqlite import SqliteStore
 
 WORDS: Final = (
@@ -47,6 +49,14 @@ def corpus(draw: random.Random) -> list[Document]:
     return made
 
 
+def shown(incident_id: str, *posts: Document, at_ms: int) -> Flip:
+    """An alert that shows ``posts``."""
+    told = flip(incident_id, 0, "firing", at_ms=at_ms)
+    evidence = (replace(told.evidence[0], post_id=one.post.id, created_ms=one.post.created_ms) for one in posts)
+    made: Flip = replace(told, evidence=tuple(evidence))
+    return made
+
+
 SEEDS: Final = [7, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(100, 106))]
 
 
@@ -58,13 +68,14 @@ def both(
     draw = random.Random(request.param)
     posts = corpus(draw)
     points = [point(name, at) for name in ENTITIES for at in TIMES]
-    flips = [flip(f"i{number}", 0, "firing", at_ms=at) for number, at in enumerate(TIMES)]
+    flips = [shown(f"i{number}", *draw.sample(posts, 4), at_ms=at) for number, at in enumerate(TIMES)]
     one, other = SqliteStore(tmp_path_factory.mktemp("same") / "index.db"), ElasticStore(elastic)
     for store in (one, other):
         shuffled = draw.sample(posts, len(posts))
         for start in range(0, len(shuffled), 50):
             store.writer.documents(shuffled[start : start + 50])
         store.writer.points(points)
+        store.writer.notes(ledger())
         store.writer.flips(flips)
         store.settle()
     yield one.reader, other.reader
@@ -145,4 +156,22 @@ def test_trends(both: tuple[Reader, Reader], **asked: Any) -> None:
 @OFTEN
 def test_alerts(both: tuple[Reader, Reader], **asked: Any) -> None:
     one, other = (reader.alerts(**asked) for reader in both)
+    assert one == other
+
+
+@pytest.mark.parametrize("name", [*(f"i{number}" for number in range(len(TIMES))), "i1-0", "none"])
+def test_incidents(both: tuple[Reader, Reader], name: str) -> None:
+    one, other = (incident(reader, name) for reader in both)
+    assert one == other
+    assert (one is None) == (name == "none")
+
+
+@given(entity=st.sampled_from([*ENTITIES, "LOC/无"]), since_ms=NEAR, length=st.integers(0, 40 * 24 * HOUR),
+       count_max=st.sampled_from([1, 3, 50]))  # fmt: skip
+@OFTEN
+def test_the_first_posts_and_the_points_of_an_entity(
+    both: tuple[Reader, Reader], entity: str, since_ms: int, length: int, count_max: int
+) -> None:
+    span = (entity, since_ms, since_ms + length)
+    one, other = ((reader.first_documents(*span, count_max), reader.points_of(*span)) for reader in both)
     assert one == other
