@@ -171,7 +171,9 @@ def _controls(runtime: Embedded, options: Options, settings: Settings) -> list[A
     """Control records that must stand in the log before the first post: rules that changed."""
     configured = options.rules or (Path(settings.rules.file) if settings.rules.file else None)
     builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
-    control = wiring.rules_control(configured or builtin, runtime.rules_in_force())
+    control = wiring.rules_control(
+        configured or builtin, runtime.rules_in_force(), wiring.channel_names(settings)
+    )
     return [control] if control else []
 
 

@@ -56,7 +56,9 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
             return ()
         builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
         payload, version = (before.payload, before.version) if before is not None else ("", 0)
-        control = wiring.rules_control(configured or builtin, (payload, version))
+        # Workers deliver; an ingester may know nothing of channels.
+        channels = wiring.channel_names(settings) or None
+        control = wiring.rules_control(configured or builtin, (payload, version), channels)
         return () if control is None else (control,)
 
     stop = stop_on_signals()

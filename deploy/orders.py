@@ -11,7 +11,7 @@ from stream.contract.records import Control, Reach, Record, Reject
 from stream.runtime import outbox
 from stream.runtime.ingest import controls_in_force, messages, partitions_of
 from stream.runtime.kafka import read_compacted, write_keyed
-from stream.runtime.outbox import GivenUp
+from stream.runtime.outbox import Delivery
 from stream.runtime.topics import Names
 
 
@@ -63,11 +63,11 @@ def put_in_force(settings: Settings, control: Control) -> None:
     write_keyed(settings.kafka, controls, [(0, control.topic.encode(), codec.encode(control))])
 
 
-def given_up(settings: Settings, channel: str) -> list[GivenUp]:
-    """Deliveries that are dead letters, of ``channel`` only when it is named. Blocking. Raises ``KafkaProblem``."""
+def deliveries(settings: Settings, channel: str) -> list[Delivery]:
+    """All that the outbox knows of, of ``channel`` only when it is named. Blocking. Raises ``KafkaProblem``."""
     changelog = Names(settings.kafka.prefix).changelog("outbox")
     rows = read_compacted(settings.kafka, changelog)
-    return outbox.given_up(((key.decode(), row) for _, key, row in rows), channel)
+    return outbox.deliveries(((key.decode(), row) for _, key, row in rows), channel)
 
 
 def try_again(settings: Settings, channel: str, now_ms: int) -> None:

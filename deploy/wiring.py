@@ -7,13 +7,13 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from deploy import rulefile
+from deploy import rulefile, rulenotice
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
 from stream.contract.ports import Change, Metrics, ModelError, Source, SourceError
@@ -195,12 +195,29 @@ async def opened_sources(
         yield Opened((*others, *weibo.sources), changes)
 
 
-def rules_control(path: Path, in_force: tuple[str, int]) -> Control | None:
+def checked_rules(path: Path, channels: Collection[str] | None) -> tuple[str, list[str]]:
+    """(payload, errors) of a rules file, whose receivers must be among ``channels`` where these are known."""
+    payload, errors = rulefile.load(path, traditional_to_simplified())
+    if not errors and channels is not None:
+        errors = [f"{path}: {problem}" for problem in rulenotice.strangers(payload, channels)]
+    return payload if not errors else "", errors
+
+
+def channel_names(settings: Settings) -> tuple[str, ...]:
+    """The channels of ``settings``, by the names that rules have for them."""
+    short = (f"file:{settings.notify.file}",) if settings.notify.file else ()
+    return (*short, *settings.notify.channels)
+
+
+def rules_control(
+    path: Path, in_force: tuple[str, int], channels: Collection[str] | None = None
+) -> Control | None:
     """The Control record that puts the rules of ``path`` in force, None when they are: (payload, version) of those.
 
-    Raises ``Failure`` with every error of the file, each with its line and field.
+    ``channels``: names of all that alerts can go to, None where nobody knows. Raises ``Failure`` with every error of
+    the file, each with its line and field.
     """
-    payload, errors = rulefile.load(path, traditional_to_simplified())
+    payload, errors = checked_rules(path, channels)
     if errors:
         raise Failure(f"{path} has errors:\n  " + "\n  ".join(errors))
     if payload == in_force[0]:

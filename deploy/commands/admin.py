@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy import aliasfile, rulefile
+from deploy import aliasfile, wiring
 from deploy.commands.common import (
     ClusterOption,
     ConfigOption,
@@ -33,7 +33,6 @@ from deploy.commands.common import (
 )
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import flat
-from deploy.wiring import traditional_to_simplified
 from stream.contract.ports import ModelError, TagInput, tagged
 from stream.contract.records import Control
 from stream.runtime.sqlite import drop_in_inbox, read_only
@@ -101,8 +100,6 @@ def _checks(store: Path | None, config: Path | None) -> Iterator[tuple[str, bool
 
 
 def _check_model(settings: Any) -> tuple[str, bool, str]:
-    from deploy import wiring
-
     try:
         tagger = wiring.load_tagger(settings)
     except (OSError, ValueError, ModelError) as error:
@@ -130,15 +127,16 @@ def _check_store(directory: Path) -> tuple[str, bool, str]:
 
 
 @reports_failures
-def rules_check(file: FileArgument) -> None:
-    """Check a rules file; every error with its line and field."""
-    _report(file, rulefile.load(file, traditional_to_simplified())[1], "rules")
+def rules_check(file: FileArgument, config: ConfigOption = None) -> None:
+    """Check a rules file; every error with its line and field. With --config also whether its receivers are there."""
+    channels = None if config is None else wiring.channel_names(settings_for(config))
+    _report(file, wiring.checked_rules(file, channels)[1], "rules")
 
 
 @reports_failures
 def aliases_check(file: FileArgument) -> None:
     """Check an alias file; every error with its line and field."""
-    _report(file, aliasfile.load(file, traditional_to_simplified())[1], "aliases")
+    _report(file, aliasfile.load(file, wiring.traditional_to_simplified())[1], "aliases")
 
 
 def _report(file: Path, errors: list[str], what: str) -> None:
@@ -154,7 +152,7 @@ def aliases_apply(
     file: FileArgument, store: StoreOption = None, cluster: ClusterOption = False, config: ConfigOption = None
 ) -> None:
     """Put an alias file in force for all posts that come after it in the log."""
-    payload, errors = aliasfile.load(file, traditional_to_simplified())
+    payload, errors = aliasfile.load(file, wiring.traditional_to_simplified())
     if errors:
         _report(file, errors, "aliases")
     control = Control(topic="aliases", version=aliasfile.version(payload), payload=payload)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import typer
@@ -35,6 +35,8 @@ from stream.contract.ports import DeliveryError, Telling
 from stream.contract.records import FIRING, Evidence, Flip
 
 alerts_app = typer.Typer(invoke_without_command=True, epilog="Example: weibowatch alerts --json")
+STATUSES: Final = {"waiting": ("due", "claimed"), "told": ("sent",), "skipped": ("skipped",), "failed": ("failed",)}
+"""What people ask for → status in the outbox."""
 ChannelOption = Annotated[str, typer.Option("--channel", help="Only of this channel.")]
 
 
@@ -42,6 +44,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     alerts_app.callback()(alerts)
     alerts_app.command("test", epilog="Example: weibowatch alerts test ops")(test)
+    alerts_app.command("deliveries", epilog="Example: weibowatch alerts deliveries --status waiting")(deliveries)
     alerts_app.command("failed", epilog="Example: weibowatch alerts failed --channel ops")(failed)
     alerts_app.command("retry", epilog="Example: weibowatch alerts retry --channel ops")(retry)
     app.add_typer(alerts_app, name="alerts")
@@ -141,17 +144,50 @@ def failed(
     json: JsonOption = False,
 ) -> None:
     """Deliveries that were given up: alert, channel, tries, and the last problem."""
-    found = _given_up(channel, store, cluster, config)
-    rows = [msgspec.structs.asdict(one) for one in found[:limit]]
+    found = [one for one in _deliveries(channel, store, cluster, config) if one.status == "failed"]
     if json:
+        rows = [
+            {"flip_id": one.flip_id, "channel": one.channel, "tries": one.tries, "problem": one.why}
+            for one in found[:limit]
+        ]
         print_json({"total": len(found), "failed": rows})
         return
     table = Table("alert", "channel", "tries", "problem", box=None)
-    for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
+    for one in found[:limit]:
+        table.add_row(*map(_text, (one.flip_id, one.channel, one.tries, one.why)))
     console = Console()
     console.print(table)
     console.print(f"{len(found)} in all; try them again: weibowatch alerts retry" if found else "none", markup=False)
+
+
+@reports_failures
+def deliveries(
+    channel: ChannelOption = "",
+    status: Annotated[
+        Literal["waiting", "told", "skipped", "failed"] | None,
+        typer.Option("--status", help="Only those that wait, were told, were not, or were given up."),
+    ] = None,
+    store: StoreOption = None,
+    cluster: ClusterOption = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many at most.")] = 50,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What became of each alert on each channel: told and when, waiting and until when, not told and why."""
+    every = _deliveries(channel, store, cluster, config)
+    found = [one for one in every if status is None or one.status in STATUSES[status]]
+    if json:
+        print_json({"total": len(found), "deliveries": [msgspec.structs.asdict(one) for one in found[:limit]]})
+        return
+    table = Table("alert", "channel", "status", "due", "first told", "last told", "tries", "why", box=None)
+    for one in found[:limit]:
+        waits = one.status in STATUSES["waiting"]
+        times = (one.due_ms if waits else 0, one.first_told_ms, one.told_ms)
+        shown = (show_time(at_ms) if at_ms else "" for at_ms in times)
+        table.add_row(*map(_text, (one.flip_id, one.channel, one.status, *shown, one.tries, one.why)))
+    console = Console()
+    console.print(table)
+    console.print(f"{len(found)} in all" if found else "none", markup=False)
 
 
 def _text(value: Any) -> Any:
@@ -160,19 +196,19 @@ def _text(value: Any) -> Any:
     return Text(str(value))
 
 
-def _given_up(channel: str, store: Path | None, cluster: bool, config: Path | None) -> list[Any]:
-    """Dead letters of the store or the cluster that the options name. Raises ``Failure``, ``KafkaProblem``."""
+def _deliveries(channel: str, store: Path | None, cluster: bool, config: Path | None) -> list[Any]:
+    """What the outbox of the store or the cluster that the options name has. Raises ``Failure``, ``KafkaProblem``."""
     if cluster:
         if store is not None:
             raise UsageFailure("name one: --store FOLDER, or --cluster")
         with cluster_libraries():
             from deploy import orders
-        return list(orders.given_up(settings_for(config), channel))
+        return list(orders.deliveries(settings_for(config), channel))
+    from stream.runtime import sqlite_outbox
     from stream.runtime.sqlite import read_only
-    from stream.runtime.sqlite_outbox import given_up
 
     with contextlib.closing(read_only(existing_database(store, config))) as connection:
-        return list(given_up(connection, channel))
+        return list(sqlite_outbox.deliveries(connection, channel))
 
 
 @reports_failures
@@ -185,7 +221,7 @@ def retry(
 ) -> None:
     """Deliver again what was given up: by what runs now, else by the next run; with all tries anew."""
     if cluster:
-        count = len(_given_up(channel, store, cluster, config))
+        count = sum(one.status == "failed" for one in _deliveries(channel, store, cluster, config))
         with cluster_libraries():
             from deploy import orders
         if count:

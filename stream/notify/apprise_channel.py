@@ -14,8 +14,9 @@ from stream.contract.ports import DeliveryError, Telling
 from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import keys_of, told
-from stream.notify.message import Message, Style, compose, fitted, over, widened, worst
+from stream.notify.message import Message, Style, compose, over, worst
 from stream.notify.settings import AppriseSettings
+from stream.notify.words import fitted, widened
 
 TEXT_BYTES_MAX: Final = 1_900
 """Discord takes 2,000 characters; of those that take less Apprise cuts it."""
@@ -57,7 +58,7 @@ class AppriseChannel:
         if not service.add(self._settings.url):
             raise DeliveryError("Apprise knows no such address; see its documentation", lasting=True)
         link = [f"{message.label}: {message.link}"] if message.link else []
-        body = fitted([*message.facts, *link], message.posts, "\n", TEXT_BYTES_MAX)
+        body = fitted([*message.facts, *link], [*message.body, *message.posts], "\n", TEXT_BYTES_MAX)
         done = service.notify(
             body=body, title=message.title, notify_type=apprise.NotifyType(kind),
             body_format=apprise.NotifyFormat.TEXT, timeout=TOTAL_S_MAX, log_level=logging.WARNING,

@@ -13,8 +13,9 @@ import msgspec
 from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
-from stream.notify.message import Style, compose, fitted, widened
+from stream.notify.message import Style, compose
 from stream.notify.settings import DingTalkSettings
+from stream.notify.words import fitted, widened
 
 TEXT_BYTES_MAX: Final = 16_000
 """DingTalk takes 20,000 bytes with everything around."""
@@ -68,8 +69,8 @@ class DingTalk:
         keyword = self._settings.keyword
         title = f"{message.title} · {keyword}" if keyword else message.title
         link = [f"[{message.label}]({message.link})"] if message.link else []
-        posts = [f"> {post}" for post in message.posts]
-        text = fitted([f"#### {title}", *message.facts, *link], posts, "\n\n", TEXT_BYTES_MAX)
+        lines = [*message.body, *(f"> {post}" for post in message.posts)]
+        text = fitted([f"#### {title}", *message.facts, *link], lines, "\n\n", TEXT_BYTES_MAX)
         return {
             "msgtype": "markdown",
             "markdown": {"title": title, "text": text},

@@ -77,7 +77,8 @@ class Email:
         message["Auto-Submitted"] = "auto-generated"
         message["X-Alert-Id"] = telling.id
         link = [f"{words.label}: {words.link}"] if words.link else []
-        message.set_content("\n\n".join(("\n".join((words.title, *words.facts)), *link, *words.posts)) + "\n")
+        head = "\n".join((words.title, *words.facts))
+        message.set_content("\n\n".join((head, *words.body, *link, *words.posts)) + "\n")
         return message
 
     def _sent(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:

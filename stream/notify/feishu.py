@@ -12,8 +12,9 @@ import msgspec
 from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
-from stream.notify.message import Style, compose, fitted, over, widened, worst
+from stream.notify.message import Style, compose, over, worst
 from stream.notify.settings import FeishuSettings
+from stream.notify.words import fitted, widened
 
 TEXT_BYTES_MAX: Final = 15_000
 """Feishu takes 20 KB with everything around."""
@@ -59,8 +60,8 @@ class Feishu:
         message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         keyword = self._settings.keyword
         elements: list[dict[str, Any]] = [_text("\n".join(message.facts))]
-        if message.posts:
-            elements += [{"tag": "hr"}, _text(fitted([], message.posts, "\n", TEXT_BYTES_MAX))]
+        if lines := [*message.body, *message.posts]:
+            elements += [{"tag": "hr"}, _text(fitted([], lines, "\n", TEXT_BYTES_MAX))]
         if message.link:
             button = {"tag": "button", "text": _plain(message.label), "url": message.link, "type": "default"}
             elements.append({"tag": "action", "actions": [button]})

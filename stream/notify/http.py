@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 
 from stream.contract.guard import ANY_PORT, ForbiddenAddress, Network, forbidden
 from stream.contract.ports import DeliveryError
-from stream.notify.message import clip, plain
+from stream.notify.words import clip, plain
 
 USER_AGENT: Final = "weibowatch/0.1 (+https://github.com/weibowatch/weibowatch)"
 BODY_BYTES_MAX: Final = 65_536

@@ -6,11 +6,8 @@ take for markup or for a call to its members is up to the channel's ``escape``, 
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Sequence
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -19,17 +16,19 @@ import msgspec
 from stream.contract.ports import Telling
 from stream.contract.records import ESCALATED, FIRING, RESOLVED, Flip, WindowScore
 from stream.core.grouping import group_labels
+from stream.notify.annotations import rendered
+from stream.notify.words import Escape, clip, plain, shown_time
 
 TEST_KIND: Final = "test"
 """The kind of rule that stands in alerts of ``weibowatch alerts test``; no rule has it."""
 SEVERITIES: Final = ("info", "warning", "critical")
 POSTS_MAX: Final = 3
+BODY_LINES_MAX: Final = 10
+TITLE_CHARS_MAX: Final = 200
 SURFACE_CHARS_MAX: Final = 60
 EXCERPT_CHARS_MAX: Final = 200
 LINK_CHARS_MAX: Final = 1_000
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_DOT: Final = re.compile(r"(?<=www)\.|(?<=\w)\.(?=[^\W\d_]{2})", re.IGNORECASE)
 _WORDS: Final = {
     FIRING: ("触发", "firing"), ESCALATED: ("升级", "escalated"), RESOLVED: ("恢复", "resolved"),
     "info": ("提示", "info"), "warning": ("警告", "warning"), "critical": ("严重", "critical"),
@@ -58,7 +57,6 @@ _SENTENCES: Final = {
 _LENGTHS: Final = ((86_400_000, "天", "d"), (3_600_000, "小时", "h"), (60_000, "分钟", "min"))
 
 Language = Literal["zh", "en", "both"]
-Escape = Callable[[str], str]
 
 
 class Style(msgspec.Struct, frozen=True):
@@ -71,11 +69,12 @@ class Style(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Lines for people, without line breaks in them, escaped. ``link`` may be empty; ``label`` names it.
 
-    ``posts`` of several alerts are a line for each of these.
+    ``body`` is what the rule's annotation says. ``posts`` of several alerts are a line for each of these.
     """
 
     title: str
     facts: tuple[str, ...]
+    body: tuple[str, ...] = ()
     posts: tuple[str, ...]
     link: str
     label: str
@@ -110,10 +109,12 @@ class _Speech(msgspec.Struct, frozen=True):
         """For each language of the channel whether it is English."""
         return tuple(one == "en" for one in _chosen(("zh", "en"), self.style.language))
 
-    def title(self, flip: Flip, marks: Sequence[str] = ()) -> str:
-        """State, name, type and severity of an alert."""
-        surface = self.safe(flip.surface or flip.entity)
+    def title(self, flip: Flip, own: str, marks: Sequence[str] = ()) -> str:
+        """State of an alert, and its ``own`` title, else name, type and severity."""
         head = " · ".join((*marks, self.word(flip.state)))
+        if title := clip(" ".join(own.split()), TITLE_CHARS_MAX):
+            return f"【{head}】{title}"
+        surface = self.safe(flip.surface or flip.entity)
         return f"【{head}】{surface} · {self.word(flip.type)} · {self.word(flip.severity)}"
 
     @property
@@ -123,13 +124,14 @@ class _Speech(msgspec.Struct, frozen=True):
 
 
 def _alone(flip: Flip, speech: _Speech, marks: Sequence[str]) -> Message:
-    rule = speech.safe(flip.rule_id)
+    rule, said = speech.safe(flip.rule_id), rendered(flip, speech.escape)
     facts = [fact for en in speech.english for fact in (_numbers(flip, en), _origin(flip, en, rule)) if fact]
     return Message(
-        title=speech.title(flip, marks),
+        title=speech.title(flip, said.get("title", ""), marks),
         facts=tuple(facts),
+        body=tuple(line.strip() for line in said.get("body", "").splitlines() if line.strip())[:BODY_LINES_MAX],
         posts=tuple(
-            f"{_time(one.created_ms)[5:16]} {speech.safe(one.excerpt, EXCERPT_CHARS_MAX)}"
+            f"{shown_time(one.created_ms)[5:16]} {speech.safe(one.excerpt, EXCERPT_CHARS_MAX)}"
             for one in flip.evidence[:POSTS_MAX]
         ),
         link=link_to(flip, speech.style.public_url),
@@ -149,7 +151,8 @@ def _digest(flips: Sequence[Flip], speech: _Speech, marks: Sequence[str]) -> Mes
     lines = []
     for number, flip in enumerate(flips, start=1):
         said = [words for en in speech.english if (words := _numbers(flip, en))]
-        lines.append(" — ".join((f"{number}/{len(flips)} {speech.title(flip)}", *said)))
+        own = rendered(flip, speech.escape).get("title", "")
+        lines.append(" — ".join((f"{number}/{len(flips)} {speech.title(flip, own)}", *said)))
     url = speech.style.public_url.rstrip("/")
     return Message(
         title=" · ".join((f"【{head}】{len(flips)}", *common, speech.word(worst(flips)))),
@@ -182,48 +185,6 @@ def link_to(flip: Flip, public_url: str) -> str:
     return link if public_url and len(link) <= LINK_CHARS_MAX else ""
 
 
-def plain(text: str) -> str:
-    """``text`` in one line, without characters that are not seen or turn the order of writing, and without links.
-
-    A dot inside of a name of the web becomes ``·``, since clients make links of such names by themselves.
-    """
-    seen = "".join(" " if _kind(one) in ("Cc", "Zl", "Zp", "Zs") else one for one in text if _kind(one) not in _UNSEEN)
-    return _DOT.sub("·", " ".join(seen.split())).replace("://", "：//")
-
-
-def widened(text: str, characters: str) -> str:
-    """``text`` with each of ``characters`` (ASCII) as its full-width form: read alike, and markup for nobody.
-
-    Unlike a backslash it does not depend on how a service reads its markup.
-    """
-    return text.translate({ord(one): ord(one) + 0xFEE0 for one in characters})
-
-
-def clip(text: str, chars: int) -> str:
-    """``text`` cut to so many code points, the last one ``…`` when something is missing."""
-    return text if len(text) <= chars else text[: chars - 1].rstrip() + "…"
-
-
-def fitted(head: Sequence[str], posts: Sequence[str], joint: str, bytes_max: int) -> str:
-    """``head`` and as many of ``posts`` as there is room for in UTF-8, with ``joint`` in between.
-
-    Whole lines or none: a cut could split what ``escape`` made. ``compose`` keeps the head far below any limit.
-    """
-    lines = list(head)
-    for post in posts:
-        if len(joint.join([*lines, post]).encode()) > bytes_max:
-            break
-        lines.append(post)
-    return joint.join(lines)
-
-
-_UNSEEN: Final = frozenset(("Cf", "Cs", "Co", "Cn"))
-
-
-def _kind(character: str) -> str:
-    return unicodedata.category(character)
-
-
 def _chosen(words: tuple[str, str], language: Language) -> tuple[str, ...]:
     """Chinese, English or both of ``words``."""
     return {"zh": words[:1], "en": words[1:], "both": words}[language]
@@ -241,7 +202,7 @@ def _numbers(flip: Flip, en: bool) -> str:
         **msgspec.structs.asdict(window),
         "length": _length(window, en),
         "threshold": flip.threshold,
-        "first_seen": _time(flip.first_seen_ms),
+        "first_seen": shown_time(flip.first_seen_ms),
     }
     said = [_SENTENCES[key][en].format(**values) for key, whether in told.items() if whether and key in _SENTENCES]
     return ("；", "; ")[en].join(said)
@@ -249,9 +210,9 @@ def _numbers(flip: Flip, en: bool) -> str:
 
 def _origin(flip: Flip, en: bool, rule: str) -> str:
     """Which rule, when, and since when."""
-    said = [_SENTENCES["origin"][en].format(rule=rule, at=_time(flip.at_ms))]
+    said = [_SENTENCES["origin"][en].format(rule=rule, at=shown_time(flip.at_ms))]
     if flip.first_ms != flip.at_ms:
-        said.append(_SENTENCES["since"][en].format(since=_time(flip.first_ms)))
+        said.append(_SENTENCES["since"][en].format(since=shown_time(flip.first_ms)))
     return ("，", ", ")[en].join(said)
 
 
@@ -260,12 +221,3 @@ def _length(window: WindowScore, en: bool) -> str:
         if window.window_ms % unit_ms == 0:
             return f"{window.window_ms // unit_ms} {words[en]}"
     return f"{window.window_ms / 1000:g} {('秒', 's')[en]}"
-
-
-def _time(milliseconds: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def iso(milliseconds: int) -> str:
-    """Unix milliseconds as RFC 3339 in UTC."""
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

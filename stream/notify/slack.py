@@ -14,7 +14,7 @@ from stream.notify.settings import SlackSettings
 
 HEADER_CHARS_MAX: Final = 150
 SECTION_CHARS_MAX: Final = 3_000
-POSTS_MAX: Final = 47
+LINES_MAX: Final = 47
 """Slack takes 50 blocks; the others are title, facts and link."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -47,7 +47,7 @@ class Slack:
         blocks = [{"type": "header", "text": _plain(message.title)} if short else _section(message.title)]
         blocks.append(_section("\n".join(message.facts)))
         # One for each post: three of them could be longer than a section.
-        blocks += [_section(post) for post in message.posts[:POSTS_MAX]]
+        blocks += [_section(line) for line in (*message.body, *message.posts)[:LINES_MAX]]
         if message.link:
             link = f"<{message.link}|{message.label}>"
             blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": link, "verbatim": True}})

@@ -17,10 +17,12 @@ import msgspec
 from stream.contract.ports import Telling
 from stream.contract.records import RESOLVED, Evidence, Flip
 from stream.core.grouping import group_labels, group_of
+from stream.notify.annotations import rendered
 from stream.notify.channel import Tools
 from stream.notify.http import judged, keys_of
-from stream.notify.message import TEST_KIND, Style, compose, iso, link_to, over
+from stream.notify.message import TEST_KIND, Style, compose, link_to, over
 from stream.notify.settings import WebhookSettings
+from stream.notify.words import iso
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """How Go, and so Alertmanager, writes a time that is not set."""
@@ -114,7 +116,7 @@ def _labels(flip: Flip) -> dict[str, str]:
 
 
 def _annotations(flip: Flip, style: Style) -> dict[str, str]:
-    message = compose(Telling(flip.id, (flip,)), style, lambda text: text)
+    message = compose(Telling(flip.id, (flip,)), style, str)
     found = {"summary": message.title, "description": "\n".join(message.facts), "state": flip.state}
     window = flip.window
     if window is not None:
@@ -124,7 +126,7 @@ def _annotations(flip: Flip, style: Style) -> dict[str, str]:
             "lift": f"{window.lift:.6g}", "score": f"{window.score / 1000:g}",
             "origin": window.origin,
         }  # fmt: skip
-    return found
+    return {**rendered(flip, str), **found}
 
 
 def _evidence(one: Evidence, flip: Flip) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import msgspec
 from stream.contract.ports import Telling
 from stream.notify.channel import Tools
 from stream.notify.http import Codes, judged_by_code, keys_of
-from stream.notify.message import Style, compose, fitted, widened
+from stream.notify.message import Style, compose
 from stream.notify.settings import WecomSettings
+from stream.notify.words import fitted, widened
 
 TEXT_BYTES_MAX: Final = 4_096
 CODES: Final = Codes(
@@ -43,6 +44,6 @@ class Wecom:
     def _body(self, telling: Telling) -> dict[str, Any]:
         message = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         link = [f"[{message.label}]({message.link})"] if message.link else []
-        posts = [f"> {post}" for post in message.posts]
-        content = fitted([f"### {message.title}", *message.facts, *link], posts, "\n", TEXT_BYTES_MAX)
+        lines = [*message.body, *(f"> {post}" for post in message.posts)]
+        content = fitted([f"### {message.title}", *message.facts, *link], lines, "\n", TEXT_BYTES_MAX)
         return {"msgtype": "markdown", "markdown": {"content": content}}

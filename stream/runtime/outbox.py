@@ -57,15 +57,6 @@ class OutboxRow(msgspec.Struct, array_like=True):
         return all(one.status in ("sent", "skipped") for one in self.channels.values())
 
 
-class GivenUp(msgspec.Struct, frozen=True):
-    """A delivery that is a dead letter."""
-
-    flip_id: str
-    channel: str
-    tries: int
-    problem: str
-
-
 class Delivery(msgspec.Struct, frozen=True):
     """A delivery in words: its status, when it is due, when it was told first and last (0: never), and why."""
 
@@ -84,7 +75,7 @@ RETRY: Final = "deliveries"
 
 
 class _Held(msgspec.Struct):
-    """A row in memory; ``flip`` is None where it cannot be read, or is there no more. ``gone``: the row is let go of."""
+    """A row in memory; ``flip`` is None where it cannot be read, or is gone. ``gone``: the row is let go of."""
 
     partition: int
     row: OutboxRow
@@ -351,15 +342,6 @@ class Outbox:
         if held.row.done:
             held.row.record, held.flip = b"", None
         return msgspec.msgpack.encode(held.row)
-
-
-def given_up(rows: Iterable[tuple[str, bytes]], channel: str = "") -> list[GivenUp]:
-    """Deliveries among (flip id, row) of the table that are dead letters, in the order of their ids."""
-    return [
-        GivenUp(one.flip_id, one.channel, one.tries, one.why)
-        for one in deliveries(rows, channel)
-        if one.status == "failed"
-    ]
 
 
 def deliveries(rows: Iterable[tuple[str, bytes]], channel: str = "") -> list[Delivery]:

@@ -14,7 +14,7 @@ from stream.contract.ports import Claim, Result
 from stream.contract.records import Flip
 from stream.core.grouping import group_of
 from stream.runtime import telling
-from stream.runtime.outbox import Delivery, GivenUp
+from stream.runtime.outbox import Delivery
 from stream.runtime.sqlite import DatabaseError, Store, connect, translated
 from stream.runtime.telling import BEHIND, ROWS_MAX, Choice, Queue, Waiting
 
@@ -194,16 +194,6 @@ class SqliteOutbox:
 
 
 # --- other processes ---------------------------------------------------------------------------------------------
-
-
-def given_up(connection: sqlite3.Connection, channel: str = "") -> list[GivenUp]:
-    """Deliveries that are dead letters, in the order of their ids; of ``channel`` only when it is named."""
-    rows = connection.execute(
-        "SELECT flip_id, channel, attempts, problem FROM outbox WHERE status = 'failed' AND ? IN ('', channel) "
-        "ORDER BY flip_id, channel",
-        (channel,),
-    ).fetchall()
-    return [GivenUp(*row) for row in rows]
 
 
 def deliveries(connection: sqlite3.Connection, channel: str = "") -> list[Delivery]:

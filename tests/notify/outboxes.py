@@ -13,7 +13,7 @@ from stream.contract import codec
 from stream.contract.records import Control, Flip
 from stream.notify import deliver
 from stream.runtime import outbox, sqlite_outbox
-from stream.runtime.outbox import GivenUp, Outbox, OutboxRow
+from stream.runtime.outbox import Delivery, Outbox, OutboxRow
 from stream.runtime.sqlite import Store, read_only
 from stream.runtime.sqlite_outbox import SqliteOutbox
 from stream.runtime.stations import Common, Facts, Incoming
@@ -21,6 +21,10 @@ from tests.runtime.test_stations import Rows
 
 Row = tuple[str, int, str]
 """(status, tries, problem)"""
+
+
+def given_up(found: Sequence[Delivery]) -> list[Delivery]:
+    return [one for one in found if one.status == "failed"]
 
 
 class Clock:
@@ -45,7 +49,7 @@ class Kept(Protocol):
 
     def again(self) -> None: ...
 
-    def given_up(self, channel: str = "") -> list[GivenUp]: ...
+    def given_up(self, channel: str = "") -> list[Delivery]: ...
 
     async def try_again(self, channel: str = "") -> None: ...
 
@@ -79,9 +83,9 @@ class Embedded:
         self.outbox = SqliteOutbox(self._store)
         self.outbox.release_claims()
 
-    def given_up(self, channel: str = "") -> list[GivenUp]:
+    def given_up(self, channel: str = "") -> list[Delivery]:
         with contextlib.closing(read_only(self._store.path)) as connection:
-            return sqlite_outbox.given_up(connection, channel)
+            return given_up(sqlite_outbox.deliveries(connection, channel))
 
     async def try_again(self, channel: str = "") -> None:
         """From another connection, as another process does it."""
@@ -114,8 +118,8 @@ class Clustered:
     def again(self) -> None:
         self.outbox = self._new()
 
-    def given_up(self, channel: str = "") -> list[GivenUp]:
-        return outbox.given_up(self._table.rows.items(), channel)
+    def given_up(self, channel: str = "") -> list[Delivery]:
+        return given_up(outbox.deliveries(self._table.rows.items(), channel))
 
     async def try_again(self, channel: str = "") -> None:
         """By the order that stands among the alerts."""

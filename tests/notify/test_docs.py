@@ -10,8 +10,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from deploy import rulefile, rulenotice
 from deploy.settings import load
-from stream.notify.message import Style
+from stream.core.rules import RuleSet
+from stream.notify.annotations import FACTS
+from stream.notify.message import Style, compose
 from stream.notify.settings import AnyChannel, ChannelSettings
 from stream.notify.webhook import payload, signature
 from tests.notify.alerts import alert, telling
@@ -31,6 +34,18 @@ def test_its_settings_are_read(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         found += load(path, {}).notify.channels.items()
     assert [name for name, _ in found] == ["ops", "mail", "phone", "kept", "stream"]
+
+
+def test_its_rules_are_read_and_its_facts_are_all_that_there_are(tmp_path: Path) -> None:
+    [text] = blocks("yaml")
+    path = tmp_path / "rules.yaml"
+    path.write_text(text, encoding="utf-8")
+    payload, errors = rulefile.load(path, str)
+    assert errors == [] and all(f"{name}:" in text for name in rulenotice.FIELDS)
+    title = compose(telling(alert(notice=RuleSet.from_payload(payload).rules[0].notice)), Style("zh"), str).title
+    assert title == "【触发】上海 ×13.1"
+    listed = PAGE.partition("The facts: ")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == FACTS
 
 
 def test_its_receiver_accepts_what_is_signed_and_nothing_else() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.notify.message import Style, clip, compose, fitted, plain
+from stream.notify.message import Style, compose
+from stream.notify.words import clip, fitted, plain
 from tests.notify.alerts import HOSTILE, TEXTS, WINDOW, alert, hostile, telling
 
 BOTH = Style("both", "https://watch.example/")

@@ -213,7 +213,7 @@ async def test_dead_letters_are_told_and_tried_again_with_all_tries(kept: Kept, 
     kept.enqueue([flip(2)], ["one"])
     work = Work(kept, clock, one, other)
     assert await work.deliver_due() == 3
-    assert [(row.flip_id, row.channel, row.tries, row.problem) for row in kept.given_up()] == [
+    assert [(row.flip_id, row.channel, row.tries, row.why) for row in kept.given_up()] == [
         ("i1-0", "one", 1, "no such token"), ("i1-0", "other", 1, "no such token"), ("i2-0", "one", 1, "no such token"),
     ]  # fmt: skip
     assert [row.flip_id for row in kept.given_up("other")] == ["i1-0"] and kept.given_up("neither") == []

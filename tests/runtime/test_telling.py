@@ -95,7 +95,7 @@ async def test_a_receiver_that_nobody_has_set_up_ends_among_the_dead_letters(des
     desk.take(flip("a", notice=Notice(receivers=("nobody",))))
     for _ in range(len(RETRY_MS) + 1):
         await desk.at(desk.clock.now_ms + 2 * max(RETRY_MS))
-    assert [(row.channel, row.problem) for row in desk.kept.given_up()] == [
+    assert [(row.channel, row.why) for row in desk.kept.given_up()] == [
         ("nobody", "channel nobody is not in the settings")
     ]
     assert desk.channel.got == []
