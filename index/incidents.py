@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from index import notes
 from index.course import CourseReader, course, rows, tested
 from index.present import alert, iso, post_url, window_row
 from stream.contract.records import IMAGE, RESOLVED, Document, Evidence, Flip, WindowScore
@@ -42,7 +41,8 @@ def incident(reader: IncidentReader, name: str) -> dict[str, Any] | None:
     if not flips:
         return None
     last, window = flips[-1], tested(flips)
-    end_ms = next((flip.at_ms for flip in flips if flip.window is window), last.at_ms)
+    loudest = next((flip for flip in flips if flip.window is window), last)
+    end_ms = loudest.at_ms
     start_ms = end_ms - window.window_ms if window else flips[0].first_ms
     documents = reader.first_documents(last.entity, start_ms, end_ms, POSTS_MAX) if last.entity else []
     told = alert(last)
@@ -59,7 +59,7 @@ def incident(reader: IncidentReader, name: str) -> dict[str, Any] | None:
         "members": list(next((flip.members for flip in reversed(flips) if flip.members), ())),
         "authors_known": all(flip.authors_known for flip in flips),
         "window": None if window is None else _window(window, start_ms, end_ms),
-        "covered": notes.share(notes.ledger(reader, start_ms, end_ms), start_ms, end_ms),
+        "covered": loudest.covered / 1000,
         "first_post": _first_post(last.entity, documents),
         "posts_found": _found(last.entity, documents),
         "posts": _posts(flips, reader.frozen(last.incident_id), documents),

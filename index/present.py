@@ -112,6 +112,7 @@ def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
         "total_posts": flip.total_posts,
         "window": None if window is None else window_row(window),
         "first_seen": iso(flip.first_seen_ms) if flip.first_seen_ms else None,
+        "covered": flip.covered / 1000,
         "held": flip.held,
         "event": flip.event,
         "members": list(flip.members),

@@ -49,7 +49,8 @@ def alerts() -> list[Flip]:
     loud = replace(first.window, observed=62, score=15_000, lift=9.5, copied=3)
     return [
         replace(first, evidence=shown, first_seen_ms=MARCH),
-        replace(first, id="j1-1", sequence=1, state="escalated", at_ms=FIRED + BIN, window=loud, evidence=shown[1:]),
+        replace(first, id="j1-1", sequence=1, state="escalated", at_ms=FIRED + BIN, window=loud, covered=412,
+                evidence=shown[1:]),
         replace(first, id="j1-2", sequence=2, state="resolved", at_ms=FIRED + 2 * HOUR, window=None, evidence=()),
     ]  # fmt: skip
 
@@ -94,7 +95,7 @@ def test_everything_about_an_incident(store: SqliteStore) -> None:
     assert (window["originals"], window["reposts"], window["image_share"]) == (40, 4, 0.0227)
     assert (window["from"], window["until"]) == ("2022-03-01T23:05:00Z", "2022-03-02T00:05:00Z")
     assert window["baseline_from"] == "2022-02-21T15:05:00Z"
-    assert found["covered"] == pytest.approx(25 / 60, abs=1e-4)
+    assert found["covered"] == 0.412
     assert [row["state"] for row in found["alerts"]] == ["firing", "escalated", "resolved"]
 
 
