@@ -11,14 +11,15 @@ from typing import Final
 
 import msgspec
 
-from deploy import rulefile, wiring
+from deploy import __version__, rulefile, wiring
 from deploy.errors import Failure
 from ingest.sources import DEMO_FILE
 from nlp import datasets
 from nlp.datasets import DatasetError, Example
 from nlp.labels import chunks
 from stream.core.entities import entity_id, raw_key
-from stream.experiment.trends import Declared, Part
+from stream.experiment import report
+from stream.experiment.trends import Declared, Figures, Part
 from stream.experiment.world import Corpus
 
 FILES: Final = ("train.txt", "dev.txt")
@@ -65,12 +66,24 @@ def rules(path: Path) -> str:
     return payload
 
 
+def write_report(folder: Path, declared: Declared, found: list[Figures]) -> None:
+    """``report.html``, ``report.md`` and ``figures.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text(report.page(declared, found, __version__), encoding="utf-8")
+    (folder / "report.md").write_text(report.markdown(declared, found, __version__), encoding="utf-8")
+    every = {
+        "version": __version__, "digest": declared.digest, "corpus": declared.corpus.name, "stream": declared.stream,
+        "core": declared.core, "rules": declared.rules, "simulated": report.SIMULATED, "figures": found,
+    }  # fmt: skip
+    (folder / "figures.json").write_bytes(msgspec.json.format(msgspec.json.encode(every), indent=1))
+
+
 class PartStore:
     """Parts of a run as files of ``folder``, each with the digest of what it was run with."""
 
     def __init__(self, folder: Path, declared: Declared) -> None:
         self._folder = folder / PARTS
-        self._digest = declared.digest
+        self._digest = f"{__version__}-{declared.digest}"
 
     def kept(self, name: str) -> Part | None:
         """The part that was kept, None when there is none or it was run with something else."""

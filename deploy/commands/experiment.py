@@ -56,12 +56,14 @@ def trends(
         stream, experiments.corpus(data), experiments.rules(rules or wiring.DEFAULT_RULES), CoreSettings()
     )
     found = _figures(declared, _parts(declared, out, resume))
+    experiments.write_report(out, declared, found)
     if json:
         print_json(msgspec.to_builtins(found))
         return
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in _tables(found):
         console.print(table)
+    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
 
 
 def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
@@ -124,12 +126,14 @@ def _tables(found: list[Figures]) -> list[Table]:
             f"{one.organic.low:.3f}-{one.organic.high:.3f}",
             ", ".join(f"{word} {count}" for word, count in one.origins.items()),
         )  # fmt: skip
-    nulls = Table("setting", "null alerts/day", "95 %", "of these organic", "others among bursts", title="alerts a day")
+    nulls = Table("detector", "setting", "null", "95 %", "of these organic", "among bursts", title="false alerts a day")
     for figure in found:
+        if not figure.is_usual and figure.detector != found[0].detector:
+            continue
         null, false = figure.null["all"], figure.false["all"]
         organic = figure.null.get("organic")
         nulls.add_row(
-            figure.setting, f"{null.rate:.2f}", f"{null.low:.2f}-{null.high:.2f}",
+            figure.detector, figure.setting, f"{null.rate:.2f}", f"{null.low:.2f}-{null.high:.2f}",
             f"{organic.rate:.2f}" if organic else "0", f"{false.rate:.2f}",
         )  # fmt: skip
     return [recall, attack, nulls]

@@ -5,7 +5,7 @@ It is made of parts that can be kept and need not be run again. Everything follo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -13,12 +13,13 @@ import msgspec
 
 from stream.core.rules import BURST, RuleSet
 from stream.core.settings import CoreSettings
-from stream.experiment import arrivals, injection, null, scores
+from stream.experiment import arrivals, injection, measures, null, scores
 from stream.experiment.injection import Run
-from stream.experiment.measures import Rate
-from stream.experiment.replay import Replayed, replay
+from stream.experiment.measures import Rate, Share
+from stream.experiment.replay import Alert, Replayed, replay
 from stream.experiment.scores import Attack, Cell
-from stream.experiment.settings import DeclaredStream
+from stream.experiment.settings import START_MS, DeclaredStream
+from stream.experiment.sweep import swept
 from stream.experiment.table import Table
 from stream.experiment.world import Corpus, World, rng, world
 
@@ -43,15 +44,10 @@ class Declared(NamedTuple):
         return blake2b(every, digest_size=6).hexdigest()
 
 
-class Part(msgspec.Struct, frozen=True):
-    """What one part gave. ``runs`` is empty where nothing was put in."""
-
-    replayed: Replayed
-    runs: list[Run] = []
-
-
 class Figures(msgspec.Struct, frozen=True):
-    """One detector at one setting. ``false`` is counted in the stream with bursts, ``null`` where nothing happens."""
+    """One detector at one setting. ``false`` is counted in the stream with bursts, ``null`` where nothing happens.
+
+    ``is_usual``: this is the threshold with which it is commonly used."""
 
     detector: str
     setting: str
@@ -59,10 +55,25 @@ class Figures(msgspec.Struct, frozen=True):
     attacks: list[Attack]
     false: dict[str, Rate]
     null: dict[str, Rate]
+    is_usual: bool = False
+
+    @property
+    def overall(self) -> Share:
+        """Recall over all bursts."""
+        every = [cell.recall for cell in self.cells if cell.shape == "all"]
+        return measures.share(sum(one.hits for one in every), sum(one.tries for one in every))
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What one part gave: of the core's alerts and the truth about them, or figures of other detectors."""
+
+    replayed: Replayed | None = None
+    runs: list[Run] = []
+    figures: list[Figures] = []
 
 
 Told = Callable[[str, int, int], None]
-"""Is told of a part how many of its posts are done."""
+"""Is told of a part how much of how much is done."""
 
 
 class Bench:
@@ -98,6 +109,30 @@ class Bench:
         stream = self._declared.stream
         return Part(self._replayed("null", null.exchanged(self.base, stream.entities, rng(stream, _NULL))))
 
+    def baselines(self) -> Part:
+        """The simple detectors on both streams, at many thresholds."""
+        stream, names = self._declared.stream, self._declared.stream.entities
+        posts, runs = injection.injected(stream, self.world, self.base)
+        with_bursts = self._swept(posts, 0)
+        quiet = self._swept(null.exchanged(self.base, names, rng(stream, _NULL)), 1)
+        return Part(figures=[
+            msgspec.structs.replace(
+                _figures(detector, f"{factor * usual:.3g}", alerts, quiet[detector, usual][factor], runs, stream),
+                is_usual=factor == 1.0,
+            )
+            for (detector, usual), levels in with_bursts.items()
+            for factor, alerts in levels.items()
+        ])  # fmt: skip
+
+    def _swept(self, posts: Table, half: int) -> dict[tuple[str, float], dict[float, list[Alert]]]:
+        stream = self._declared.stream
+        span = stream.end_ms - START_MS
+
+        def told(end_ms: int) -> None:
+            self._told("baselines", half * span + end_ms - START_MS, 2 * span)
+
+        return swept(posts, stream, self._declared.core.bin_ms, told)
+
     def _replayed(self, name: str, posts: Table) -> Replayed:
         done = 0
 
@@ -125,20 +160,38 @@ def settings_of(payload: str) -> dict[str, str]:
     return found
 
 
-PARTS: Final[Mapping[str, Callable[[Bench], Part]]] = {"bursts": Bench.bursts, "null": Bench.null}
+PARTS: Final[Mapping[str, Callable[[Bench], Part]]] = {
+    "bursts": Bench.bursts, "null": Bench.null, "baselines": Bench.baselines,
+}  # fmt: skip
 
 
 def figures(stream: DeclaredStream, parts: Mapping[str, Part]) -> list[Figures]:
-    """The figures of every detector and setting."""
+    """The figures of every detector and setting, ours first."""
     bursts, quiet = parts["bursts"], parts["null"]
-    found = []
-    for setting, every in bursts.replayed.alerts.items():
-        alerts = scores.told(every)
-        found.append(
-            Figures(
-                OURS, setting, scores.cells(alerts, bursts.runs), scores.attacks(alerts, bursts.runs),
-                scores.false_alerts(alerts, bursts.runs, stream),
-                scores.false_alerts(scores.told(quiet.replayed.alerts[setting]), [], stream),
-            )
-        )  # fmt: skip
-    return found
+    assert bursts.replayed is not None and quiet.replayed is not None
+    ours = [
+        _figures(OURS, setting, alerts, quiet.replayed.alerts[setting], bursts.runs, stream)
+        for setting, alerts in bursts.replayed.alerts.items()
+    ]
+    return [*ours, *parts["baselines"].figures]
+
+
+def _figures(
+    detector: str, setting: str, alerts: list[Alert], quiet: list[Alert], runs: list[Run], stream: DeclaredStream
+) -> Figures:
+    told = scores.told(alerts)
+    return Figures(
+        detector, setting, scores.cells(told, runs), scores.attacks(told, runs),
+        scores.false_alerts(told, runs, stream), scores.false_alerts(scores.told(quiet), [], stream),
+    )  # fmt: skip
+
+
+def usual(found: Sequence[Figures], detector: str) -> Figures | None:
+    """``detector`` at the threshold with which it is commonly used."""
+    return next((one for one in found if one.detector == detector and one.is_usual), None)
+
+
+def matched(found: Sequence[Figures], detector: str, rate: float) -> Figures | None:
+    """``detector`` at the setting with most null alerts a day that has no more than ``rate``."""
+    fit = [one for one in found if one.detector == detector and one.null["all"].rate <= rate]
+    return max(fit, key=lambda one: one.null["all"].rate, default=None)
