@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from index.messages import text_in
+from index.rendering import duration
 from stream.contract.records import ESCALATED, FIRING, RESOLVED
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def _dress(axes: Axes, course: Course, language: str, utc_offset_s: int) -> None
     surface = drawable(course.surface)
     if len(surface) > TITLE_CHARS_MAX:
         surface = surface[: TITLE_CHARS_MAX - 1] + "…"
-    per = text_in(language, "chart.per", minutes=course.step_ms // 60_000)
+    count, unit = duration(course.step_ms)
+    per = text_in(language, "chart.per", length=text_in(language, f"length.{unit}", count=count))
     axes.set_title(surface, loc="left", color=INK, fontproperties=_font(14), parse_math=False)
     axes.set_title(f"{per} · {zone_name(utc_offset_s)}", loc="right", color=MUTED, fontproperties=_font(9))
 

@@ -19,7 +19,7 @@ from stream.contract.records import IMAGE, RESOLVED, Document, Evidence, Flip, W
 
 POSTS_MAX: Final = 500
 """Posts of the window that are counted over, the earliest ones."""
-EXCERPT_CHARS: Final = 200
+EXCERPT_CHARS: Final = 80
 
 
 class IncidentReader(CourseReader, Protocol):
