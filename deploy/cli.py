@@ -9,6 +9,7 @@ from deploy.commands import (
     admin,
     alerts,
     backtest,
+    bias,
     cluster,
     data,
     experiment,
@@ -63,6 +64,7 @@ model_group.register(app)
 model.register()
 model_use.register()
 data.register(app)
+bias.register(app)
 experiment.register(app)
 weibo.register(app)
 

@@ -31,8 +31,9 @@ class Interval(NamedTuple):
 class Shares(NamedTuple):
     """The report. ``labels`` of the popularity groups, least popular first; the last may be ``unknown``.
 
-    ``posts`` and ``mentions``: shares by (group, hour); ``ratio`` of them by group and by hour; ``divergence`` in bits,
-    ``by_chance`` is what it is where popularity and hour do not matter. ``young`` posts were left out.
+    ``posts`` and ``mentions``: shares by (group, hour); their ratio ``of_groups`` and ``of_hours``. ``observed`` is the
+    divergence of these shares in bits and ``by_chance`` what it is where popularity and hour do not matter;
+    ``divergence`` is without what few posts add to it. ``young`` posts were left out.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +41,7 @@ class Shares(NamedTuple):
     mentions: Floats
     of_groups: tuple[Interval, ...]
     of_hours: tuple[Interval, ...]
+    observed: float
     divergence: Interval
     by_chance: Interval
     authors: int
@@ -63,7 +65,7 @@ def shares(posts: Posts, seed: int = 0) -> Shares | None:
     dealt = [divergence(*_shares(cell, cells, np.ones(len(cell)), draws.permutation(counts))) for _ in range(DRAWS)]
     return Shares(
         labels, whole[0].reshape(-1, 24), whole[1].reshape(-1, 24), _ratios(whole, drawn, 1), _ratios(whole, drawn, 0),
-        _interval(divergence(*whole), [divergence(*one) for one in drawn]),
+        divergence(*whole), _reflected(divergence(*whole), [divergence(*one) for one in drawn]),
         _interval(float(np.mean(dealt)), dealt), len(authors), float(posts.author_known[kept].mean()),
         int(posts.young.sum()),
     )  # fmt: skip
@@ -121,6 +123,12 @@ def _ratios(whole: tuple[Floats, Floats], drawn: list[tuple[Floats, Floats]], ax
 def _ratio(pair: tuple[Floats, Floats], axis: int) -> Floats:
     posts, mentions = (part.reshape(-1, 24).sum(axis=axis) for part in pair)
     return np.asarray(np.divide(mentions, posts, out=np.full(len(posts), np.nan), where=posts > 0))
+
+
+def _reflected(value: float, drawn: list[float]) -> Interval:
+    """Draws are as much further apart than the sample as the sample is than the truth: that much is taken off."""
+    mean, low, high = _interval(float(np.mean(drawn)), drawn)
+    return Interval(*(max(2 * value - one, 0.0) for one in (mean, high, low)))
 
 
 def _interval(value: float, drawn: list[float]) -> Interval:

@@ -40,7 +40,8 @@ def test_popular_posts_that_are_over_represented_are_told() -> None:
     found = shares(columns(stream(1, 2.0)))
     assert found is not None
     assert len(found.labels) == 10
-    assert found.divergence.low > found.by_chance.high
+    assert found.observed > found.by_chance.high and found.divergence.low > 0
+    assert found.divergence.low < found.divergence.value < found.divergence.high < found.observed
     assert all(one.high < 1 for one in found.of_groups[:4]) and all(one.low > 1 for one in found.of_groups[6:])
     assert found.of_groups[-1].value == pytest.approx(2 / 1.5, rel=0.15)
     assert found.posts.sum() == pytest.approx(1) and found.mentions.sum() == pytest.approx(1)
@@ -52,9 +53,20 @@ def test_where_popularity_does_not_matter_the_divergence_is_what_chance_gives() 
     for seed in range(10):
         found = shares(columns(stream(seed, 1.0)))
         assert found is not None
-        held.append(found.by_chance.low <= found.divergence.value <= found.by_chance.high)
+        held.append(found.by_chance.low <= found.observed <= found.by_chance.high)
     assert sum(held) >= 8
     assert found is not None and sum(one.low <= 1 <= one.high for one in found.of_groups) >= 8
+
+
+def test_the_interval_of_the_divergence_holds_that_of_all_posts() -> None:
+    everything = shares(columns(stream(0, 3.0, 60_000, 6_000)))
+    assert everything is not None
+    held = []
+    for seed in range(30):
+        found = shares(columns(stream(100 + seed, 3.0, 1_500, 500)))
+        assert found is not None
+        held.append(found.divergence.low <= everything.divergence.value <= found.divergence.high)
+    assert np.mean(held) >= 0.8
 
 
 def test_authors_are_drawn_not_posts() -> None:
