@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 
 from index.bias_report import html
+from index.drift import drift_of
 from index.messages import MESSAGES, recognised
+from index.reader import SqliteReader
+from index.rows import document_of
 from index.sqlite import SqliteIndex, create_schema
 from stream.bias.audit import Audit, Cell
 from stream.bias.correction import Corrector
 from stream.bias.strata import Stratum
+from stream.contract.records import Drift
+from stream.core.drift import COUNT_MIN
 from stream.runtime.sqlite import DATABASE
 from tests.bias.streams import HOUR, document, look
 from tests.deploy.conftest import answer, weibowatch
@@ -189,3 +194,20 @@ def test_values_without_anything_make_a_page() -> None:
         "growth": [], "audit": None, "entities": [], "warnings": [{"key": "no_posts"}], "utc_offset_s": 0,
     }  # fmt: skip
     assert "There are no posts" in html(nothing)
+
+
+def test_a_run_writes_down_how_sure_the_model_was(calm: Path) -> None:
+    """Ten hours of posts: enough entities to tell, too few days to judge."""
+    reader = SqliteReader(calm / DATABASE)
+    found = drift_of(reader)
+    notes = [note for note in reader.notes("drift") if isinstance(note, Drift)]
+    stats = reader.stats()
+    reader.close()
+    assert found["types"] and {row["state"] for row in found["types"]} == {"learning"}
+    assert {row["type"] for row in found["types"]} >= {"PER", None}
+    assert all(sum(note.recent) >= COUNT_MIN for note in notes)
+    newest = next(row for row in found["types"] if row["type"] is None)
+    assert 0 < newest["entities"] <= stats["posts"], "posts of the hours that have ended"
+    with sqlite3.connect(calm / DATABASE) as connection:
+        [record] = connection.execute("SELECT record FROM document_records LIMIT 1").fetchone()
+    assert newest["model"] == document_of(record).model_version
