@@ -19,6 +19,7 @@ import structlog
 from deploy import wiring
 from deploy.channels import channels as made_channels
 from deploy.progress import Progress
+from deploy.rulewatch import RuleWatch
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.notify.deliver import Deliverer
@@ -106,15 +107,17 @@ async def _run_on(store: Store, options: Options, settings: Settings, opened: wi
     _check_bins(store, settings)
     loader = wiring.ModelLoader(settings, options.model, telemetry)
     runtime = Embedded(await _parts(store, opened, settings, telemetry, feed, loader))
+    watch = _rule_watch(runtime, options, settings, telemetry)
     controls = _controls(runtime, options, settings)
     started = time.monotonic()
     stop = stop_on_signals()
-    async with _dashboard(runtime, options, settings, telemetry, feed) as address:
+    async with _dashboard(runtime, options, settings, telemetry, feed, watch) as address:
         deliverer = _deliverer(runtime, store, settings, telemetry)
         background = [
             asyncio.create_task(Progress(runtime.totals, address=address, quiet=options.quiet).run()),
             asyncio.create_task(_keep_house(runtime, store, settings, telemetry)),
             asyncio.create_task(deliverer.run()),
+            *([asyncio.create_task(watch.run())] if watch else []),
         ]
         try:
             totals = await runtime.run(once=options.once, stop=stop, first=controls)
@@ -167,9 +170,28 @@ async def _parts(
     )
 
 
+def _rules_of(options: Options, settings: Settings) -> Path | None:
+    """The rules file that somebody chose, None for the built-in ones."""
+    return options.rules or (Path(settings.rules.file) if settings.rules.file else None)
+
+
+def _rule_watch(runtime: Embedded, options: Options, settings: Settings, telemetry: Telemetry) -> RuleWatch | None:
+    """What looks after the rules file; a run that ends by itself keeps the rules that it began with."""
+    path = _rules_of(options, settings)
+    if path is None or options.once:
+        return None
+    return RuleWatch(
+        path,
+        wiring.channel_names(settings),
+        in_force=lambda: runtime.on_writer(runtime.rules_in_force),
+        put=lambda control: runtime.append([control]),
+        metrics=telemetry,
+    )
+
+
 def _controls(runtime: Embedded, options: Options, settings: Settings) -> list[Any]:
     """Control records that must stand in the log before the first post: rules that changed."""
-    configured = options.rules or (Path(settings.rules.file) if settings.rules.file else None)
+    configured = _rules_of(options, settings)
     builtin = wiring.DEMO_RULES if options.sources == ("demo",) else wiring.DEFAULT_RULES
     control = wiring.rules_control(
         configured or builtin, runtime.rules_in_force(), wiring.channel_names(settings)
@@ -193,7 +215,7 @@ def stop_on_signals() -> asyncio.Event:
 
 @contextlib.asynccontextmanager
 async def _dashboard(
-    runtime: Embedded, options: Options, settings: Settings, telemetry: Telemetry, feed: Any
+    runtime: Embedded, options: Options, settings: Settings, telemetry: Telemetry, feed: Any, watch: RuleWatch | None
 ) -> AsyncIterator[str]:
     """Serve the dashboard meanwhile; yields its address, or an empty text when there is none."""
     if options.port is None:
@@ -209,17 +231,17 @@ async def _dashboard(
         replay, reader, settings, options.directory, functools.partial(drop_in_inbox, options.directory)
     )
     async with serving(
-        reader, settings, port, telemetry, feed, status=lambda: _status(runtime), replay=again
+        reader, settings, port, telemetry, feed, status=lambda: _status(runtime, watch), replay=again
     ) as address:
         yield address
 
 
-def _status(runtime: Embedded) -> dict[str, Any]:
-    """What ``/healthz`` and the dashboard show of the worker."""
+def _status(runtime: Embedded, watch: RuleWatch | None) -> dict[str, Any]:
+    """What ``/healthz`` and the dashboard show of the worker, which works on where its rules file is broken."""
     totals = runtime.totals
     return {
         "state": "failed" if totals.problem else ("drained" if runtime.drained else "running"),
-        "problem": totals.problem,
+        "problem": totals.problem or (watch.problem if watch else ""),
         "lag_records": totals.lag_records,
         "watermark_ms": totals.watermark_ms,
         "posts": totals.posts,

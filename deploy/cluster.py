@@ -15,6 +15,7 @@ from deploy import wiring
 from deploy.application import Summary, stop_on_signals, summary_of
 from deploy.probes import probes
 from deploy.progress import Progress
+from deploy.rulewatch import RuleWatch
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry, set_up_logging
 from stream.contract.records import Control
@@ -61,6 +62,7 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
         control = wiring.rules_control(configured or builtin, (payload, version), channels)
         return () if control is None else (control,)
 
+    watch = None if configured is None or options.once else _rule_watch(configured, settings, telemetry)
     stop = stop_on_signals()
     started = time.monotonic()
     http = settings.ingest
@@ -69,19 +71,46 @@ async def ingest(options: IngestOptions, settings: Settings) -> Summary:
         ingester = Ingester(
             settings.kafka, opened.sources, session=wiring.now_ms(), metrics=telemetry, changes=opened.changes
         )
-        async with shown(ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet):
-            totals = await ingester.run(stop, controls)
+        async with shown(
+            ingester.totals, telemetry, http.http_host, http.http_port, "ingest.http_port", options.quiet, watch
+        ):
+            watching = asyncio.create_task(watch.run()) if watch else None
+            try:
+                totals = await ingester.run(stop, controls)
+            finally:
+                if watching:
+                    watching.cancel()
+                    await asyncio.gather(watching, return_exceptions=True)
     return summary_of(totals, time.monotonic() - started)
+
+
+def _rule_watch(path: Path, settings: Settings, telemetry: Telemetry) -> RuleWatch:
+    """What looks after the rules file of an ingester."""
+    from deploy import orders
+
+    async def in_force() -> tuple[str, int]:
+        found = await asyncio.to_thread(orders.in_force, settings, "rules")
+        return (found.payload, found.version) if found else ("", 0)
+
+    return RuleWatch(
+        path,
+        wiring.channel_names(settings) or None,
+        in_force,
+        put=lambda control: asyncio.to_thread(orders.put_in_force, settings, control),
+        metrics=telemetry,
+    )
 
 
 @contextlib.asynccontextmanager
 async def shown(
-    totals: Totals, telemetry: Telemetry, host: str, port: int, setting: str, quiet: bool
-) -> AsyncIterator[None]:
+    totals: Totals, telemetry: Telemetry, host: str, port: int, setting: str, quiet: bool,
+    watch: RuleWatch | None = None,
+) -> AsyncIterator[None]:  # fmt: skip
     """Probes and a progress line meanwhile."""
 
     def status() -> dict[str, Any]:
-        return {"status": "failed" if totals.problem else "ok", **msgspec.structs.asdict(totals)}
+        found = {"status": "failed" if totals.problem else "ok", **msgspec.structs.asdict(totals)}
+        return {**found, "rules_problem": watch.problem} if watch else found
 
     async with probes(host, port, setting=setting, status=status, registry=telemetry.registry) as address:
         line = asyncio.create_task(Progress(totals, address=address, quiet=quiet).run())

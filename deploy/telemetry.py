@@ -12,6 +12,7 @@ from deploy.settings import LogSettings
 from stream.contract import signals
 
 _LABELS: dict[signals.Name, tuple[str, ...]] = {
+    "weibowatch_rules_changes_total": ("outcome",),
     "weibowatch_posts_total": ("source",),
     "weibowatch_mentions_total": ("type",),
     "weibowatch_rejects_total": ("reason",),
