@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from index import dashboard, drift_pages, guard, notes, parameters
+from index import dashboard, drift_pages, guard, notes, parameters, series
 from index.context import (
     ACTIONS,
     DRAWING,
@@ -88,6 +88,7 @@ def make_app(
     app.on_startup.append(_load_slow_parts)
     app.on_shutdown.append(_end_streams)
     drift_pages.add_routes(app)
+    series.add_routes(app)
     app.add_routes(
         [
             web.get("/api/search", search),

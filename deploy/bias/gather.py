@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final, NamedTuple
 
+from index.query import moment
 from index.reading import Reader
 from stream.bias.growth import AGES_MS
 from stream.bias.posts import Gathering
@@ -37,7 +37,7 @@ def range_of(reader: Reader, since_ms: int | None, until_ms: int | None) -> Rang
         newest = reader.stats()["last_post"]
         if newest is None:
             return None
-        until_ms = round(datetime.fromisoformat(newest.replace("Z", "+00:00")).timestamp() * 1000) + 1
+        until_ms = moment(newest) + 1
     return Range(max(0, until_ms - DEFAULT_DAYS * DAY_MS) if since_ms is None else since_ms, until_ms)
 
 
