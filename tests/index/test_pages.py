@@ -34,6 +34,7 @@ PATHS = (
     "/alerts/i1",
     "/rejects",
     "/coverage",
+    "/drift",
     "/rejects/1",
     "/help/query",
 )
