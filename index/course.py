@@ -38,7 +38,7 @@ def course(reader: CourseReader, flips: Sequence[Flip]) -> Course:
     """The course of the incident of ``flips``, which are all of its alerts, first to last."""
     window = tested(flips)
     start_ms, until_ms = _span(flips, window)
-    points = reader.points_of(flips[0].entity, start_ms, until_ms) if flips[0].entity else []
+    points = reader.points_of(flips[0].entity, start_ms, until_ms)
     width_ms = points[0].width_ms if points else BIN_MS
     step_ms = step_for(until_ms - start_ms, width_ms)
     start_ms -= start_ms % step_ms

@@ -20,6 +20,8 @@ from stream.contract.records import IMAGE, RESOLVED, Document, Evidence, Flip, W
 POSTS_MAX: Final = 500
 """Posts of the window that are counted over, the earliest ones."""
 EXCERPT_CHARS: Final = 80
+ELSEWHERE: Final = {"data_quality": {"coverage": "/coverage"}, "drift": {"drift": "/drift"}}
+"""Where to look for what is about no entity, by the kind of the rule."""
 
 
 class IncidentReader(CourseReader, Protocol):
@@ -44,7 +46,7 @@ def incident(reader: IncidentReader, name: str) -> dict[str, Any] | None:
     loudest = next((flip for flip in flips if flip.window is window), last)
     end_ms = loudest.at_ms
     start_ms = end_ms - window.window_ms if window else flips[0].first_ms
-    documents = reader.first_documents(last.entity, start_ms, end_ms, POSTS_MAX) if last.entity else []
+    documents = reader.first_documents(last.entity, start_ms, end_ms, POSTS_MAX)
     told = alert(last)
     shared = ("incident_id", "rule_id", "rule_kind", "rule_version", "severity", "entity", "name", "type", "labels")
     return {
@@ -148,6 +150,6 @@ def _links(flip: Flip, start_ms: int, end_ms: int) -> dict[str, str]:
     name = quote(flip.incident_id, safe="")
     window = urlencode({"entity": flip.entity, "since": iso(start_ms), "until": iso(end_ms)})
     found = {"page": f"/alerts/{name}", "api": f"/api/alerts/{name}", "chart": f"/api/alerts/{name}/chart.png"}
-    if not flip.entity:
-        return found
+    if flip.rule_kind in ELSEWHERE:
+        return {**found, **ELSEWHERE[flip.rule_kind]}
     return {**found, "entity": "/entities/" + quote(flip.entity, safe="/"), "search": f"/search?{window}"}

@@ -222,3 +222,27 @@ async def test_what_is_wrong_is_said(server: Served, path: str, status: int, wor
     async with aiohttp.ClientSession(server.base) as client, client.get(path) as answer:
         assert answer.status == status
         assert words in (await answer.json())["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("entity", "kind", "link", "zh", "en"),
+    [
+        ("STREAM/coverage", "data_quality", "/coverage", "采集覆盖", "Coverage"),
+        ("MODEL/PER", "drift", "/drift", "模型：人物", "Model: Person"),
+    ],
+)
+async def test_an_alert_about_no_entity(server: Served, entity: str, kind: str, link: str, zh: str, en: str) -> None:
+    told = replace(flip("s1", 0, "firing", entity), rule_kind=kind, window=None, evidence=())
+    server.write([], [told])
+    async with aiohttp.ClientSession(server.base) as client:
+        async with client.get("/api/alerts/s1") as answer:
+            links = (await answer.json())["links"]
+        assert set(links) == {"page", "api", "chart", link.removeprefix("/")}
+        for path in links.values():
+            async with client.get(path) as answer:
+                assert answer.status == 200, path
+        for language, title in (("zh", zh), ("en", en)):
+            async with client.get("/alerts/s1", params={"lang": language}) as answer:
+                assert f"<h1>{title}</h1>" in await answer.text()
+            async with client.get("/alerts", params={"lang": language}) as answer:
+                assert f'<span class="entity t-other">{title}</span>' in await answer.text()
