@@ -20,8 +20,8 @@ from stream.contract.records import IMAGE, RESOLVED, Document, Evidence, Flip, W
 POSTS_MAX: Final = 500
 """Posts of the window that are counted over, the earliest ones."""
 EXCERPT_CHARS: Final = 80
-ELSEWHERE: Final = {"data_quality": {"coverage": "/coverage"}, "drift": {"drift": "/drift"}}
-"""Where to look for what is about no entity, by the kind of the rule."""
+ELSEWHERE: Final = {"STREAM": {"coverage": "/coverage"}, "MODEL": {"drift": "/drift"}}
+"""Where to look for what is about no entity, by the type of the subject."""
 
 
 class IncidentReader(CourseReader, Protocol):
@@ -150,6 +150,6 @@ def _links(flip: Flip, start_ms: int, end_ms: int) -> dict[str, str]:
     name = quote(flip.incident_id, safe="")
     window = urlencode({"entity": flip.entity, "since": iso(start_ms), "until": iso(end_ms)})
     found = {"page": f"/alerts/{name}", "api": f"/api/alerts/{name}", "chart": f"/api/alerts/{name}/chart.png"}
-    if flip.rule_kind in ELSEWHERE:
-        return {**found, **ELSEWHERE[flip.rule_kind]}
+    if flip.type in ELSEWHERE:
+        return {**found, **ELSEWHERE[flip.type]}
     return {**found, "entity": "/entities/" + quote(flip.entity, safe="/"), "search": f"/search?{window}"}

@@ -22,7 +22,7 @@ SPARK_WIDTH: Final = 96
 SPARK_HEIGHT: Final = 26
 _PLOTLY: Final = "plotly.min.js"
 
-SCRIPT_FAMILIES: Final = ("js.", "chart.", "reason.", "severity.", "type.")
+SCRIPT_FAMILIES: Final = ("js.", "chart.", "reason.", "severity.", "subject.", "type.")
 """The texts that scripts need as well; ``js.`` is left out of the keys there."""
 
 

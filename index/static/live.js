@@ -92,13 +92,21 @@
     return line;
   };
 
+  /* What an alert is about: an entity, the stream or the model. */
+  const subjectElement = (row) => {
+    if (row.type === "MODEL") return make("span", "entity t-other", say("subject.model", { type: knows(`type.${row.name}`) ? say(`type.${row.name}`) : row.name }));
+    if (row.type === "STREAM") return make("span", "entity t-other", knows(`subject.${row.name}`) ? say(`subject.${row.name}`) : row.name);
+    const link = make("a", `entity ${tone(row.type)}`, row.name);
+    link.lang = HAN;
+    link.href = entityUrl(row.entity);
+    return link;
+  };
+
   const alertElement = (row) => {
     const article = make("article", `alert arrived s-${row.state}`);
     article.dataset.id = row.id;
     const head = make("p", "head");
-    const link = make("a", `entity ${tone(row.type)}`, row.name);
-    link.lang = HAN;
-    link.href = entityUrl(row.entity);
+    const link = subjectElement(row);
     const when = make("span", "push");
     when.append(time(row.at));
     const known = ["firing", "escalated", "resolved"].includes(row.state);

@@ -225,14 +225,11 @@ async def test_what_is_wrong_is_said(server: Served, path: str, status: int, wor
 
 
 @pytest.mark.parametrize(
-    ("entity", "kind", "link", "zh", "en"),
-    [
-        ("STREAM/coverage", "data_quality", "/coverage", "采集覆盖", "Coverage"),
-        ("MODEL/PER", "drift", "/drift", "模型：人物", "Model: Person"),
-    ],
+    ("entity", "link", "zh", "en"),
+    [("STREAM/coverage", "/coverage", "采集覆盖", "Coverage"), ("MODEL/PER", "/drift", "模型：人物", "Model: Person")],
 )
-async def test_an_alert_about_no_entity(server: Served, entity: str, kind: str, link: str, zh: str, en: str) -> None:
-    told = replace(flip("s1", 0, "firing", entity), rule_kind=kind, window=None, evidence=())
+async def test_an_alert_about_no_entity(server: Served, entity: str, link: str, zh: str, en: str) -> None:
+    told = replace(flip("s1", 0, "firing", entity), window=None, evidence=())
     server.write([], [told])
     async with aiohttp.ClientSession(server.base) as client:
         async with client.get("/api/alerts/s1") as answer:

@@ -177,6 +177,10 @@ async def test_alerts_speak_the_language_of_the_page(browser: Browser, server: S
         await expect(alerts.nth(1).locator(".reason")).to_have_text(chinese)
         await expect(alerts.nth(1).locator(".facts")).to_contain_text("警告")
         await expect(alerts.first.locator(".reason")).to_have_text("from a newer rule")
+        server.write([], [flip("i10", 0, "firing", "MODEL/PER", at_ms=MARCH + 11 * HOUR)])
+        await expect(alerts.first.locator("span.entity")).to_have_text("模型：人物")
+        await alerts.first.locator(".end a").click()
+        await expect(page.locator("h1")).to_have_text("模型：人物")
 
 
 async def test_rising_comes_and_goes_with_the_posts(browser: Browser, server: Served) -> None:
