@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from deploy.backtest import report
 from deploy.backtest.facts import Facts
 from deploy.backtest.report import Expected, Period, iso
-from deploy.backtest.run import Course, Outcome, names_rules, replayed
+from deploy.backtest.run import Course, Live, Outcome, against_live, names_rules, replayed
 from deploy.errors import Failure
 from deploy.progress import counted
 from stream.backtest.alerts import DAY_MS
@@ -59,6 +61,10 @@ class Bench:
         found = report.of_one(outcome, period, self._expected(period))
         notes = list(self._notes(outcome, wanted))
         head = {**self._head(outcome, period), "rules": wanted.name, "notes": notes}
+        if wanted.rules is None:
+            live = against_live(self._facts, outcome, self._question.to_ms or FOR_EVER_MS)
+            head["live"] = msgspec.structs.asdict(live)
+            notes.append(_live_line(live))
         return Answer({**head, **found}, [self._first_line(outcome, period), *report.lines(found, period.days), *notes])
 
     def compared(self, old: Wanted, new: Wanted, aliases: Aliases | None = None) -> Answer:
@@ -138,6 +144,15 @@ class Bench:
                 yield f"note: {text.format(outcome.counts[key])}"
         if wanted.retelling is not None:
             yield "note: posts are told anew as they are stored, with the texts and counts of their newest copies"
+
+
+def _live_line(live: Live) -> str:
+    if live.different or live.only_live or live.only_replay:
+        return (
+            f"note: the live run told otherwise: {live.same:,} changes of alerts are the same, {live.different:,} "
+            f"differ, {live.only_live:,} are of the live run only, {live.only_replay:,} of the replay only"
+        )
+    return f"the live run told the same: {live.same:,} changes of alerts"
 
 
 NOTES: Final = {

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from deploy.backtest.facts import InForce, Moved
 from deploy.settings import Settings
-from index.elastic_scan import by_id, known_ids
+from index.elastic_scan import by_id, known_ids, stored
 from index.elastic_search import Searcher
 from stream.contract import codec
 from stream.contract.bundle import unpack
-from stream.contract.records import Batch, Document
+from stream.contract.records import Batch, Document, Flip
 from stream.core.entities import Aliases
 from stream.runtime import kafka
 from stream.runtime.ingest import controls_in_force, log_topic
@@ -56,6 +56,10 @@ class ClusterFacts:
     def documents(self, post_ids: Sequence[str]) -> Iterator[Document]:
         """See ``Facts``."""
         return by_id(self._searcher, post_ids)
+
+    def flips(self) -> Iterator[Flip]:
+        """See ``Facts``."""
+        return (record for _, record in stored(self._searcher, "flips") if isinstance(record, Flip))
 
     def close(self) -> None:
         """See ``Facts``."""

@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from deploy.errors import Failure
-from index.sqlite_scan import by_id, known_ids
-from stream.contract.records import Batch, Control, Document
+from index.sqlite_scan import by_id, known_ids, scan
+from stream.contract.records import Batch, Control, Document, Flip
 from stream.core import stages
 from stream.core.entities import Aliases
 from stream.core.rows import HEADER, TrackHeader
@@ -56,6 +56,9 @@ class Facts(Protocol):
 
     def documents(self, post_ids: Sequence[str]) -> Iterable[Document]:
         """The stored posts among ``post_ids``, with the pictures that are kept."""
+
+    def flips(self) -> Iterator[Flip]:
+        """What the live run has told, and what sources told of themselves."""
 
     def close(self) -> None:
         """Let go of what is read."""
@@ -104,6 +107,10 @@ class StoreFacts:
     def documents(self, post_ids: Sequence[str]) -> Iterator[Document]:
         """See ``Facts``."""
         return by_id(self._connection, post_ids)
+
+    def flips(self) -> Iterator[Flip]:
+        """See ``Facts``."""
+        return (record for _, record in scan(self._connection, "flips") if isinstance(record, Flip))
 
     def close(self) -> None:
         """See ``Facts``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,13 +12,14 @@ from deploy.backtest.facts import Facts, Moved
 from stream.backtest.alerts import Told, alerts_of
 from stream.backtest.replay import RULES, Replay
 from stream.backtest.retold import Retelling, kept
+from stream.contract import codec
 from stream.contract.records import Batch, Control, Flip
 
 POSTS_AT_ONCE: Final = 1_000
 """Posts that are looked up in the index together."""
 
-Stream = Callable[[int], Iterator[Batch]]
-"""Partition → its batches, in their order."""
+OF_SOURCES: Final = "SOURCE"
+"""Type of what alerts of sources about themselves are about."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,25 @@ def replayed(facts: Facts, course: Course, moved: Moved = lambda _: None) -> Out
         flips=tuple(flips), since_ms=replay.since_ms, through_ms=replay.through_ms, posts=replay.posts,
         counts=dict(counts),
     )  # fmt: skip
+
+
+class Live(msgspec.Struct, frozen=True):
+    """Changes of incidents by what the live run and a replay have of them: ``different`` ones have the same id."""
+
+    same: int
+    different: int
+    only_live: int
+    only_replay: int
+
+
+def against_live(facts: Facts, outcome: Outcome, until_ms: int) -> Live:
+    """Hold all of ``outcome`` before ``until_ms``, as far as it goes, against what the live run told, byte for byte."""
+    end_ms = min(until_ms, outcome.through_ms + 1)
+    live = {flip.id: codec.encode(flip) for flip in facts.flips() if flip.type != OF_SOURCES and flip.at_ms < end_ms}
+    found = {flip.id: codec.encode(flip) for flip in outcome.flips if flip.at_ms < end_ms}
+    both = live.keys() & found.keys()
+    same = sum(live[name] == found[name] for name in both)
+    return Live(same, len(both) - same, len(live) - len(both), len(found) - len(both))
 
 
 def _unseen(rows: int) -> None:
