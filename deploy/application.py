@@ -9,7 +9,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ from deploy.channels import channels as made_channels
 from deploy.progress import Progress
 from deploy.rulewatch import RuleWatch
 from deploy.settings import Settings
+from deploy.silencing import InStore, Silencing
 from deploy.telemetry import Telemetry, set_up_logging
+from stream.core.silences import Silence, from_payload
 from stream.notify.deliver import Deliverer
 from stream.runtime.embedded import Embedded, Parts
 from stream.runtime.sqlite import DATABASE, DatabaseError, Store, StoreError, drop_in_inbox, translated
+from stream.runtime.sqlite_in_force import silences_of_state
 from stream.runtime.sqlite_journal import Journal
 from stream.runtime.sqlite_outbox import SqliteOutbox
 from stream.runtime.totals import Totals
@@ -231,7 +234,8 @@ async def _dashboard(
         replay, reader, settings, options.directory, functools.partial(drop_in_inbox, options.directory)
     )
     async with serving(
-        reader, settings, port, telemetry, feed, status=lambda: _status(runtime, watch), replay=again
+        reader, settings, port, telemetry, feed, status=lambda: _status(runtime, watch), replay=again,
+        silencing=Silencing(InStore(options.directory), wiring.now_ms),
     ) as address:
         yield address
 
@@ -251,7 +255,11 @@ def _status(runtime: Embedded, watch: RuleWatch | None) -> dict[str, Any]:
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
     found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
-    return Deliverer(SqliteOutbox(store), found, runtime.on_writer, wiring.now_ms, telemetry)
+    async def silences() -> Sequence[Silence]:
+        control = await runtime.on_writer(lambda: silences_of_state(store.connection))
+        return from_payload(control.payload)
+
+    return Deliverer(SqliteOutbox(store), found, runtime.on_writer, wiring.now_ms, telemetry, silences)
 
 
 async def _keep_house(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> None:

@@ -20,6 +20,7 @@ from deploy.commands import (
     query,
     run,
     services,
+    silences,
     tagger,
     train,
     transfer,
@@ -52,6 +53,7 @@ def root(
 run.register(app)
 query.register(app)
 alerts.register(app)
+silences.register(app)
 backtest.register(app)
 tagger.register(app)
 admin.register(app)

@@ -10,10 +10,12 @@ from typing import Any, Final
 import structlog
 import typer
 
+from deploy import wiring
 from deploy.application import stop_on_signals
-from deploy.orders import hand_over
+from deploy.orders import hand_over, in_force, put_in_force
 from deploy.replay import replay
 from deploy.settings import Settings
+from deploy.silencing import InCluster, Silencing
 from deploy.telemetry import Telemetry, set_up_logging
 from deploy.web import serving
 from index.elastic import ElasticReader
@@ -34,7 +36,11 @@ async def serve(settings: Settings, port: int) -> None:
     again = functools.partial(
         replay, reader, settings, Path(settings.store.directory), functools.partial(hand_over, settings)
     )
-    async with serving(reader, settings, port, telemetry, feed, status=engines.status, replay=again) as address:
+    place = InCluster(functools.partial(in_force, settings), functools.partial(put_in_force, settings))
+    async with serving(
+        reader, settings, port, telemetry, feed, status=engines.status, replay=again,
+        silencing=Silencing(place, wiring.now_ms),
+    ) as address:  # fmt: skip
         typer.echo(address, err=True)
         tail = LiveTail(settings.kafka, feed.publish_commit)
         background = [asyncio.create_task(tail.run()), asyncio.create_task(engines.watch(telemetry))]

@@ -13,7 +13,7 @@ from deploy.errors import Failure
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry
 from index.api import make_app
-from index.context import Action, Status
+from index.context import Action, Silences, Status
 from index.live import Broadcast
 from index.reading import Reader
 
@@ -31,6 +31,7 @@ async def serving(
     *,
     status: Status,
     replay: Replay,
+    silencing: Silences | None = None,
 ) -> AsyncIterator[str]:
     """Serve until the block is left, which also closes ``reader``; yields the address. ``port`` 0 takes a free one.
 
@@ -45,6 +46,7 @@ async def serving(
             metrics_registry=telemetry.registry,
             metrics=telemetry,
             actions={"replay_rejects": replaying(replay)},
+            silences=silencing,
             token=settings.web.token or None,
             host=host,
             utc_offset_s=round(settings.core.utc_offset_s),

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +28,10 @@ from index.elastic_schema import Kind
 from stream.contract.ports import ModelError, Tagger
 from stream.contract.records import Reject
 from stream.core.models import Model
+from stream.core.silences import TOPIC, Silence, from_payload
 from stream.notify.deliver import Deliverer
 from stream.runtime.cluster import ClusterWorker, WorkerParts
+from stream.runtime.ingest import controls_in_force
 
 SLOTS_MAX: Final = 256
 DRAIN_S: Final = 25.0
@@ -88,6 +90,11 @@ def _parts(
 ) -> WorkerParts:
     channels = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
     keep = settings.retention
+
+    async def silences() -> Sequence[Silence]:
+        control = (await asyncio.to_thread(controls_in_force, settings.kafka)).get(TOPIC)
+        return from_payload(control.payload) if control else ()
+
     return WorkerParts(
         kafka=settings.kafka,
         worker=settings.worker,
@@ -98,7 +105,7 @@ def _parts(
         tagger=models[0],
         load_model=models[1],
         channels=tuple(channels),
-        deliverer=lambda outbox: Deliverer(outbox, channels, outbox.on_loop, wiring.now_ms, telemetry),
+        deliverer=lambda outbox: Deliverer(outbox, channels, outbox.on_loop, wiring.now_ms, telemetry, silences),
         keep_house=lambda: index.expire(_ages(keep)),
         house_s=keep.every_s,
         alerts_days=keep.alerts_days,

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from index import dashboard, drift_pages, guard, notes, parameters, series
+from index import silences as silence_routes
 from index.context import (
     ACTIONS,
     DRAWING,
@@ -23,11 +24,13 @@ from index.context import (
     READING,
     REGISTRY,
     ROWS_MAX,
+    SILENCES,
     STATUS,
     STREAMS,
     TOKEN,
     Action,
     Reading,
+    Silences,
     Status,
     find_course,
     find_entity,
@@ -57,6 +60,7 @@ def make_app(
     metrics_registry: CollectorRegistry,
     metrics: Metrics | None = None,
     actions: Mapping[str, Action] | None = None,
+    silences: Silences | None = None,
     token: str | None = None,
     host: str = "127.0.0.1",
     utc_offset_s: int = 28_800,
@@ -65,7 +69,8 @@ def make_app(
 
     ``status`` gives a mapping with ``state`` (``running``, ``drained``, ``failed`` …); ``problem``, ``lag_records``,
     ``watermark_ms``, ``posts`` and ``expected`` are shown where they are there. ``failed`` turns ``/healthz`` to 503.
-    ``actions`` are what POST ``/api/actions/{name}`` may do; one raises ``ValueError`` for bad arguments.
+    ``actions`` are what POST ``/api/actions/{name}`` may do; one raises ``ValueError`` for bad arguments. Without
+    ``silences`` nobody can be silent.
     ``host`` is the address that will be bound, ``utc_offset_s`` the local time of charts. Raises ``ValueError`` for an
     open bind without a token.
     """
@@ -82,6 +87,8 @@ def make_app(
     if metrics is not None:
         app[METRICS] = metrics
     app[ACTIONS] = dict(actions or {})
+    if silences is not None:
+        app[SILENCES] = silences
     app[TOKEN] = token or ""
     app[STREAMS] = set()
     app[DRAWING] = Drawing(utc_offset_s)
@@ -113,6 +120,7 @@ def make_app(
         ]
     )
     dashboard.add_pages(app)
+    silence_routes.add_routes(app)
     return app
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -70,11 +70,28 @@ class _Shared:
         self.until = now if failed else self._asked + max(FRESH_S, (now - self._asked) / COST_SHARE)
 
 
+class Silences(Protocol):
+    """What can be done with silences. All calls block.
+
+    They raise ``ValueError`` for what is no silence, ``EngineError`` where their place is away.
+    """
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All of them, those that end last first."""
+
+    def add(self, matchers: Sequence[str], until_ms: int, reason: str, author: str = "") -> dict[str, Any]:
+        """Hold back what all ``matchers`` match, from now on."""
+
+    def expire(self, id: str) -> dict[str, Any] | None:
+        """End one now; None where none of that id goes on."""
+
+
 READING: Final = web.AppKey("reading", Reading)
 FEED: Final = web.AppKey("feed", Broadcast)
 STATUS: Final[web.AppKey[Status]] = web.AppKey("status")
 REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 METRICS: Final = web.AppKey("metrics", Metrics)
+SILENCES: Final = web.AppKey("silences", Silences)
 ACTIONS: Final = web.AppKey("actions", dict[str, Action])
 TOKEN: Final = web.AppKey("token", str)
 DRAWING: Final = web.AppKey("drawing", Drawing)

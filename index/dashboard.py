@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from index import notes, parameters, rendering
-from index.context import ACTIONS, READING, ROWS_MAX, TOKEN, find_entity, find_incident, totals
+from index import notes, parameters, rendering, silences
+from index.context import ACTIONS, READING, ROWS_MAX, SILENCES, TOKEN, find_entity, find_incident, totals
 from index.guard import CHART_CSP, COOKIE, session_value
 from index.messages import LANGUAGES
 from index.parameters import KEY_CHARS_MAX
@@ -197,7 +197,9 @@ async def alerts(request: web.Request) -> web.Response:
     rule = parameters.text(given, "rule")
     reading = request.app[READING]
     found = await reading.ask(lambda: reading.reader.alerts(since_ms, until_ms, state, rule, ROWS_MAX))
-    return render(request, "alerts.html", found=found, given=given)
+    silent = [one for one in await silences.all_of(request) if one["active"]]
+    lengths = silences.LENGTHS_S if SILENCES in request.app else {}
+    return render(request, "alerts.html", found=found, given=given, silences=silent, lengths=lengths)
 
 
 async def incident(request: web.Request) -> web.Response:

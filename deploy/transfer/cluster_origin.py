@@ -23,7 +23,7 @@ from stream.contract import codec
 from stream.contract.records import TrendPoint
 from stream.core import stages
 from stream.core.partitioning import enrich_joined, joined, judge_joined
-from stream.core.rows import HEADER, EnrichState, TrackHeader
+from stream.core.rows import HEADER, EnrichState, JudgeHeader, TrackHeader
 from stream.runtime import kafka
 from stream.runtime.ingest import log_topic, read_cursors
 from stream.runtime.outbox import OutboxRow
@@ -101,7 +101,8 @@ class ClusterOrigin:
 
     def _controls(self) -> Iterator[Fact]:
         headers = (row for key, row in self._rows("track", 0) if key == HEADER)
-        for control in in_force(next(headers, TrackHeader()), self._enrich_state()):
+        judge = (row for _, row in self._rows("judge", 0) if isinstance(row, JudgeHeader))
+        for control in in_force(next(headers, TrackHeader()), next(judge, JudgeHeader()), self._enrich_state()):
             yield Fact(0, codec.encode(control))
 
     def _sources(self) -> Iterator[Cursor]:

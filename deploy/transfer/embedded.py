@@ -21,7 +21,7 @@ from index.sqlite_scan import Kind, scan
 from stream.contract import codec
 from stream.core import stages
 from stream.core.partitioning import enrich_joined, joined, judge_joined
-from stream.core.rows import HEADER, EnrichState, TrackHeader
+from stream.core.rows import HEADER, EnrichState, JudgeHeader, TrackHeader
 from stream.runtime.sqlite import DATABASE, Store, lock
 from stream.runtime.sqlite_tables import Tables
 
@@ -71,7 +71,8 @@ class StoreOrigin:
 
     def _controls(self) -> Iterator[Fact]:
         headers = [row for _, row in self._rows("track") if isinstance(row, TrackHeader)]
-        for control in in_force(headers[0] if headers else TrackHeader(), self._enrich_state()):
+        judge = next((row for _, row in self._rows("judge") if isinstance(row, JudgeHeader)), JudgeHeader())
+        for control in in_force(headers[0] if headers else TrackHeader(), judge, self._enrich_state()):
             yield Fact(0, codec.encode(control))
 
     def _sources(self) -> Iterator[Cursor]:

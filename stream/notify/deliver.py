@@ -19,6 +19,7 @@ from stream.contract import codec
 from stream.contract.codec import CodecError
 from stream.contract.ports import Channel, Claim, DeliveryError, Metrics, Result, Telling
 from stream.contract.records import Flip
+from stream.core.silences import Silence, silenced
 from stream.notify.pace import Pace
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ RETRY_MS: Final = (1_000, 4_000, 16_000, 64_000, 300_000, 1_800_000)
 """Pause before each further try, a quarter longer at most; after the last one the flip is a dead letter."""
 SEND_S_MAX: Final = 120.0
 """A channel that has not come back after so long has failed; its own limits are far below."""
+SILENCES_MS: Final = 5_000
+"""How often silences are asked for, while there is something to tell."""
 OUTCOMES: Final = {"sent": "sent", "due": "again", "failed": "dead_letter", "skipped": "skipped"}
 """Status in the outbox → label ``outcome`` of the metric, which counts alerts."""
 
@@ -61,7 +64,10 @@ def due_again_ms(flip_id: str, channel: str, attempts: int, now_ms: int) -> int 
 
 
 class Deliverer:
-    """Works off the outbox until cancelled. ``on_writer`` runs a function on the thread that owns the store."""
+    """Works off the outbox until cancelled. ``on_writer`` runs a function on the thread that owns the store.
+
+    ``silences`` are those in force, None where nobody can be silent.
+    """
 
     def __init__(
         self,
@@ -70,8 +76,11 @@ class Deliverer:
         on_writer: Callable[[Callable[[], object]], Awaitable[object]],
         now_ms: Callable[[], int],
         metrics: Metrics,
+        silences: Callable[[], Awaitable[Sequence[Silence]]] | None = None,
     ) -> None:
         self._outbox = outbox
+        self._silences = silences
+        self._silent: tuple[Sequence[Silence], int] = ((), -SILENCES_MS)
         self._channels = channels
         self._on_writer = on_writer
         self._now_ms = now_ms
@@ -175,6 +184,27 @@ class Deliverer:
 
     async def _tried(self, channel: str, claims: Sequence[Claim]) -> dict[str, Result]:
         """Send a message, and say what is to be written down of each alert in it."""
+        now_ms = self._now_ms()
+        held = {one.flip_id: why for one in claims if (why := await self._silenced(one, now_ms))}
+        results = {flip_id: Result("skipped", now_ms, f"silence {why}") for flip_id, why in held.items()}
+        left = [one for one in claims if one.flip_id not in held]
+        return results | await self._sent(channel, left) if left else results
+
+    async def _silenced(self, claim: Claim, now_ms: int) -> str:
+        """The silence that holds an alert back that waited, or that is to be told again; Judge looks at the others."""
+        if self._silences is None:
+            return ""
+        if now_ms - self._silent[1] >= SILENCES_MS:
+            try:
+                self._silent = (await self._silences(), now_ms)
+            except Exception:  # those known before must do
+                _log.exception("silences_unknown")
+        try:
+            return silenced(msgspec.structs.replace(_flip(claim.record), at_ms=now_ms), self._silent[0])
+        except (CodecError, DeliveryError):
+            return ""
+
+    async def _sent(self, channel: str, claims: Sequence[Claim]) -> dict[str, Result]:
         problem = await self._problem(channel, claims)
         now_ms = self._now_ms()
         if problem is None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from stream.contract.records import Control
 from stream.core import stages
 from stream.core.entities import Aliases
 from stream.core.models import TOPIC, Order, order_in
-from stream.runtime.wire import decoded
+from stream.core.rows import JudgeHeader, TrackHeader
+from stream.core.silences import TOPIC as SILENCES
+from stream.runtime.sqlite import DatabaseError, connect, translated
+from stream.runtime.wire import decoded, encoded
 
 
 def enrich_state(connection: sqlite3.Connection) -> stages.EnrichState:
@@ -34,6 +39,46 @@ def model_in_force(connection: sqlite3.Connection) -> Order:
         order = order_in(control)
         found = Order(max(found.epoch, order.epoch), order.model or found.model)
     return found
+
+
+def silences_of_state(connection: sqlite3.Connection) -> Control:
+    """The silences that the worker has come to: what Judge obeys, or what Track tells it with the next bin."""
+    rows = connection.execute(
+        "SELECT row FROM state WHERE part IN ('judge', 'track:0') AND key = ?", (stages.HEADER,)
+    ).fetchall()
+    found = [Control(topic=SILENCES, version=0, payload="")]
+    for header in (stages.decode_row(data) for (data,) in rows):
+        if isinstance(header, JudgeHeader):
+            found.append(Control(topic=SILENCES, version=header.silences_version, payload=header.silences))
+        elif isinstance(header, TrackHeader):
+            found += header.told
+    return _newest(found)
+
+
+def silences_in_force(connection: sqlite3.Connection) -> Control:
+    """The silences in force once the worker has come to all that waits for it."""
+    return _newest([silences_of_state(connection), *_waiting(connection, SILENCES)])
+
+
+def order_silences(path: Path, order: Callable[[Control], Control]) -> None:
+    """Leave ``order`` of the silences in force for the process that writes the database at ``path``.
+
+    In one transaction, so that nobody's order is lost to another's. Raises ``StoreError``, and what ``order`` raises.
+    """
+    connection = connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        made = order(silences_in_force(connection))
+        connection.execute("INSERT INTO inbox (record) VALUES (?)", (encoded(made),))
+        connection.execute("COMMIT")
+    except DatabaseError as error:
+        raise translated(error, path) from error
+    finally:
+        connection.close()
+
+
+def _newest(found: Iterable[Control]) -> Control:
+    return max((one for one in found if one.topic == SILENCES), key=lambda one: one.version)
 
 
 def _waiting(connection: sqlite3.Connection, topic: str) -> list[Control]:

@@ -69,10 +69,12 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterat
 class Work(Deliverer):
     """A deliverer with counters of its own."""
 
-    def __init__(self, kept: Kept, clock: Clock, *channels: Channel, on_writer: Any = None) -> None:
+    def __init__(
+        self, kept: Kept, clock: Clock, *channels: Channel, on_writer: Any = None, silences: Any = None
+    ) -> None:
         self.telemetry = Telemetry()
         found = {channel.name: channel for channel in channels}
-        super().__init__(kept.outbox, found, on_writer or kept.on_writer, clock, self.telemetry)
+        super().__init__(kept.outbox, found, on_writer or kept.on_writer, clock, self.telemetry, silences)
 
     def counted(self, channel: str, outcome: str) -> float:
         labels = {"channel": channel, "outcome": outcome}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from stream.contract.notices import Hours, Notice
 from stream.contract.ports import DeliveryError
 from stream.contract.records import Flip
+from stream.core.silences import Matcher, Silence
 from stream.notify.deliver import RETRY_MS
 from stream.runtime.telling import AGAIN_MS_MAX, FLIPS_MAX
 from tests.notify.alerts import alert
@@ -49,7 +50,8 @@ def flip(incident: str, sequence: int = 0, state: str = "firing", notice: Notice
 class Desk:
     """A channel on an outbox, at the times that a test asks for; each of them by a process of its own."""
 
-    def __init__(self, kept: Kept, clock: Clock, *errors: Exception) -> None:
+    def __init__(self, kept: Kept, clock: Clock, *errors: Exception, silences: Sequence[Silence] = ()) -> None:
+        self.silences = silences
         self.kept = kept
         self.clock = clock
         self.channel = Flaky(*errors)
@@ -63,8 +65,11 @@ class Desk:
         await self.kept.on_writer(lambda: None)
         self.kept.again()
         before = len(self.channel.got)
-        await Work(self.kept, self.clock, self.channel).deliver_due()
+        await Work(self.kept, self.clock, self.channel, silences=self._silences).deliver_due()
         return self.channel.got[before:]
+
+    async def _silences(self) -> Sequence[Silence]:
+        return self.silences
 
     def why(self, flip_id: str) -> tuple[str, str] | None:
         """(status, reason) of a delivery that is not over by having been told."""
@@ -211,6 +216,19 @@ async def test_repeats_of_a_group_go_together_and_end_some_day(desk: Desk) -> No
     desk.take(flip("a", notice=often), flip("b", notice=often))
     told = [message for hour in range(24 * 9) for message in await desk.at(hour * HOUR_MS)]
     assert told == ["a-0+b-0"] * (1 + AGAIN_MS_MAX // (24 * HOUR_MS))
+
+
+async def test_a_silence_holds_back_what_waited_and_what_is_repeated(kept: Kept, clock: Clock) -> None:
+    often = Notice(repeat_interval_s=3600)
+    matcher = Matcher(name="entity", value="PER/甲")
+    silence = Silence(id="s1", matchers=(matcher,), from_ms=30 * MINUTE_MS, until_ms=90 * MINUTE_MS, reason="known")
+    desk = Desk(kept, clock, silences=[silence])
+    desk.take(flip("a", notice=often, entity="PER/甲"), flip("b", notice=often))
+    assert sorted(await desk.at(1)) == ["a-0", "b-0"]
+    desk.take(flip("c", notice=Notice(group_wait_s=3600), entity="PER/甲"))
+    assert await desk.at(HOUR_MS + 1) == ["b-0"]
+    assert desk.why("a-0") == ("due", "silence s1") and desk.why("c-0") == ("skipped", "silence s1")
+    assert sorted(await desk.at(2 * HOUR_MS + 1)) == ["a-0", "b-0"], "it is over, and it still goes on"
 
 
 # --- mute hours --------------------------------------------------------------------------------------------------
