@@ -228,7 +228,8 @@ class TrendPoint(Record, frozen=True, kw_only=True, tag="trend_point"):
 
     ``authors`` counts distinct authors of the bin, ``weighted`` sums popularity weights, ``engagement`` shown counts.
     ``score`` is the best −log10 tail probability over the windows, in thousandths; ``expected`` belongs to
-    ``window_ms``, the window that gave it, as does ``observed``.
+    ``window_ms``, the window that gave it, as does ``observed``. Where nothing stands out, ``score`` is 0 and
+    ``observed`` counts posts.
     """
 
     entity: str

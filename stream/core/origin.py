@@ -1,7 +1,8 @@
 """What a burst is made of: many people, one account or post, or copies of one text.
 
 Texts are near-duplicates by their simhashes. A text that is posted k times supports a burst like 1 + ln k posts, so
-that copies make no trend; reposts are no copies, but a burst that is one post passed on has a single source.
+that copies make no trend. Of reposts of one post each but the first counts a quarter, and a burst that is one post
+passed on has a single source.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ SINGLE_SHARE: Final = 0.5
 """Of all posts, one account's or reposts of one post: with more, they are a single source."""
 COPIED_SHARE: Final = 0.5
 """Of all posts, copies of others: with more, somebody coordinates."""
-COPIES_MIN: Final = 3
-"""Posts of nearly the same text that are copies rather than a coincidence."""
+COPIES_MIN: Final = 2
+"""Posts of nearly the same text that are copies: two texts of different people are hardly ever that near."""
+REPOST_SHARE: Final = 0.25
+"""What each further repost of one post adds to a burst: people pass on more easily than they write."""
 POSTS_EACH: Final = 3.0
 """So many posts of each account on average are no conversation."""
 TEXTS_MAX: Final = 256
@@ -65,6 +68,7 @@ def copies(texts: Iterable[bytes], roots: Iterable[bytes], tally: Tally) -> Copi
     sizes = cluster_sizes(*_sums(texts))
     _, passed_on = _sums(roots)
     support = tally.mentions - sum(sizes) + sum(1.0 + math.log(size) for size in sizes)
+    support -= (1.0 - REPOST_SHARE) * sum(count - 1 for count in passed_on)
     copied = sum(size for size in sizes if size >= COPIES_MIN)
     return Copies(math.floor(round(support, 6)), copied, max(passed_on, default=0), len(sizes))
 
@@ -85,21 +89,19 @@ def _sums(parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
 
 
 def cluster_sizes(codes: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Posts of each cluster of near-duplicates, by their simhashes. A text joins the first one that it is near to.
-
-    Few texts are compared, mostly a dozen; calls of numpy would cost more than they save.
-    """
-    leaders: list[int] = []
-    sizes: list[int] = []
-    for code, count in zip(codes, counts, strict=True):
-        for place, leader in enumerate(leaders):
-            if (code ^ leader).bit_count() <= NEAR_DUPLICATE_BITS_MAX:
-                sizes[place] += count
-                break
-        else:
-            leaders.append(code)
-            sizes.append(count)
-    return sizes
+    """Posts of each cluster of near-duplicates, by their simhashes. A text joins the first one that it is near to."""
+    if len(codes) < 2:
+        return list(counts)
+    marks = np.array([code & _KEYS for code in codes], dtype=np.uint64)
+    near = np.bitwise_count(marks[:, None] ^ marks) <= NEAR_DUPLICATE_BITS_MAX
+    first = np.argmax(near, axis=1)  # the first text that each is near to, itself at the latest
+    if np.array_equal(first, np.arange(len(codes))):
+        return list(counts)
+    sizes: dict[int, int] = {}
+    for place, count in enumerate(counts):
+        leader = next((one for one in np.flatnonzero(near[place]).tolist() if one in sizes), place)
+        sizes[leader] = sizes.get(leader, 0) + count
+    return list(sizes.values())
 
 
 def origin(tally: Tally, found: Copies, covered: float, covered_min: float) -> Origin:

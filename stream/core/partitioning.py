@@ -127,7 +127,6 @@ def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:
         told=[told[key] for key in sorted(told)],
         views=newest.views,
         late=sum(header.late for header in headers),
-        models=newest.models,
     )
 
 

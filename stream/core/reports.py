@@ -54,7 +54,7 @@ def entity_report(
         surface=clues[0].surface if clues else entity.partition("/")[2],
         first_seen_ms=state.first_ms,
         is_new=is_new,
-        authors_known=best.tally.unknown == 0,
+        authors_known=trends.authors_known(state, best),
         windows=tuple(trends.window_score(state, one, settings) for one in scored),
         evidence=tuple(_evidence(clue) for clue in clues),
         view=view,

@@ -139,7 +139,7 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
 
     ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
     ``views``: id of a view of the rules → since when it is counted. ``late``: sightings that corrected closed bins
-    since the report before. ``models``: versions of the model that were seen, the newest last.
+    since the report before.
     """
 
     fences: dict[int, int] = msgspec.field(default_factory=dict)
@@ -151,7 +151,6 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
     told: list[Control] = msgspec.field(default_factory=list)
     views: dict[str, int] = msgspec.field(default_factory=dict)
     late: int = 0
-    models: list[str] = msgspec.field(default_factory=list)
 
     @property
     def closed_ms(self) -> int:

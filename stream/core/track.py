@@ -48,8 +48,6 @@ from stream.core.watch import interest, watch
 from stream.core.windows import bin_start
 
 RECHECKS_PER_WINDOW = 12
-MODELS_MAX = 8
-"""Versions that are remembered, so that a partition of the log that lags behind brings no old one back."""
 
 Placed = TypeVar("Placed", Seen, Sighting)
 TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader
@@ -126,7 +124,7 @@ class _Work:
         before: TrackHeader = states.get(HEADER) or TrackHeader()
         self.header = TrackHeader(
             dict(before.fences), before.watermark, list(before.open), list(before.closed),
-            before.rules, before.rules_version, list(before.told), before.views, before.late, list(before.models),
+            before.rules, before.rules_version, list(before.told), before.views, before.late,
         )  # fmt: skip
         self._watch = watch(before.rules, before.rules_version, settings)
         self._open: dict[str, OpenRow | None] = {}
@@ -165,13 +163,9 @@ class _Work:
 
     def _take_model(self, version: str) -> None:
         """A model that was not seen before begins: no name is a trend because it finds it."""
-        models = self.header.models
-        if version in models:
-            return
-        if models:
-            volume.restart(self._stream_row(), max(self._newest_end_ms(), self.header.closed_ms))
-        models.append(version)
-        del models[:-MODELS_MAX]
+        stream = self._stream or self._states.get(STREAM)
+        if stream is None or version not in stream.models:
+            volume.take_model(self._stream_row(), version, max(self._newest_end_ms(), self.header.closed_ms))
 
     def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
         """What stands before ``offset``. No bin closes meanwhile, so each is looked up once."""
@@ -352,11 +346,14 @@ class _Work:
             return
         frame = volume.advance(
             stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings, self._covered
-        )._replace(before_ms=self._watch.before_ms, flat_ms=self._watch.flat_ms)
+        )._replace(
+            before_ms=self._watch.before_ms, flat_ms=self._watch.flat_ms, new_ms=self._watch.new_only_ms
+        )
         self._frames.clear()
         self._confidences.clear()
         if self._ledger is not None:
-            coverage.forget(self._ledger, frame.starts_ms[-1])
+            first_ms = min(min(one.start_ms, one.tumbling * one.window_ms) for one in frame.windows)
+            coverage.forget(self._ledger, first_ms)
         keys = counted.keys
         due = [entity for entity, due_ms in stream.due.items() if due_ms <= frame.end_ms]
         found = [
@@ -433,19 +430,21 @@ class _Work:
         if state.looked_ms >= frame.bin_ms:  # stored before a kill; what follows from it was delivered before that
             _follow(stream, key, state.due_ms)
             return None
-        scored = trends.close(state, closing, frame, self._settings)
+        if closing is not None:
+            state.first_ms = min(state.first_ms, closing.first_ms)
+        fresh = reports.is_new(state, frame, self._watch, self._settings)
+        scored = trends.close(state, closing, frame, self._settings, fresh=fresh)
         view, entity = split_key(key)
         if closing is not None and not view:
             places = self._confidences.setdefault(split_id(entity)[0], [0] * drift.PLACES)
             places[drift.place(closing.confidence, closing.mentions)] += 1
             self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
-        return self._followed(key, state, scored, frame, stream)
+        return self._followed(key, state, fresh, scored, frame, stream)
 
     def _followed(
-        self, key: str, state: TrendState, scored: list[Scored], frame: Frame, stream: StreamRow
+        self, key: str, state: TrendState, fresh: bool, scored: list[Scored], frame: Frame, stream: StreamRow
     ) -> EntityReport | None:
         """The report on an entity that some rule may care about; it is looked at again even if it falls silent."""
-        fresh = reports.is_new(state, frame, self._watch, self._settings)
         was, (view, entity) = state.reported, split_key(key)
         window_ms, state.reported = interest(self._watch, view, entity, fresh, was, scored)
         pause_ms = max(window_ms // RECHECKS_PER_WINDOW, self._settings.bin_ms)

@@ -34,6 +34,8 @@ PRIOR_WINDOWS: Final = 1.0
 """Gamma prior of the mean per window: as if half a mention had been seen in one window."""
 PRIOR_SPREAD: Final = 25.0
 """Weight of the pooled dispersion, in Σmu²."""
+LEAVE_SCORE: Final = LEVEL_LOW // 2
+"""In thousandths: an entity that was remarkable is followed until all its scores are below this."""
 DISPERSION_LOW, DISPERSION_HIGH = 0.02, 5.0
 SURPRISE_SIGMAS: Final = 4.0
 SURPRISE_FREE: Final = 3.0
@@ -73,20 +75,20 @@ class ClosedBin(msgspec.Struct, array_like=True, gc=False):
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was usual in windows of one length.
 
-    ``index``: the tumbling window that runs, with ``observed`` in it so far and its ``exposure``; ``total``: decayed
-    count of the ended ones; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising windows
-    in a row that were not learned from. ``heard`` and ``posts`` are ``observed`` and ``total`` of plain posts.
-    ``epoch``: of the model by which it was learned.
+    ``index``: the tumbling window that runs, with its ``exposure`` so far; ``total``: decayed count of the ended ones,
+    ``posts`` the same of plain posts; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising
+    windows in a row that were not learned from. ``epoch``: of the model by which it was learned. Rows of 0.1 hold
+    something in the places that are not used.
     """
 
     index: int
-    observed: int = 0
+    unused_: int = 0
     exposure: float = 1.0
     total: float = 0.0
     excess: float = 0.0
     square: float = 0.0
     frozen: int = 0
-    heard: int = 0
+    unused__: int = 0
     posts: float = 0.0
     epoch: int = 0
 
@@ -116,18 +118,23 @@ class Scored(NamedTuple):
 
     ``tested`` is the count that was compared with ``mu``. ``loudness`` is the score of all posts, however few authors
     and texts are behind them; ``copies`` is known where one of the two scores is worth a look. ``usual`` posts were to
-    be expected; ``before`` and ``silence`` as in ``WindowScore``.
+    be expected; ``before`` and ``silence`` as in ``WindowScore``. Where even all ``mentions`` together would not stand
+    out, or nothing is known of the past yet, the two scores are 0 and authors were not counted: there is no ``tally``,
+    and ``tested`` is ``mentions``.
     """
 
     frame: WindowFrame
-    tally: Tally
+    mentions: int
+    engagement: int
+    weight: int
     mu: float
     dispersion: float
-    score: int
-    tested: int
-    loudness: int
-    copies: Copies | None
-    usual: float = 0.0
+    usual: float
+    score: int = 0
+    tested: int = 0
+    loudness: int = 0
+    tally: Tally | None = None
+    copies: Copies | None = None
     before: int = 0
     silence: int = 0
 
@@ -204,20 +211,21 @@ def copied(state: TrendState) -> TrendState:
     )  # fmt: skip
 
 
-def close(state: TrendState, bin_: OpenBin | None, frame: Frame, settings: CoreSettings) -> list[Scored]:
+def close(
+    state: TrendState, bin_: OpenBin | None, frame: Frame, settings: CoreSettings, *, fresh: bool = False
+) -> list[Scored]:
     """Move ``bin_`` into the past of ``state`` (which is changed) and test every window that ends with it.
 
-    ``bin_`` None looks again at an entity that was silent. A window's baseline never contains the window itself
-    beyond the tumbling windows that had ended before.
+    ``bin_`` None looks again at an entity that was silent; ``fresh`` is one whose name has just turned up. A window's
+    baseline never contains the window itself beyond the tumbling windows that had ended before.
     """
     if bin_ is not None:
         state.bins[frame.bin_ms] = _closed(bin_, settings)
         state.closed_ms = frame.bin_ms
-        state.first_ms = min(state.first_ms, bin_.first_ms)
-        fresh = [(frame.bin_ms, clue) for clue in bin_.clues]
-        state.clues = [*fresh, *state.clues][:CLUES_MAX]
+        new = [(frame.bin_ms, clue) for clue in bin_.clues]
+        state.clues = [*new, *state.clues][:CLUES_MAX]
     state.looked_ms = frame.bin_ms
-    scored = score(state, frame, settings)
+    scored = score(state, frame, settings, fresh=fresh)
     if bin_ is not None:
         best = max(scored, key=lambda one: one.score)
         closed = state.bins[frame.bin_ms]
@@ -227,47 +235,97 @@ def close(state: TrendState, bin_: OpenBin | None, frame: Frame, settings: CoreS
     return scored
 
 
-def score(state: TrendState, frame: Frame, settings: CoreSettings) -> list[Scored]:
-    """Test every window of ``frame``; baselines of ``state`` move on to the tumbling windows that now run."""
-    tallies = tallied(state, frame.end_ms, frame.starts_ms)
+def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: bool = False) -> list[Scored]:
+    """Test every window of ``frame``; baselines of ``state`` move on to the tumbling windows that now run.
+
+    Windows that only rules on new names ask for are counted for a ``fresh`` name alone.
+    """
     found = []
+    sums = _sums(state, frame)
     for one in frame.windows:
-        base = rolled(state.baselines.get(one.window_ms), one, settings)
-        running = tallies[one.tumbling * one.window_ms]
+        if one.window_ms in frame.new_ms:
+            if fresh:
+                found.append(_counted(state, one, sums[one.start_ms]))
+            continue
+        base = rolled(state, one, settings)
         state.baselines[one.window_ms] = Baseline(
-            one.tumbling, running.tested, one.running, base.total, base.excess, base.square, base.frozen,
-            running.mentions, base.posts, one.epoch,
-        )  # fmt: skip
-        scored = _scored(state, one, base, tallies[one.start_ms], settings)
+            one.tumbling, 0, one.running, base.total, base.excess, base.square, base.frozen, 0, base.posts, one.epoch
+        )
+        scored = _scored(state, one, base, sums[one.start_ms], settings, fresh)
         if one.window_ms in frame.before_ms:
-            scored = scored._replace(before=_mentions(state, one.start_ms - one.window_ms, one.start_ms))
+            scored = scored._replace(before=_between(state, one.start_ms - one.window_ms, one.start_ms))
         if one.window_ms in frame.flat_ms:
-            scored = scored._replace(silence=negbin.silence(scored.tally.mentions, scored.usual, scored.dispersion))
+            scored = scored._replace(silence=negbin.silence(scored.mentions, scored.usual, scored.dispersion))
         found.append(scored)
     return found
 
 
-def _mentions(state: TrendState, start_ms: int, end_ms: int) -> int:
+def _sums(state: TrendState, frame: Frame) -> dict[int, tuple[int, int, int]]:
+    """Mentions, engagement and weight since the start of each sliding window."""
+    found: dict[int, tuple[int, int, int]] = {}
+    wanted = [one.start_ms for one in frame.windows]
+    place = mentions = engagement = weight = 0
+    for part in (state.bins, state.hours):
+        for at in reversed(part):
+            while place < len(wanted) and at < wanted[place]:
+                found[wanted[place]] = mentions, engagement, weight
+                place += 1
+            if place == len(wanted):
+                return found
+            if at < frame.end_ms:
+                closed = part[at]
+                mentions += closed.mentions
+                engagement += closed.engagement
+                weight += closed.weight
+    return {**found, **dict.fromkeys(wanted[place:], (mentions, engagement, weight))}
+
+
+def _between(state: TrendState, start_ms: int, end_ms: int) -> int:
     """Mentions in [``start_ms``, ``end_ms``)."""
     return sum(
         closed.mentions for part in (state.bins, state.hours) for at, closed in part.items() if start_ms <= at < end_ms
     )
 
 
-def _scored(state: TrendState, one: WindowFrame, base: Baseline, tally: Tally, settings: CoreSettings) -> Scored:
-    """The test of one window. Copies are looked for only where something stands out."""
-    mu, spread, tested = mean(base, one) * one.exposure, dispersion(base, settings), tally.tested
+def _counted(state: TrendState, one: WindowFrame, sums: tuple[int, int, int]) -> Scored:
+    """A window of which no past is asked."""
+    tally, usual = _tally(state, one), float(sums[0])
+    return Scored(one, *sums, usual, 0.0, usual, tested=tally.tested, tally=tally)
+
+
+def _scored(
+    state: TrendState,
+    one: WindowFrame,
+    base: Baseline,
+    sums: tuple[int, int, int],
+    settings: CoreSettings,
+    fresh: bool,
+) -> Scored:
+    """The test of one window. Authors are counted, and copies looked for, only where something may stand out."""
+    mu, spread = mean(base, one) * one.exposure, dispersion(base, settings)
     usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
+    mentions = sums[0]
+    scored = Scored(one, *sums, mu, spread, usual, tested=mentions)
+    if not fresh and (not one.ready or mentions <= mu or negbin.score(mentions, mu, spread) < LEAVE_SCORE):
+        return scored
+    tally = _tally(state, one)
+    tested = tally.tested
     score = loudness = negbin.score(tested, mu, spread)
-    if tally.mentions >= max(2 * tested, LOUD_MIN):
-        loudness = max(score, negbin.score(tally.mentions, usual, spread))
-    if loudness < LEVEL_LOW:
-        return Scored(one, tally, mu, spread, score, tested, loudness, None, usual)
+    if mentions >= max(2 * tested, LOUD_MIN):
+        loudness = max(score, negbin.score(mentions, usual, spread))
+    scored = scored._replace(score=score, tested=tested, loudness=loudness, tally=tally)
+    if loudness < LEVEL_LOW or not one.ready:
+        return scored
     copies = _copies(state, one, tally)
     if copies.support < tested:
         tested = copies.support
         score = negbin.score(tested, mu, spread)
-    return Scored(one, tally, mu, spread, score, tested, loudness, copies, usual)
+    return scored._replace(score=score, tested=tested, copies=copies)
+
+
+def _tally(state: TrendState, one: WindowFrame) -> Tally:
+    """Counts over a window."""
+    return tallied(state, one.start_ms, one.start_ms + one.window_ms)
 
 
 def _parts(state: TrendState, one: WindowFrame) -> list[ClosedBin]:
@@ -281,23 +339,16 @@ def _copies(state: TrendState, one: WindowFrame, tally: Tally) -> Copies:
     return origin.copies([part.texts for part in parts], [part.roots for part in parts], tally)
 
 
-def tallied(state: TrendState, end_ms: int, wanted: Sequence[int]) -> dict[int, Tally]:
-    """Counts over [start, ``end_ms``) for every wanted start, latest first, in one walk back through time."""
-    found: dict[int, Tally] = {}
+def tallied(state: TrendState, start_ms: int, end_ms: int) -> Tally:
+    """Counts over [``start_ms``, ``end_ms``)."""
     tally = Tally()
-    place = 0
     for part in (state.bins, state.hours):
-        for start_ms in reversed(part):
-            while place < len(wanted) and start_ms < wanted[place]:
-                found[wanted[place]] = tally.snapshot()
-                place += 1
-            if place == len(wanted):
-                return found
-            if start_ms < end_ms:
-                _add(tally, part[start_ms])
-    for start_ms in wanted[place:]:
-        found[start_ms] = tally.snapshot()
-    return found
+        for at in reversed(part):
+            if at < start_ms:
+                break
+            if at < end_ms:
+                _add(tally, part[at])
+    return tally.snapshot()
 
 
 def _add(tally: Tally, closed: ClosedBin) -> None:
@@ -336,20 +387,30 @@ def dispersion(base: Baseline, settings: CoreSettings) -> float:
     return own + (1.0 + own) / (PRIOR_COUNT + base.total)
 
 
-def rolled(base: Baseline | None, frame: WindowFrame, settings: CoreSettings) -> Baseline:
-    """``base`` after learning from the tumbling windows that ended since; O(1) however many were empty."""
+def rolled(state: TrendState, frame: WindowFrame, settings: CoreSettings) -> Baseline:
+    """The baseline of a window after learning from the tumbling windows that ended since; O(1) however many were empty.
+
+    What was in the one that ran is counted once it has ended.
+    """
+    base = state.baselines.get(frame.window_ms)
     if base is None:
         return Baseline(frame.tumbling, epoch=frame.epoch)
     if base.epoch != frame.epoch:
         base = _of_new_model(base, frame)
     if base.index >= frame.tumbling:
         return base
+    start_ms = base.index * frame.window_ms
+    return learned(base, tallied(state, start_ms, start_ms + frame.window_ms), frame, settings)
+
+
+def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSettings) -> Baseline:
+    """``base`` after the tumbling window with the counts ``ended``, and after empty ones up to that of ``frame``."""
     mu = mean(base, frame) * base.exposure
-    learned, frozen = _learnable(base, mu, frame, settings)
-    excess = base.excess * frame.decay + (learned - mu) ** 2 - mu
+    taken, frozen = _learnable(base, ended.tested, mu, frame, settings)
+    excess = base.excess * frame.decay + (taken - mu) ** 2 - mu
     square = base.square * frame.decay + mu * mu
-    total = base.total * frame.decay + learned
-    posts = base.posts * frame.decay + _learnable_posts(base, frame, settings)
+    total = base.total * frame.decay + taken
+    posts = base.posts * frame.decay + _learnable_posts(base, ended.mentions, frame, settings)
     empty = frame.tumbling - base.index - 1
     if empty:
         quiet = frame.decay**empty
@@ -370,12 +431,12 @@ def _of_new_model(base: Baseline, frame: WindowFrame) -> Baseline:
     )  # fmt: skip
 
 
-def _learnable_posts(base: Baseline, frame: WindowFrame, settings: CoreSettings) -> float:
+def _learnable_posts(base: Baseline, posts: int, frame: WindowFrame, settings: CoreSettings) -> float:
     """What to learn from the posts of the window that ended: at most the limit."""
     if not frame.ready:
-        return float(base.heard)
+        return float(posts)
     mu = (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + frame.ended) * base.exposure
-    return min(float(base.heard), _limit(mu, dispersion(base, settings)))
+    return min(float(posts), _limit(mu, dispersion(base, settings)))
 
 
 def _limit(mu: float, spread: float) -> float:
@@ -383,16 +444,18 @@ def _limit(mu: float, spread: float) -> float:
     return mu + SURPRISE_SIGMAS * math.sqrt(mu + min(spread, 1.0) * mu * mu) + SURPRISE_FREE
 
 
-def _learnable(base: Baseline, mu: float, frame: WindowFrame, settings: CoreSettings) -> tuple[float, int]:
+def _learnable(
+    base: Baseline, observed: int, mu: float, frame: WindowFrame, settings: CoreSettings
+) -> tuple[float, int]:
     """What to learn from the window that ended: at most the limit, and nothing from a surprise for a day.
 
     While the stream warms up everything is a surprise, and all is learned.
     """
     if not frame.ready:
-        return float(base.observed), 0
+        return float(observed), 0
     limit = _limit(mu, dispersion(base, settings))
-    if base.observed <= limit:
-        return float(base.observed), 0
+    if observed <= limit:
+        return float(observed), 0
     if base.frozen * frame.window_ms < DAY_MS:
         return mu, base.frozen + 1
     return limit, base.frozen
@@ -441,7 +504,9 @@ def correct(
 
 def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> WindowScore:
     """The test of a window of ``state`` as it is reported."""
-    tally, copies = one.tally, one.copies or _copies(state, one.frame, one.tally)
+    tally = one.tally or _tally(state, one.frame)
+    one = one if one.tally else one._replace(tested=tally.tested)
+    copies = one.copies or _copies(state, one.frame, tally)
     return WindowScore(
         window_ms=one.frame.window_ms,
         observed=one.tested,
@@ -471,6 +536,11 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
         silence=one.silence,
         usual=round(one.usual, 4),
     )
+
+
+def authors_known(state: TrendState, one: Scored) -> bool:
+    """Whether each post of a window has an author who can be told from others."""
+    return (one.tally or _tally(state, one.frame)).unknown == 0
 
 
 def posts(state: TrendState, one: Scored) -> bytes:

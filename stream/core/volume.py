@@ -26,6 +26,8 @@ _RESCALE_AT: Final = 2.0**40
 _EXPONENT_MAX: Final = 900.0
 
 
+MODELS_MAX: Final = 8
+"""Versions that are remembered, so that a partition of the log that lags behind brings no old one back."""
 KEPT: Final = 0.02
 """What a baseline keeps of its weight when another model begins to find names: mentions per post are others then."""
 
@@ -49,7 +51,8 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     ``bins``/``hours``: posts per bin within the late horizon, and per hour before that. ``posts``/``spans``: posts
     and milliseconds per hour of the week, weighted by 2^((t − ``origin_ms``)/half-life) so that the past fades
     without being rewritten. ``due``: entity that was remarkable → when it is looked at again though silent.
-    ``model_ms``: when another model began, −1 while there was one only.
+    ``models``: versions of the model that were seen, the newest last; ``model_ms``: when that one began, −1 while there
+    was one only.
     """
 
     since_ms: int = -1
@@ -62,6 +65,7 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     clocks: dict[int, Clock] = msgspec.field(default_factory=dict)
     due: dict[str, int] = msgspec.field(default_factory=dict)
     model_ms: int = -1
+    models: list[str] = msgspec.field(default_factory=list)
 
 
 class WindowFrame(NamedTuple):
@@ -90,17 +94,17 @@ class WindowFrame(NamedTuple):
 class Frame(NamedTuple):
     """The closed bin [``bin_ms``, ``end_ms``) and all windows that end with it, shortest first.
 
-    ``starts_ms``: where any of these windows, sliding or tumbling, begins; latest first. ``before_ms``: windows of
-    which the one before is asked for; ``flat_ms``: windows that may be too quiet.
+    ``before_ms``: windows of which the one before is asked for; ``flat_ms``: windows that may be too quiet; ``new_ms``:
+    those that only rules on new names ask for.
     """
 
     bin_ms: int
     end_ms: int
     since_ms: int
     windows: tuple[WindowFrame, ...]
-    starts_ms: tuple[int, ...]
     before_ms: frozenset[int] = frozenset()
     flat_ms: frozenset[int] = frozenset()
+    new_ms: frozenset[int] = frozenset()
     model_ms: int = -1
 
 
@@ -109,6 +113,7 @@ def copied(row: StreamRow) -> StreamRow:
     return StreamRow(
         row.since_ms, row.end_ms, row.origin_ms, dict(row.bins), dict(row.hours), list(row.posts), list(row.spans),
         {window: msgspec.structs.replace(clock) for window, clock in row.clocks.items()}, dict(row.due),
+        row.model_ms, list(row.models),
     )  # fmt: skip
 
 
@@ -140,13 +145,14 @@ def advance(
     for window_ms in [known for known in row.clocks if known not in windows_ms]:
         del row.clocks[window_ms]
     _forget(row, end_ms, max(windows_ms), settings)
-    starts_ms = {one.start_ms for one in frames} | {one.tumbling * one.window_ms for one in frames}
-    starts = tuple(sorted(starts_ms, reverse=True))
-    return Frame(bin_ms, end_ms, row.since_ms, frames, starts, model_ms=row.model_ms)
+    return Frame(bin_ms, end_ms, row.since_ms, frames, model_ms=row.model_ms)
 
 
-def restart(row: StreamRow, now_ms: int) -> None:
+def take_model(row: StreamRow, version: str, now_ms: int) -> None:
     """Another model finds names from ``now_ms`` on: what is usual must be learned anew. ``row`` is changed."""
+    row.models = [*row.models, version][-MODELS_MAX:]
+    if len(row.models) == 1:
+        return
     row.model_ms = now_ms
     for clock in row.clocks.values():
         clock.since_ms, clock.ended, clock.epoch = now_ms, clock.ended * KEPT, clock.epoch + 1

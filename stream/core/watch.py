@@ -28,12 +28,9 @@ from stream.core.rules import (
     rule_windows,
 )
 from stream.core.settings import CoreSettings
-from stream.core.trends import Scored
+from stream.core.trends import LEAVE_SCORE, Scored
 from stream.core.views import View, view_id, views_of
 from stream.core.windows import fitted_ms
-
-LEAVE_SCORE: Final = LEVEL_LOW // 2
-"""An entity that was remarkable is followed until all its scores are below this."""
 
 
 class Watching(NamedTuple):
@@ -44,7 +41,8 @@ class Watching(NamedTuple):
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """``RuleSet`` prepared for Track. ``new_ms`` is the longest window of a ``new_entity`` rule, or 0.
+    """``RuleSet`` prepared for Track. ``new_ms`` is the longest window of a ``new_entity`` rule, or 0;
+    ``new_only_ms`` are those that no other rule asks for.
 
     ``of_view``: view → rules that look at it; the empty view shows everything. ``before_ms``, ``flat_ms``,
     ``quality_ms``: windows that spikes, flatlines and rules on the stream ask for. ``sources``: whether to count them.
@@ -55,6 +53,7 @@ class Watch(msgspec.Struct, frozen=True):
     of_view: dict[str, tuple[Watching, ...]]
     views: tuple[View, ...]
     new_ms: int
+    new_only_ms: frozenset[int]
     before_ms: frozenset[int]
     flat_ms: frozenset[int]
     quality_ms: frozenset[int]
@@ -90,6 +89,7 @@ def _watch(payload: str, version: int, settings: CoreSettings) -> Watch:
         of_view=of_view,
         views=views_of(rules),
         new_ms=max((one.windows_ms[-1] for one in every if one.rule.kind == NEW_ENTITY), default=0),
+        new_only_ms=_new_only(every),
         before_ms=_windows_of(every, SPIKE),
         flat_ms=_windows_of(every, FLATLINE),
         quality_ms=_windows_of(every, DATA_QUALITY),
@@ -99,6 +99,12 @@ def _watch(payload: str, version: int, settings: CoreSettings) -> Watch:
 
 def _windows_of(every: Iterable[Watching], kind: str) -> frozenset[int]:
     return frozenset(window for one in every if one.rule.kind == kind for window in one.windows_ms)
+
+
+def _new_only(every: Iterable[Watching]) -> frozenset[int]:
+    """Windows that only rules on new names look at. At least one window is left, since a bin is told by one."""
+    others = {window for one in every if one.rule.kind != NEW_ENTITY for window in one.windows_ms}
+    return _windows_of(every, NEW_ENTITY) - others if others else frozenset()
 
 
 def watch(payload: str, version: int, settings: CoreSettings) -> Watch:
@@ -137,38 +143,39 @@ def _waits(rule: Rule, one: Scored) -> bool:
     """Whether the entity must be looked at again even if nothing more is heard of it, because silence would count."""
     if rule.kind == FLATLINE:
         return one.usual >= rule.significance.min_count
-    return rule.kind == SPIKE and rule.direction != "up" and one.tally.mentions >= rule.significance.min_count
+    return rule.kind == SPIKE and rule.direction != "up" and one.mentions >= rule.significance.min_count
 
 
 def _at_most(metric: Metric, one: Scored) -> float:
-    """What Judge will measure, or more: different texts and sources are looked for in what is reported."""
-    tally = one.tally
+    """What Judge will measure, or more: authors, texts and sources are counted in what is reported."""
     if metric == "weighted":
-        return tally.weight / WEIGHT_UNIT
+        return one.weight / WEIGHT_UNIT
     if metric == "share":
-        return 100.0 * tally.mentions / max(one.frame.posts, 1)
-    return float({"authors": tally.authors, "engagement": tally.engagement}.get(metric, tally.mentions))
+        return 100.0 * one.mentions / max(one.frame.posts, 1)
+    return float(one.engagement if metric == "engagement" else one.mentions)
 
 
 def _tells(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
-    tally, wanted = one.tally, rule.significance
+    wanted = rule.significance
     if rule.kind == FLATLINE:
         return one.usual >= wanted.min_count and one.silence >= (LEAVE_SCORE if was else LEVEL_LOW)
     if rule.kind == SPIKE:
         least = wanted.min_lift * (rule.resolve.below if was else 1.0)
-        return max(tally.mentions, one.before) >= wanted.min_count and factor(rule, tally.mentions, one.before) >= least
+        return max(one.mentions, one.before) >= wanted.min_count and factor(rule, one.mentions, one.before) >= least
+    if rule.kind in COUNTING:
+        count = _at_most(rule.metric, one)
+        return count >= rule.above or (was and count >= rule.resolve.below * rule.above)
     if rule.kind == CONCENTRATION:
-        return one.loudness >= (LEAVE_SCORE if was else LEVEL_LOW) and tally.mentions >= wanted.min_count
+        return one.loudness >= (LEAVE_SCORE if was else LEVEL_LOW) and one.mentions >= wanted.min_count
     if rule.kind in BURSTS:
         score = one.loudness if rule.metric == "mentions" and rule.kind == BURST else one.score
         if was and score >= LEAVE_SCORE:
             return True
         if score < LEVEL_LOW:
             return False
-    elif rule.kind in COUNTING:
-        count = _at_most(rule.metric, one)
-        return count >= rule.above or (was and count >= rule.resolve.below * rule.above)
     elif not is_new:
         return False
-    count = tally.mentions if rule.metric == "mentions" else tally.tested
-    return count >= wanted.min_count and round(tally.effective, 2) >= wanted.min_authors
+    if one.tally is None:
+        return False
+    count = one.mentions if rule.metric == "mentions" else one.tally.tested
+    return count >= wanted.min_count and round(one.tally.effective, 2) >= wanted.min_authors

@@ -16,7 +16,7 @@ from stream.core.origin import Copies, added, cluster_sizes, copies, origin, pac
 from stream.core.rules import Resolve, Rule, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally
-from stream.core.trends import ClosedBin, Scored, TrendState, tallied, window_score
+from stream.core.trends import ClosedBin, Scored, TrendState, window_score
 from stream.core.volume import WindowFrame
 from tests.core.harness import log_of, news, post, run
 
@@ -87,8 +87,7 @@ def test_what_is_usual_for_a_name_is_looked_at_where_it_is_reported() -> None:
     text = pack({simhash(COPIED): 9}, 1)
     state = TrendState(0, bins={0: ClosedBin(9, 0, 0, 0, 0, 0, {n: 1 for n in range(9)}, 9, 0, texts=text)})
     frame = WindowFrame(300_000, 0, 0, 1.0, 1.0, 50.0, 0.9, True)
-    tally = tallied(state, 300_000, [0])[0]
-    found = window_score(state, Scored(frame, tally, 9.0, 0.3, 300, 9, 300, None), CoreSettings())
+    found = window_score(state, Scored(frame, 9, 0, 0, 9.0, 0.3, 9.0, tested=9), CoreSettings())
     assert (found.origin, found.copied) == ("coordinated", 9)
 
 
