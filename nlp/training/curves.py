@@ -21,6 +21,5 @@ def draw(history: Sequence[dict[str, Any]], path: Path) -> None:
         panel.set_xlabel("epoch")
         panel.set_title("dev" if len(names) > 1 else names[0])
         panel.grid(alpha=0.3)
-    panels[1].set_ylim(0, 1)
     panels[1].legend()
     FigureCanvasAgg(figure).print_png(str(path))  # type: ignore[no-untyped-call]
