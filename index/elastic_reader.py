@@ -196,9 +196,12 @@ class ElasticReader:
         """The newest alerts that match, and how many do."""
         size = max(0, min(limit, ROWS_MAX))
         [found] = self._searcher.ask(
-            Question("flips", query, size=size, sort=_NEWEST_ALERTS, _source=["record"], track_total_hits=True)
+            Question(
+                "flips", query, size=size, sort=_NEWEST_ALERTS, _source=["record", "stored_at"], track_total_hits=True
+            )
         )
         flips = [flip_of(record_of(row)) for row in rows(found)]
+        made_ms = [int(row["_source"]["stored_at"]) for row in rows(found)]
         incidents = sorted({flip.incident_id for flip in flips})
         current: dict[str, str] = {}
         if incidents:
@@ -213,7 +216,8 @@ class ElasticReader:
                 )
             )
             current = {row["_source"]["incident_id"]: row["_source"]["state"] for row in rows(latest)}
-        return [alert(flip, current.get(flip.incident_id)) for flip in flips], total(found)
+        told = [alert(flip, current.get(flip.incident_id), made) for flip, made in zip(flips, made_ms, strict=True)]
+        return told, total(found)
 
     def rejects(self, reason: str | None = None, limit: int = 50) -> Values:
         """See ``SqliteReader.rejects``."""

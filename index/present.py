@@ -78,8 +78,10 @@ def _mention(mention: Mention) -> dict[str, Any]:
     }
 
 
-def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
+def alert(flip: Flip, current: str | None = None, made_ms: int | None = None) -> dict[str, Any]:
     """An alert as pages and programs see it; ``current`` is the state that its incident is in by now.
+
+    ``made_ms`` is when it was stored by the clock, beside the event time at which it should have happened.
 
     ``reason_key`` names the text of the dictionary that ``reason`` is, with ``reason_values`` in its places; both are
     empty for a reason that the dictionary does not know.
@@ -102,6 +104,7 @@ def alert(flip: Flip, current: str | None = None) -> dict[str, Any]:
         "surface": flip.surface,
         "at": iso(flip.at_ms),
         "at_ms": flip.at_ms,
+        "made_at": None if made_ms is None else iso(made_ms),
         "first_at": iso(flip.first_ms),
         "reason": flip.reason,
         "reason_key": reason_key,

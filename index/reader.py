@@ -320,11 +320,11 @@ def read_cursor(cursor: str) -> tuple[int, str]:
 
 def _alerts(connection: sqlite3.Connection, where: str, values: tuple[Any, ...], limit: int) -> list[dict[str, Any]]:
     rows = connection.execute(
-        "SELECT record, (SELECT state FROM flips AS later WHERE later.incident_id = flips.incident_id"
+        "SELECT record, stored_ms, (SELECT state FROM flips AS later WHERE later.incident_id = flips.incident_id"
         f" ORDER BY sequence DESC LIMIT 1) FROM flips WHERE {where} ORDER BY at_ms DESC, id DESC LIMIT ?",
         (*values, limit),
     ).fetchall()
-    return [alert(flip_of(data), current) for data, current in rows]
+    return [alert(flip_of(data), current, stored_ms) for data, stored_ms, current in rows]
 
 
 __all__ = ["Filters", "QueryError", "SqliteReader", "TooSlow", "iso"]
