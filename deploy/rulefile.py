@@ -11,9 +11,11 @@ import yaml
 
 from deploy import rulenotice
 from deploy.yamlmarks import Marks
+from stream.contract.records import Origin
 from stream.core import events
 from stream.core.enrich import T2s
 from stream.core.entities import entity_id, raw_key, split_id
+from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE
 from stream.core.rules import (
     BURST,
     BURSTS,
@@ -45,10 +47,11 @@ WINDOW_S_MAX: Final = 35 * 86_400
 WINDOWS_MAX: Final = 6
 PATTERN_CHARS_MAX: Final = 200
 _RULE: Final = (
-    "id", "kind", "windows", "match", "significance", "metric", "above", "direction", "checks", "all", "any", "none",
-    "for", "keep_firing_for", "cooldown", "resolve", "escalate", "inhibit_by", "dedupe_key", "severity", "labels",
-    *rulenotice.FIELDS,
+    "id", "kind", "windows", "match", "significance", "metric", "above", "direction", "origin", "checks", "all", "any",
+    "none", "for", "keep_firing_for", "cooldown", "resolve", "escalate", "inhibit_by", "dedupe_key", "severity",
+    "labels", *rulenotice.FIELDS,
 )  # fmt: skip
+ORIGINS: Final[tuple[Origin, ...]] = (ORGANIC, SINGLE_SOURCE, COORDINATED)
 _OF_ENTITIES: Final = frozenset(KINDS) - OF_STREAM
 _ONLY: Final[dict[str, frozenset[str]]] = {
     "windows": frozenset(KINDS) - {DRIFT, COMPOSITE},
@@ -56,6 +59,7 @@ _ONLY: Final[dict[str, frozenset[str]]] = {
     "metric": frozenset(METRICS),
     "above": COUNTING,
     "direction": frozenset({SPIKE}),
+    "origin": BURSTS,
     "checks": frozenset({DATA_QUALITY}),
     "all": frozenset({COMPOSITE}),
     "any": frozenset({COMPOSITE}),
@@ -140,6 +144,7 @@ def _rule(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Rule:
         metric=_metric(marks, fields.get("metric"), f"{at}.metric", kind),
         above=marks.number(fields.get("above"), f"{at}.above", 0.0, 1e-6),
         direction="both" if direction == "both" else "down" if direction == "down" else "up",
+        origin=_origin(marks, fields.get("origin"), f"{at}.origin", kind),
         checks=_checks(marks, fields.get("checks"), f"{at}.checks"),
         all=marks.texts(fields.get("all"), f"{at}.all"),
         any=marks.texts(fields.get("any"), f"{at}.any"),
@@ -195,6 +200,19 @@ def _metric(marks: Marks, node: yaml.Node | None, at: str, kind: Kind) -> Metric
     known = METRICS.get(kind, ("authors",))
     chosen = marks.choice(node, at, known, known[0])
     return next(one for one in known if one == chosen)
+
+
+def _origin(marks: Marks, node: yaml.Node | None, at: str, kind: Kind) -> tuple[Origin, ...]:
+    """Bursts of one account, one post or copies have a rule of their own, ``concentration``."""
+    if node is None:
+        return (ORGANIC,) if kind in BURSTS else ()
+    chosen = marks.texts(node, at)
+    if chosen == ("any",):
+        return ()
+    found = tuple(one for one in ORIGINS if one in chosen)
+    if len(found) < len(chosen):
+        marks.complain(node, at, f"write any, or some of {', '.join(ORIGINS)}")
+    return found
 
 
 def _checks(marks: Marks, node: yaml.Node | None, at: str) -> tuple[str, ...]:

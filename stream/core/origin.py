@@ -17,10 +17,10 @@ from stream.contract.records import Origin
 from stream.core.dedupe import NEAR_DUPLICATE_BITS_MAX
 from stream.core.tally import Tally
 
-ORGANIC: Final = "organic"
-SINGLE_SOURCE: Final = "single_source"
-COORDINATED: Final = "coordinated"
-COVERAGE: Final = "coverage"
+ORGANIC: Final[Origin] = "organic"
+SINGLE_SOURCE: Final[Origin] = "single_source"
+COORDINATED: Final[Origin] = "coordinated"
+COVERAGE: Final[Origin] = "coverage"
 
 SINGLE_SHARE: Final = 0.5
 """Of all posts, one account's or reposts of one post: with more, they are a single source."""

@@ -178,7 +178,11 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
     def lift(one: WindowScore) -> float:
         return one.mentions / max(one.usual, 1e-9) if of_posts else one.lift
 
-    fit = [one for one in windows if enough(rule, one) and lift(one) >= wanted.min_lift]
+    fit = [
+        one
+        for one in windows
+        if enough(rule, one) and lift(one) >= wanted.min_lift and (not rule.origin or one.origin in rule.origin)
+    ]
     best = _best(fit or windows, lambda one: _score(rule, one))
     if best is None:
         return Reading(False, 0, theta, None, report, "")

@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from stream.contract.notices import Notice
+from stream.contract.records import Origin
 from stream.core.entities import split_id
 from stream.core.settings import CoreSettings
 from stream.core.windows import fitted_ms
@@ -126,6 +127,7 @@ class Rule(_Part, frozen=True, kw_only=True):
 
     It goes on firing for ``keep_firing_for_s`` after its condition held for the last time. ``inhibit_by`` names rules
     or kinds; while one of them fires, nobody is told. With ``by_event``, entities that burst together make one alert.
+    ``origin``: what a burst must be made of (``records.Origin``), anything where it is empty.
     """
 
     id: str
@@ -136,6 +138,7 @@ class Rule(_Part, frozen=True, kw_only=True):
     metric: Metric = "authors"
     above: float = 0
     direction: Literal["up", "down", "both"] = "up"
+    origin: tuple[Origin, ...] = ()
     checks: tuple[str, ...] = CHECKS
     all: tuple[str, ...] = ()
     any: tuple[str, ...] = ()

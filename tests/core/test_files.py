@@ -179,3 +179,18 @@ def test_names_are_merged_and_split_again(tmp_path: Path) -> None:
 def test_alias_mistakes(tmp_path: Path, text: str, expected: str) -> None:
     _, errors = aliases_of(tmp_path, text)
     assert [error for error in errors if error.startswith(expected)], errors
+
+
+def test_a_burst_tells_of_what_is_organic_unless_it_says_otherwise(tmp_path: Path) -> None:
+    def origin(more: str) -> tuple[str, ...]:
+        path = tmp_path / "rules.yaml"
+        path.write_text(RULE + more, encoding="utf-8")
+        payload, errors = rulefile.load(path, str)
+        assert not errors
+        return RuleSet.from_payload(payload).rules[0].origin
+
+    assert origin("") == ("organic",) and origin("  origin: any\n") == ()
+    assert origin("  origin: [coordinated, organic]\n") == ("organic", "coordinated")
+    assert errors_of(tmp_path, RULE + "  origin: [viral]\n") == [
+        "rules.yaml:5: rules[0].origin: write any, or some of organic, single_source, coordinated"
+    ]
