@@ -10,7 +10,6 @@ widened by the uncertainty of the mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -18,7 +17,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Sighting, WindowScore
-from stream.core import negbin, origin, sample, volume
+from stream.core import baselines, negbin, origin, sample
+from stream.core.baselines import Baseline
 from stream.core.dedupe import hash64, near_duplicates
 from stream.core.enrich import WEIGHT_UNIT
 from stream.core.origin import Copies
@@ -26,20 +26,11 @@ from stream.core.rows import Clue, OpenBin
 from stream.core.rules import LEVEL_LOW
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally, kept_authors
-from stream.core.volume import DAY_MS, Frame, WindowFrame
+from stream.core.volume import Frame, WindowFrame
 from stream.core.windows import HOUR_MS
 
-PRIOR_COUNT: Final = 0.5
-PRIOR_WINDOWS: Final = 1.0
-"""Gamma prior of the mean per window: as if half a mention had been seen in one window."""
-PRIOR_SPREAD: Final = 25.0
-"""Weight of the pooled dispersion, in Σmu²."""
 LEAVE_SCORE: Final = LEVEL_LOW // 2
 """In thousandths: an entity that was remarkable is followed until all its scores are below this."""
-DISPERSION_LOW, DISPERSION_HIGH = 0.02, 5.0
-SURPRISE_SIGMAS: Final = 4.0
-SURPRISE_FREE: Final = 3.0
-"""A tumbling window over mu + 4σ + 3 is a surprise, which the baseline does not learn from for a day."""
 CLUES_MAX: Final = 24
 LOUD_MIN: Final = 5
 """Posts from which it is asked how loud a few accounts are."""
@@ -70,27 +61,6 @@ class ClosedBin(msgspec.Struct, array_like=True, gc=False):
     roots: bytes = b""
     sources: bytes = b""
     posts: bytes = b""
-
-
-class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was usual in windows of one length.
-
-    ``index``: the tumbling window that runs, with its ``exposure`` so far; ``total``: decayed count of the ended ones,
-    ``posts`` the same of plain posts; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising
-    windows in a row that were not learned from. ``epoch``: of the model by which it was learned. Rows of 0.1 hold
-    something in the places that are not used.
-    """
-
-    index: int
-    unused_: int = 0
-    exposure: float = 1.0
-    total: float = 0.0
-    excess: float = 0.0
-    square: float = 0.0
-    frozen: int = 0
-    unused__: int = 0
-    posts: float = 0.0
-    epoch: int = 0
 
 
 class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
@@ -302,8 +272,8 @@ def _scored(
     fresh: bool,
 ) -> Scored:
     """The test of one window. Authors are counted, and copies looked for, only where something may stand out."""
-    mu, spread = mean(base, one) * one.exposure, dispersion(base, settings)
-    usual = max(mu, (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + one.ended) * one.exposure)
+    mu, spread = baselines.mean(base, one) * one.exposure, baselines.dispersion(base, settings)
+    usual = max(mu, baselines.mean_posts(base, one) * one.exposure)
     mentions = sums[0]
     scored = Scored(one, *sums, mu, spread, usual, tested=mentions)
     if not fresh and (not one.ready or mentions <= mu or negbin.score(mentions, mu, spread) < LEAVE_SCORE):
@@ -372,93 +342,16 @@ def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
     )  # fmt: skip
 
 
-# --- baselines ---------------------------------------------------------------------------------------------------
-
-
-def mean(base: Baseline, frame: WindowFrame) -> float:
-    """Expected count per window of exposure 1."""
-    return (PRIOR_COUNT + base.total) / (PRIOR_WINDOWS + frame.ended)
-
-
-def dispersion(base: Baseline, settings: CoreSettings) -> float:
-    """a of the predictive distribution: moments shrunk to the pooled value, and the mean's own uncertainty."""
-    own = (base.excess + settings.dispersion * PRIOR_SPREAD) / (base.square + PRIOR_SPREAD)
-    own = min(max(own, DISPERSION_LOW), DISPERSION_HIGH)
-    return own + (1.0 + own) / (PRIOR_COUNT + base.total)
-
-
 def rolled(state: TrendState, frame: WindowFrame, settings: CoreSettings) -> Baseline:
     """The baseline of a window after learning from the tumbling windows that ended since; O(1) however many were empty.
 
     What was in the one that ran is counted once it has ended.
     """
-    base = state.baselines.get(frame.window_ms)
-    if base is None:
-        return Baseline(frame.tumbling, epoch=frame.epoch)
-    if base.epoch != frame.epoch:
-        base = _of_new_model(base, frame)
+    base = baselines.begun(state.baselines.get(frame.window_ms), frame)
     if base.index >= frame.tumbling:
         return base
     start_ms = base.index * frame.window_ms
-    return learned(base, tallied(state, start_ms, start_ms + frame.window_ms), frame, settings)
-
-
-def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSettings) -> Baseline:
-    """``base`` after the tumbling window with the counts ``ended``, and after empty ones up to that of ``frame``."""
-    mu = mean(base, frame) * base.exposure
-    taken, frozen = _learnable(base, ended.tested, mu, frame, settings)
-    excess = base.excess * frame.decay + (taken - mu) ** 2 - mu
-    square = base.square * frame.decay + mu * mu
-    total = base.total * frame.decay + taken
-    posts = base.posts * frame.decay + _learnable_posts(base, ended.mentions, frame, settings)
-    empty = frame.tumbling - base.index - 1
-    if empty:
-        quiet = frame.decay**empty
-        windows = (1.0 - quiet) / (1.0 - frame.decay)
-        usual = (PRIOR_COUNT + total) / (PRIOR_WINDOWS + frame.ended)
-        excess = excess * quiet + windows * (usual * usual - usual)
-        square = square * quiet + windows * usual * usual
-        total, posts, frozen = total * quiet, posts * quiet, 0
-    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts, frame.epoch)
-
-
-def _of_new_model(base: Baseline, frame: WindowFrame) -> Baseline:
-    """``base`` as far as it holds for what another model finds."""
-    kept = volume.KEPT ** (frame.epoch - base.epoch)
-    return msgspec.structs.replace(
-        base, total=base.total * kept, excess=base.excess * kept, square=base.square * kept, posts=base.posts * kept,
-        epoch=frame.epoch,
-    )  # fmt: skip
-
-
-def _learnable_posts(base: Baseline, posts: int, frame: WindowFrame, settings: CoreSettings) -> float:
-    """What to learn from the posts of the window that ended: at most the limit."""
-    if not frame.ready:
-        return float(posts)
-    mu = (PRIOR_COUNT + base.posts) / (PRIOR_WINDOWS + frame.ended) * base.exposure
-    return min(float(posts), _limit(mu, dispersion(base, settings)))
-
-
-def _limit(mu: float, spread: float) -> float:
-    """More than this in a window is a surprise."""
-    return mu + SURPRISE_SIGMAS * math.sqrt(mu + min(spread, 1.0) * mu * mu) + SURPRISE_FREE
-
-
-def _learnable(
-    base: Baseline, observed: int, mu: float, frame: WindowFrame, settings: CoreSettings
-) -> tuple[float, int]:
-    """What to learn from the window that ended: at most the limit, and nothing from a surprise for a day.
-
-    While the stream warms up everything is a surprise, and all is learned.
-    """
-    if not frame.ready:
-        return float(observed), 0
-    limit = _limit(mu, dispersion(base, settings))
-    if observed <= limit:
-        return float(observed), 0
-    if base.frozen * frame.window_ms < DAY_MS:
-        return mu, base.frozen + 1
-    return limit, base.frozen
+    return baselines.learned(base, tallied(state, start_ms, start_ms + frame.window_ms), frame, settings)
 
 
 # --- corrections, reports, forgetting ----------------------------------------------------------------------------
