@@ -13,13 +13,14 @@ import msgspec
 
 from deploy import __version__, rulefile, wiring
 from deploy.errors import Failure
+from ingest.ids import created_ms_from_mid, mid_from_bid
 from ingest.sources import DEMO_FILE
 from nlp import datasets
 from nlp.datasets import DatasetError, Example
 from nlp.labels import chunks
 from stream.core.entities import entity_id, raw_key
 from stream.experiment import report
-from stream.experiment.trends import Declared, Figures, Part
+from stream.experiment.trends import Declared, Part, Results
 from stream.experiment.world import Corpus
 
 FILES: Final = ("train.txt", "dev.txt")
@@ -32,7 +33,7 @@ def corpus(folder: Path | None) -> Corpus:
         return _corpus("demo", list(_demo()))
     try:
         return _corpus("CMNER train + dev", [one for name in FILES for one in datasets.read(folder / name)])
-    except (DatasetError, OSError) as error:
+    except (DatasetError, OSError, ValueError) as error:
         raise Failure(f"{error}. --data names the folder with CMNER's {' and '.join(FILES)}") from error
 
 
@@ -46,16 +47,16 @@ def _demo() -> Iterator[Example]:
 def _corpus(name: str, examples: Iterable[Example]) -> Corpus:
     t2s = wiring.traditional_to_simplified()
     counts: Counter[str] = Counter()
-    texts = []
+    texts, posts = [], []
     for example in examples:
         text = example.text
+        keys = [(one.type, raw_key(text[one.start : one.end], t2s=t2s)) for one in chunks(example.char_tags())]
+        entities = tuple(dict.fromkeys(entity_id(type_, key) for type_, key in keys if key))
+        counts.update(entities)
         texts.append(text)
-        for chunk in chunks(example.char_tags()):
-            key = raw_key(text[chunk.start : chunk.end], t2s=t2s)
-            if key:
-                counts[entity_id(chunk.type, key)] += 1
+        posts.append((created_ms_from_mid(mid_from_bid(example.id)), entities))
     ranked = sorted(counts, key=lambda entity: (-counts[entity], entity))
-    return Corpus(name, tuple(texts), tuple(ranked))
+    return Corpus(name, tuple(texts), tuple(ranked), tuple(posts))
 
 
 def rules(path: Path) -> str:
@@ -66,14 +67,14 @@ def rules(path: Path) -> str:
     return payload
 
 
-def write_report(folder: Path, declared: Declared, found: list[Figures]) -> None:
+def write_report(folder: Path, declared: Declared, found: Results) -> None:
     """``report.html``, ``report.md`` and ``figures.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(report.page(declared, found, __version__), encoding="utf-8")
     (folder / "report.md").write_text(report.markdown(declared, found, __version__), encoding="utf-8")
     every = {
         "version": __version__, "digest": declared.digest, "corpus": declared.corpus.name, "stream": declared.stream,
-        "core": declared.core, "rules": declared.rules, "simulated": report.SIMULATED, "figures": found,
+        "core": declared.core, "rules": declared.rules, "simulated": report.SIMULATED, "results": found,
     }  # fmt: skip
     (folder / "figures.json").write_bytes(msgspec.json.format(msgspec.json.encode(every), indent=1))
 

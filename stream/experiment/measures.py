@@ -46,9 +46,9 @@ class Delay(msgspec.Struct, frozen=True):
 
 
 def share(hits: int, tries: int) -> Share:
-    """Of none tried, nothing is known."""
+    """Of none tried nothing is known: from 0 to 1."""
     if not tries:
-        return Share(0, 0, math.nan, 0.0, 1.0)
+        return Share(0, 0, 0.0, 0.0, 1.0)
     part, z2 = hits / tries, _Z * _Z
     middle = (part + z2 / (2 * tries)) / (1 + z2 / tries)
     half = _Z / (1 + z2 / tries) * math.sqrt(part * (1 - part) / tries + z2 / (4 * tries * tries))

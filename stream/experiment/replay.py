@@ -141,7 +141,10 @@ def _alert(flip: Flip, places: Mapping[str, int]) -> Alert:
 def batches(
     posts: Table, world: World, settings: CoreSettings, payload: str, ledger: Sequence[Coverage] = ()
 ) -> Iterator[Batch]:
-    """The log of ``posts``: the rules first, and behind the posts of each bin how far the source has been seen."""
+    """The log of ``posts``: the rules first, and behind the posts of each bin how far the source has been seen.
+
+    Where nothing was posted for long, no bin is open and nothing is said.
+    """
     rules = Heard(0, Control(topic="rules", version=1, payload=payload))
     if not posts.rows:
         return
@@ -158,12 +161,15 @@ def batches(
             begin_ms += width_ms
             until = int(posts.arrived_ms.searchsorted(begin_ms))
             _put(posts.of(slice(row, until)), world, offset, seen, sightings)
-            offset, row = offset + until - row, until
+            offset, row_before, row = offset + until - row, row, until
             while lines and lines[0].observed_ms <= begin_ms:
                 heard.append(Heard(offset, lines.pop(0)))
                 offset += 1
-            heard.append(Heard(offset, Reach(source=SOURCE, through_ms=begin_ms)))
-            offset += 1
+            if until > row_before or heard:
+                heard.append(Heard(offset, Reach(source=SOURCE, through_ms=begin_ms)))
+                offset += 1
+        if not heard:
+            continue
         yield Batch(
             generation=GENERATION, origin=0, first=first, last=offset - 1,
             posts=tuple(seen), sightings=tuple(sightings), heard=tuple(heard),

@@ -11,7 +11,7 @@ import msgspec
 from stream.experiment.measures import Delay, Rate, Share
 from stream.experiment.plots import Axis, Line, Point, svg
 from stream.experiment.scores import Cell
-from stream.experiment.trends import OURS, Declared, Figures, matched, usual
+from stream.experiment.trends import OURS, Declared, Figures, Results, matched, usual
 
 SIMULATED: Final = (
     "帖文真实，作者、互动与时间均为模拟。 Texts are real; authors, likes, reposts and times are simulated, and so are "
@@ -37,7 +37,7 @@ class Section(NamedTuple):
     plots: Sequence[str] = ()
 
 
-def page(declared: Declared, found: Sequence[Figures], version: str) -> str:
+def page(declared: Declared, found: Results, version: str) -> str:
     """The report as HTML."""
     body = [f"<h1>趋势实验 Experiment on trends</h1><p>weibowatch {escape(version)} · {declared.digest}</p>"]
     body.append(f"<p><strong>{escape(SIMULATED)}</strong></p>")
@@ -52,7 +52,7 @@ def page(declared: Declared, found: Sequence[Figures], version: str) -> str:
     )
 
 
-def markdown(declared: Declared, found: Sequence[Figures], version: str) -> str:
+def markdown(declared: Declared, found: Results, version: str) -> str:
     """The report as Markdown, without the plots."""
     parts = ["# 趋势实验 Experiment on trends", f"weibowatch {version} · {declared.digest}", f"**{SIMULATED}**"]
     for section in sections(found):
@@ -82,10 +82,14 @@ def _html_table(rows: Sequence[Sequence[str]]) -> str:
 # --- sections ----------------------------------------------------------------------------------------------------
 
 
-def sections(found: Sequence[Figures]) -> list[Section]:
+def sections(results: Results) -> list[Section]:
     """All of it, the most asked first."""
+    found = results.detectors
     ours = found[0]
-    return [_recall(ours), _shapes(ours), _attacks(ours), _null(found), _against(found)]
+    return [
+        _recall(ours), _null(found), _timeline(results), _against(found), _attacks(ours), _disturbances(results),
+        _shapes(ours),
+    ]  # fmt: skip
 
 
 def _recall(ours: Figures) -> Section:
@@ -144,6 +148,31 @@ def _null(found: Sequence[Figures]) -> Section:
         "误报 Alerts a day where nothing happens",
         "Whole days of each name are exchanged among days of the same kind. The last column counts alerts beside the "
         "bursts in the stream that has them. The simple detectors stand at the thresholds commonly used.",
+        rows,
+    )  # fmt: skip
+
+
+def _timeline(results: Results) -> Section:
+    rows = [["", "每日 alerts/day", "95 %", "次数 alerts", "天 days"]]
+    for name, rate in results.timeline.items():
+        rows.append([name, *_rate(rate), str(rate.count), f"{rate.days:.0f}"])
+    return Section(
+        "语料的真实时间 The corpus at its own times",
+        "Posts of the corpus when they were written, as they are and with the days of each name exchanged; from the "
+        "second week on. Accounts are not known: each post counts as an account of its own.",
+        rows,
+    )  # fmt: skip
+
+
+def _disturbances(results: Results) -> Section:
+    rows = [["", "次数 events", "有警报 names with an alert", "95 %", "organic", "95 %", "平日 usual", "95 %"]]
+    for one in results.disturbances:
+        rows.append([one.kind, str(one.events), *_share(one.alerted), *_share(one.organic), *_share(one.usual)])
+    return Section(
+        "整体扰动 Disturbances of the whole stream",
+        "Shares of the names that are mentioned from the begin to six hours after the end; usual: around these hours "
+        "of the day after. surge: three times as many posts about everything; gap: no posts at all; late: 30 % of the "
+        "posts come three hours late. Two hours each.",
         rows,
     )  # fmt: skip
 

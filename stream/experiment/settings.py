@@ -31,6 +31,7 @@ class DeclaredStream(msgspec.Struct, frozen=True, kw_only=True):
       so that chance repeats none of them often.
     - ``runs`` bursts for each of ``factors`` × ``bases_h``, evenly over the shapes step, ramp and pulse, 1 to
       ``hours_max`` hours long; ``attack_runs`` of each kind of burst that is no trend, on names of ``attack_bases_h``.
+    - ``timelines``: so often the days of the corpus itself are exchanged anew, since it is small.
     """
 
     seed: int = 1
@@ -58,6 +59,7 @@ class DeclaredStream(msgspec.Struct, frozen=True, kw_only=True):
     runs: int = 60
     attack_runs: int = 240
     attack_bases_h: tuple[float, ...] = (0.5, 2.0)
+    timelines: int = 5
 
     @property
     def test_ms(self) -> int:
@@ -72,6 +74,6 @@ class DeclaredStream(msgspec.Struct, frozen=True, kw_only=True):
 
 QUICK: Final = DeclaredStream(
     entities=400, authors=20_000, learn_days=2, test_days=1, background_h=80.0, texts=4096, runs=2, attack_runs=8,
-    bases_h=(2.0, 10.0), factors=(3.0, 10.0),
+    bases_h=(2.0, 10.0), factors=(3.0, 10.0), timelines=1,
 )  # fmt: skip
 """Too small to say anything about the detector; shows that everything works."""

@@ -11,9 +11,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from stream.contract.records import Coverage
 from stream.core.rules import BURST, RuleSet
 from stream.core.settings import CoreSettings
-from stream.experiment import arrivals, injection, measures, null, scores
+from stream.experiment import arrivals, disturbances, injection, measures, null, scores, timeline
+from stream.experiment.disturbances import Disturbance
 from stream.experiment.injection import Run
 from stream.experiment.measures import Rate, Share
 from stream.experiment.replay import Alert, Replayed, replay
@@ -24,6 +26,8 @@ from stream.experiment.table import Table
 from stream.experiment.world import Corpus, World, rng, world
 
 OURS: Final = "weibowatch"
+DEFAULT: Final = "default"
+"""The rules as they are."""
 BUDGETS: Final = (0.05, 0.5, 50.0, 500.0)
 """Besides the rules as they are, the same with so many false alerts allowed a day, for a curve."""
 _NULL = 30
@@ -65,11 +69,21 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What one part gave: of the core's alerts and the truth about them, or figures of other detectors."""
+    """What one part gave: the core's alerts and the truth about them, or figures."""
 
     replayed: Replayed | None = None
     runs: list[Run] = []
     figures: list[Figures] = []
+    disturbances: list[Disturbance] = []
+    timeline: dict[str, Rate] = {}
+
+
+class Results(msgspec.Struct, frozen=True):
+    """All figures. ``detectors`` begins with ours under the rules as they are; ``timeline`` is of the corpus itself."""
+
+    detectors: list[Figures]
+    disturbances: list[Disturbance]
+    timeline: dict[str, Rate]
 
 
 Told = Callable[[str, int, int], None]
@@ -133,7 +147,28 @@ class Bench:
 
         return swept(posts, stream, self._declared.core.bin_ms, told)
 
-    def _replayed(self, name: str, posts: Table) -> Replayed:
+    def disturbances(self) -> Part:
+        """Surges, gaps and late posts in a stream of its own."""
+        own = disturbances.small(self._declared.stream)
+        about = world(own, self._declared.corpus)
+        spans = disturbances.planned(own)
+        posts = disturbances.disturbed(own, arrivals.posts(own, about), spans)
+        replayed = self._replayed("disturbances", posts, about, disturbances.ledger(own, spans))
+        return Part(disturbances=disturbances.figures(posts, scores.told(replayed.alerts[DEFAULT]), spans))
+
+    def timeline(self) -> Part:
+        """The corpus at its true times, and with days exchanged."""
+        declared = self._declared
+        rules = {DEFAULT: declared.rules}
+
+        def told(done: int, total: int) -> None:
+            self._told("timeline", done, total)
+
+        return Part(timeline=timeline.rates(declared.corpus, rules, declared.core, declared.stream, told))
+
+    def _replayed(
+        self, name: str, posts: Table, about: World | None = None, ledger: Sequence[Coverage] = ()
+    ) -> Replayed:
         done = 0
 
         def told(more: int) -> None:
@@ -142,13 +177,14 @@ class Bench:
             self._told(name, done, posts.rows)
 
         declared = self._declared
-        return replay(posts, self.world, settings_of(declared.rules), declared.core, told=told)
+        rules = {DEFAULT: declared.rules} if about else settings_of(declared.rules)
+        return replay(posts, about or self.world, rules, declared.core, ledger=ledger, told=told)
 
 
 def settings_of(payload: str) -> dict[str, str]:
-    """The rules as they are (``default``), and with other budgets."""
+    """The rules as they are, and with other budgets."""
     rules = RuleSet.from_payload(payload)
-    found = {"default": payload}
+    found = {DEFAULT: payload}
     for budget in BUDGETS:
         own = tuple(
             msgspec.structs.replace(
@@ -161,19 +197,22 @@ def settings_of(payload: str) -> dict[str, str]:
 
 
 PARTS: Final[Mapping[str, Callable[[Bench], Part]]] = {
-    "bursts": Bench.bursts, "null": Bench.null, "baselines": Bench.baselines,
+    "bursts": Bench.bursts, "null": Bench.null, "baselines": Bench.baselines, "disturbances": Bench.disturbances,
+    "timeline": Bench.timeline,
 }  # fmt: skip
 
 
-def figures(stream: DeclaredStream, parts: Mapping[str, Part]) -> list[Figures]:
-    """The figures of every detector and setting, ours first."""
+def results(stream: DeclaredStream, parts: Mapping[str, Part]) -> Results:
+    """The figures of all parts."""
     bursts, quiet = parts["bursts"], parts["null"]
     assert bursts.replayed is not None and quiet.replayed is not None
     ours = [
         _figures(OURS, setting, alerts, quiet.replayed.alerts[setting], bursts.runs, stream)
         for setting, alerts in bursts.replayed.alerts.items()
     ]
-    return [*ours, *parts["baselines"].figures]
+    return Results(
+        [*ours, *parts["baselines"].figures], parts["disturbances"].disturbances, parts["timeline"].timeline
+    )
 
 
 def _figures(

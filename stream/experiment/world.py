@@ -18,11 +18,13 @@ _PHASE, _POPULARITY, _TEXT = range(3)
 
 
 class Corpus(NamedTuple):
-    """What a tagged set gives: ``texts``, and entity ids (``PER/张三``), the most frequent first."""
+    """What a tagged set gives: ``texts``, entity ids (``PER/张三``), the most frequent first, and for each text when it
+    was written (Unix milliseconds) and which entities it mentions, where that is known."""
 
     name: str
     texts: tuple[str, ...]
     entities: tuple[str, ...]
+    posts: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 class World(NamedTuple):

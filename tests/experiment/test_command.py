@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from deploy import experiments, wiring
 from deploy.cli import app
 from stream.core.settings import CoreSettings
+from stream.experiment.disturbances import KINDS
 from stream.experiment.settings import QUICK
 from stream.experiment.trends import Declared, Part
 
@@ -27,15 +28,18 @@ def test_it_reports_every_detector_keeps_its_parts_and_goes_on_with_them(tmp_pat
     code, output = command("--quick", "--out", str(tmp_path))
     assert code == 0, output
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    detectors = {one["detector"] for one in figures["figures"]}
+    every = figures["results"]["detectors"]
+    detectors = {one["detector"] for one in every}
     assert detectors == {
         "weibowatch", "ratio of adjacent windows", "Poisson, point by point", "Poisson, cycle-corrected",
         "EWMA z-score", "SigniTrend",
     }  # fmt: skip
-    ours = figures["figures"][0]
+    ours = every[0]
     loud = [cell for cell in ours["cells"] if (cell["kind"], cell["base_h"], cell["shape"]) == ("x10", 10.0, "all")]
     assert loud[0]["recall"]["hits"] >= 1
     assert all(0 <= cell["recall"]["low"] <= cell["recall"]["high"] <= 1 for cell in ours["cells"])
+    assert [one["kind"] for one in figures["results"]["disturbances"]] == list(KINDS)
+    assert set(figures["results"]["timeline"]) == {"true", "exchanged"}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "模拟" in page and "simulated" in page and figures["digest"] in page
     assert not re.search(r"(src|href)=|@import|url\(", page), "the page needs something else"
