@@ -51,6 +51,13 @@ class PretrainingSettings(Section, frozen=True, kw_only=True):
             raise ValueError(f"types has {', '.join(sorted(set(TYPES.values())))}, not {', '.join(sorted(unknown))}")
 
 
+class TowersLoop(LoopSettings, frozen=True, kw_only=True):
+    """The loop of this family; what a configuration leaves out stays as here."""
+
+    epochs: int = 9
+    average: float = 0.998
+
+
 class TowersSettings(Section, frozen=True, kw_only=True):
     """A run.
 
@@ -75,7 +82,7 @@ class TowersSettings(Section, frozen=True, kw_only=True):
     word_count_min: int = 5
     network: NetworkSettings = NetworkSettings()
     pretraining: PretrainingSettings = PretrainingSettings()
-    loop: LoopSettings = LoopSettings(epochs=9, average=0.998)
+    loop: TowersLoop = TowersLoop()
 
     def __post_init__(self) -> None:
         plain = DataFile(path="")

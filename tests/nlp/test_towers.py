@@ -234,3 +234,10 @@ def test_context_reaches_every_place_and_padding_none() -> None:
     assert not torch.equal(emissions(far + "周杰伦")[:, 0, 0], emissions(far + "下雨了")[:, 0, 0])
     alone, beside = emissions("上海下雨了"), emissions("上海下雨了", far)
     torch.testing.assert_close(alone[:, 0], beside[:, 0, :5], atol=1e-6, rtol=0)
+
+
+def test_a_loop_that_is_given_in_part_keeps_the_rest() -> None:
+    plain = msgspec.to_builtins(SETTINGS)
+    loop = msgspec.convert({**plain, "loop": {"average": 0.5}}, TowersSettings).loop
+    usual = msgspec.convert({name: value for name, value in plain.items() if name != "loop"}, TowersSettings).loop
+    assert (loop.average, loop.epochs) == (0.5, usual.epochs) and usual.average != 0.5
