@@ -156,7 +156,7 @@ def parsed(texts: Sequence[str]) -> tuple[Matcher, ...]:
         raise Unusable(f"write 1 to {MATCHERS_MAX} matchers, such as entity=LOC/上海")
     found = tuple(map(_parsed, texts))
     if all(_takes_empty(one) for one in found):
-        raise Unusable("these matchers hold back everything; say with = or =~ which entity, rule, type or label is meant")
+        raise Unusable("these matchers hold back everything; say with = or =~ which entity, rule or type is meant")
     try:
         from_payload(to_payload([Silence(id="x", matchers=found, from_ms=0, until_ms=1, reason="x")]))
     except SilenceError as error:
