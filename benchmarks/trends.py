@@ -1,0 +1,142 @@
+"""The core of trends: what a mention, a closing bin and a remembered name cost. CPU time of one process, no store.
+
+The calibration is a fixed piece of Python, so that figures of several machines can be compared as ratios.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import psutil
+
+from deploy import experiments, wiring
+from stream.contract.records import Batch, Control, Heard, Reach, Seen, Sighting
+from stream.core import stages
+from stream.core.settings import CoreSettings
+
+START_MS = 1_699_804_800_000
+BIN_MS = 300_000
+NAMES_OF_BIN = 100_000
+NAMES_REMEMBERED = 1_000_000
+UPDATES = 200_000
+
+
+def main() -> None:
+    """Print the table."""
+    unit_s = calibration()
+    rules = experiments.rules(wiring.DEFAULT_RULES)
+    print(f"calibration       {unit_s:9.3f} s of CPU for ten million additions; ratios are to this")
+    updates_s = updates(rules)
+    print(f"updates           {UPDATES / updates_s:9.0f} mentions/s/core (goal 100000; ratio {updates_s / unit_s:.2f})")
+    for mentions in (1, 5):
+        closing_s = closing(rules, mentions)
+        print(
+            f"close             {closing_s:9.2f} s for {NAMES_OF_BIN} active names, {mentions} mentions each "
+            f"(goal 0.5; ratio {closing_s / unit_s:.2f})"
+        )
+    rows, bytes_each = memory(rules)
+    whole = rows * bytes_each / 2**20
+    print(f"memory            {whole:9.0f} MiB for {rows} names, {bytes_each:.0f} bytes each (goal 512)")
+
+
+def calibration() -> float:
+    """CPU seconds for ten million additions in Python."""
+    started, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - started
+
+
+class Partition:
+    """One Track partition whose rows stay in memory."""
+
+    def __init__(self, rules: str) -> None:
+        self.rows: dict[str, Any] = {}
+        self._offset = 1
+        self._settings = CoreSettings()
+        control = Control(topic="rules", version=1, payload=rules)
+        self.take(Batch(generation="g", origin=0, first=0, last=0, heard=(Heard(0, control),)))
+
+    def posts(self, names: Iterator[tuple[str, str]], bin_ms: int) -> None:
+        """Take a batch with a post about each of (name, author), all of one bin."""
+        self.take(self.batch(names, bin_ms))
+
+    def batch(self, names: Iterator[tuple[str, str]], bin_ms: int) -> Batch:
+        """The batch of these posts, which come next in the log."""
+        seen, sightings, first = [], [], self._offset
+        for name, author in names:
+            post = f"p{self._offset}"
+            created_ms = bin_ms + self._offset % BIN_MS
+            seen.append(Seen(self._offset, created_ms, "s", post))
+            sightings.append(
+                Sighting(
+                    self._offset, name, "PER", name[4:], post, post, author, True, created_ms, "s",
+                    self._offset * 0x9E3779B97F4A7C15 % 2**63, 0.9, 0, 65_536, False, False, "",
+                )
+            )  # fmt: skip
+            self._offset += 1
+        return Batch(
+            generation="g", origin=0, first=first, last=self._offset - 1, posts=tuple(seen), sightings=tuple(sightings),
+        )  # fmt: skip
+
+    def reach(self, through_ms: int) -> None:
+        """All bins before ``through_ms`` close."""
+        heard = (Heard(self._offset, Reach(source="s", through_ms=through_ms)),)
+        self.take(Batch(generation="g", origin=0, first=self._offset, last=self._offset, heard=heard))
+        self._offset += 1
+
+    def take(self, batch: Batch) -> None:
+        """Track it and keep the rows."""
+        for key, row in stages.track(self.rows, batch, partition=0, settings=self._settings).writes.items():
+            if row is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = row
+
+
+def updates(rules: str) -> float:
+    """CPU seconds to take ``UPDATES`` mentions of 20,000 names in batches of 512 posts, without closing."""
+    partition = Partition(rules)
+    names = ((f"PER/{number * 7919 % 20_000}", f"a{number % 5000}") for number in range(UPDATES))
+    batches = [partition.batch(islice(names, 512), START_MS) for _ in range(0, UPDATES, 512)]
+    started = time.process_time()
+    for batch in batches:
+        partition.take(batch)
+    return time.process_time() - started
+
+
+def closing(rules: str, mentions: int) -> float:
+    """CPU seconds to close a bin, names having been mentioned in the one before, too."""
+    partition = Partition(rules)
+    taken_s = 0.0
+    for bin_ms in (START_MS, START_MS + BIN_MS):
+        for turn in range(mentions):
+            partition.posts(((f"PER/{number}", f"a{turn}/{number}") for number in range(NAMES_OF_BIN)), bin_ms)
+        started = time.process_time()
+        partition.reach(bin_ms + BIN_MS)
+        taken_s = time.process_time() - started
+    return taken_s
+
+
+def memory(rules: str) -> tuple[int, float]:
+    """(names, bytes each) of resident memory: mentioned once in a day, and silent since the late horizon."""
+    partition = Partition(rules)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    bin_ms = START_MS
+    for first in range(0, NAMES_REMEMBERED, 10_000):
+        partition.posts(((f"PER/{number}", f"a{number}") for number in range(first, first + 10_000)), bin_ms)
+        bin_ms += BIN_MS
+        partition.reach(bin_ms)
+    partition.posts(iter([("PER/0", "a0")]), bin_ms + 30 * 3_600_000)
+    partition.reach(bin_ms + 31 * 3_600_000)
+    gc.collect()
+    return NAMES_REMEMBERED, (psutil.Process().memory_info().rss - before) / NAMES_REMEMBERED
+
+
+if __name__ == "__main__":
+    main()
