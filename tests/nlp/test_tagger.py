@@ -18,10 +18,9 @@ from nlp.evaluate import evaluate_examples
 from nlp.export import load_torch_tagger
 from nlp.tagger import OVERLAP, WINDOW, NeuralTagger, load_tagger
 from nlp.towers.run import train
-from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersSettings
+from nlp.towers.settings import NetworkSettings, PretrainingSettings, TowersLoop, TowersSettings
 from nlp.training.config import DataFile, DataSettings
 from nlp.training.errors import TrainingError
-from nlp.training.loop import LoopSettings
 from nlp.training.report import Report
 from tests.corpus import demo_posts
 
@@ -129,7 +128,7 @@ def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
         data=DataSettings(train=(DataFile(path=str(data)),), dev=(DataFile(path=str(data)),)),
         network=NetworkSettings(bigrams=256, ngrams=1024),
         pretraining=PretrainingSettings(steps=6, sentences=4, masked=2),
-        loop=LoopSettings(epochs=2, average=0.9),
+        loop=TowersLoop(epochs=2, average=0.9),
     )
     with Report(quiet=True) as report:
         cards = [train(settings, tmp_path / name, report) for name in ("one", "two")]
@@ -140,7 +139,7 @@ def test_training_is_deterministic_given_the_seed(tmp_path: Path) -> None:
     assert load_tagger(files[0]).labels == cards[0].labels
     # Stopped between the two parts, with other settings for the second one: the first is gone on with.
     shutil.rmtree(tmp_path / "two" / "training")
-    longer = msgspec.structs.replace(settings, loop=LoopSettings(epochs=3, average=0.9))
+    longer = msgspec.structs.replace(settings, loop=TowersLoop(epochs=3, average=0.9))
     with Report(quiet=True) as report:
         train(longer, tmp_path / "two", report, resume=True)
         train(longer, tmp_path / "three", report)
