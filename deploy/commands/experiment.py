@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -69,10 +69,14 @@ def trends(
 def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
     from stream.experiment.settings import QUICK, DeclaredStream
 
-    changes = {name: value for name, value in chosen.items() if value is not None}
+    """The declared stream with what was chosen; attacks and what else is mentioned grow with it."""
+    usual = QUICK if quick else DeclaredStream()
+    changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if "runs" in changes:
         changes["attack_runs"] = 4 * changes["runs"]
-    return msgspec.structs.replace(QUICK if quick else DeclaredStream(), **changes)
+    if "entities" in changes:
+        changes["background_h"] = usual.background_h * changes["entities"] / usual.entities
+    return msgspec.structs.replace(usual, **changes)
 
 
 def _parts(declared: Declared, out: Path, resume: bool) -> dict[str, Part]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from stream.core.origin import ORGANIC
-from stream.core.rules import BURST
+from stream.core.rules import BURST, CONCENTRATION
 from stream.core.volume import DAY_MS
 from stream.core.windows import HOUR_MS
 from stream.experiment import measures
@@ -16,7 +17,8 @@ from stream.experiment.measures import Delay, Rate, Share
 from stream.experiment.replay import Alert
 from stream.experiment.settings import DeclaredStream
 
-GRACE_MS = HOUR_MS
+KINDS: Final = (BURST, CONCENTRATION)
+GRACE_MS: Final = HOUR_MS
 """An alert belongs to a run until so long after its end."""
 
 
@@ -41,8 +43,8 @@ class Attack(msgspec.Struct, frozen=True):
 
 
 def told(alerts: Iterable[Alert]) -> list[Alert]:
-    """Bursts that somebody hears of, by themselves or as members of an event."""
-    return [one for one in alerts if one.kind == BURST and (not one.held or one.held.startswith("event "))]
+    """Bursts and concentrations that somebody hears of, by themselves or as members of an event."""
+    return [one for one in alerts if one.kind in KINDS and (not one.held or one.held.startswith("event "))]
 
 
 def of_runs(alerts: Sequence[Alert], runs: Sequence[Run]) -> list[list[Alert]]:
@@ -57,8 +59,9 @@ def of_runs(alerts: Sequence[Alert], runs: Sequence[Run]) -> list[list[Alert]]:
 
 
 def cells(alerts: Sequence[Alert], runs: Sequence[Run]) -> list[Cell]:
-    """Recall and delay of each kind and base rate, over all shapes and by shape."""
-    found = list(zip(runs, of_runs(alerts, runs), strict=True))
+    """Recall and delay of each kind and base rate, over all shapes and by shape. What is told as burst counts."""
+    bursts = [one for one in alerts if one.kind == BURST]
+    found = list(zip(runs, of_runs(bursts, runs), strict=True))
     kinds = dict.fromkeys((run.kind, run.base_h) for run in runs if run.is_trend)
     shapes = ("all", *dict.fromkeys(run.shape for run in runs if run.is_trend))
     return [_cell(kind, base, shape, found) for shape in shapes for kind, base in kinds]
@@ -87,7 +90,7 @@ def _attack(kind: str, base_h: float, found: Sequence[tuple[Run, list[Alert]]]) 
     for alerts in own:
         word = alerts[0].origin if alerts else "none"
         origins[word] = origins.get(word, 0) + 1
-    organic = sum(any(one.origin == ORGANIC for one in alerts) for alerts in own)
+    organic = sum(any(one.kind == BURST and one.origin == ORGANIC for one in alerts) for alerts in own)
     return Attack(
         kind, base_h, measures.share(organic, len(own)), measures.share(sum(map(bool, own)), len(own)),
         dict(sorted(origins.items())),

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Coverage
-from stream.core.rules import BURST, RuleSet
+from stream.core.rules import RuleSet
 from stream.core.settings import CoreSettings
 from stream.experiment import arrivals, disturbances, injection, measures, null, scores, timeline
 from stream.experiment.disturbances import Disturbance
@@ -189,7 +189,7 @@ def settings_of(payload: str) -> dict[str, str]:
         own = tuple(
             msgspec.structs.replace(
                 rule, significance=msgspec.structs.replace(rule.significance, alerts_per_day=budget)
-            ) if rule.kind == BURST else rule
+            ) if rule.kind in scores.KINDS else rule
             for rule in rules.rules
         )  # fmt: skip
         found[f"alerts_per_day {budget:g}"] = msgspec.structs.replace(rules, rules=own).to_payload()
