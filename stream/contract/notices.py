@@ -24,9 +24,10 @@ class Notice(_Value, frozen=True, kw_only=True):
     """How alerts are told.
 
     ``receivers``: names of channels, none for all. Alerts that agree in ``group_by`` (``rule``, ``kind``, ``type``,
-    ``entity``, ``severity``, ``event``, or a label) make one message, ``group_wait_s`` after the first of them, then every ``group_interval_s``
-    what is new. What still fires is told again every ``repeat_interval_s``; 0 for never. In the ``mute`` hours of
-    ``timezone`` nobody is told; the alerts are kept all the same. ``annotations``: Jinja templates by name.
+    ``entity``, ``severity``, ``event``, or a label) make one message, ``group_wait_s`` after the first of them, then
+    every ``group_interval_s`` what is new. What still fires is told again every ``repeat_interval_s``; 0 for never. In
+    the ``mute`` hours of ``timezone`` nobody is told; the alerts are kept all the same. ``annotations``: Jinja
+    templates by name.
     """
 
     receivers: tuple[str, ...] = ()

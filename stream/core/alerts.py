@@ -156,3 +156,10 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
         event=row.event,
         covered=moment.covered.get(seen.window.window_ms, 1000) if seen and seen.window else 1000,
     )
+
+
+def ended(row: Incident, rule: Rule, version: int, entity: str, moment: Moment) -> Flip:
+    """The last word on an incident that was on when its ``rule`` went out of force."""
+    row = msgspec.structs.replace(row, sequence=row.sequence + 1)
+    last = flip(row, RESOLVED, rule, version, entity, None, moment)
+    return msgspec.structs.replace(last, reason="the rule is not in force any more")

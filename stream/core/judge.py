@@ -77,7 +77,7 @@ class _Bench:
         self._settings = settings
         self._active = set(header.active)
         self._incidents: dict[str, Incident | None] = {}
-        self._events: dict[str, Events] = {}
+        self._events: dict[str, Events | None] = {}
         self._notes: list[Drift] = []
         self._served: list[str] = []
         self._flips: list[Flip] = []
@@ -113,8 +113,9 @@ class _Bench:
 
     def _decide(self, bin_ms: int) -> None:
         reports = self._reports(bin_ms)
-        self._obey(control for report in reports for control in report.controls)
         header = self._header
+        before = header.rules
+        self._obey(control for report in reports for control in report.controls)
         moment = self._moment(bin_ms, reports)
         self._watch_model(bin_ms, reports)
         rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
@@ -131,8 +132,7 @@ class _Bench:
             seen = views.get(view_id(rule.match), {})
             told = list(self._told(rule, seen, moment))
             self._tell(rule, told, seen, moment, rules)
-        known = tuple(incident_key(rule.id, "") for rule in rules.rules)
-        self._retire({key for key in self._active if not key.startswith(known)})
+        self._retire(before, rules, moment)
         header.active = sorted(self._active)
 
     def _obey(self, controls: Iterable[Control]) -> None:
@@ -327,11 +327,20 @@ class _Bench:
             self._incidents[of_entity] = msgspec.structs.replace(row, event=place.event)
         return {entity: tuple(event.members) for event in after.events for entity in event.members}
 
-    def _retire(self, keys: set[str]) -> None:
-        """Incidents of rules that are gone end without a word."""
-        for key in keys:
-            self._incidents[key] = None
-            self._active.discard(key)
+    def _retire(self, before: str, rules: RuleSet, moment: Moment) -> None:
+        """End the incidents of rules that are gone; of those that are on it is told."""
+        known = {rule.id for rule in rules.rules}
+        gone = [rule for rule in RuleSet.from_payload(before).rules if rule.id not in known] if before else []
+        for rule in gone:
+            own = incident_key(rule.id, "")
+            for key in sorted(key for key in self._active if key.startswith(own)):
+                row = self._incident(key)
+                if row is not None and row.fires:
+                    entity = key.removeprefix(own)
+                    self._flips.append(alerts.ended(row, rule, self._header.rules_version, entity, moment))
+                self._incidents[key] = None
+                self._active.discard(key)
+            self._events[events_key(rule.id)] = None
 
 
 def _turn(rule: Rule) -> int:

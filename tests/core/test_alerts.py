@@ -129,10 +129,14 @@ def test_a_bin_is_judged_when_all_partitions_have_passed_it() -> None:
     assert [flip.tests for flip in both] == [200]
 
 
-def test_rules_that_are_gone_end_their_incidents_without_a_word() -> None:
+def test_the_end_of_an_alert_is_told_when_its_rule_is_gone() -> None:
     rules, none = RuleSet(rules=(rule(),)), RuleSet(rules=(rule(id="other", match=Match(type=("LOC",))),))
     reports = [report(0, 6000, first=rules), report(1, 6000, first=none), report(2, 100)]
-    assert [flip.state for flip in judged(reports)] == ["firing"]
+    firing, gone = judged(reports)
+    assert (gone.state, gone.incident_id, gone.sequence) == ("resolved", firing.incident_id, 1)
+    assert gone.reason == "the rule is not in force any more"
+    pending = RuleSet(rules=(rule(for_s=3600),))
+    assert not judged([report(0, 6000, first=pending), report(1, 6000, first=none), report(2, 100)])
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def said_by_core() -> Iterator[str]:
         row = alerts.Incident("firing", 0, MARCH, MARCH, "i")
         for told in (seen, None):
             yield alerts.flip(row, "firing", rule, 1, "LOC/上海", told, MOMENT).reason
+        yield alerts.ended(row, rule, 1, "LOC/上海", MOMENT).reason
 
 
 def test_what_the_core_says_is_found_in_the_dictionary() -> None:
