@@ -16,8 +16,8 @@ from stream.experiment.replay import Alert
 from stream.experiment.settings import START_MS, DeclaredStream
 from stream.experiment.table import Table, alone
 
-FACTORS: Final = tuple(2.0 ** (step / 4) for step in range(-4, 25))
-"""The thresholds are these multiples of the usual one, which is among them."""
+FACTORS: Final = tuple(2.0 ** (step / 8) for step in range(-8, 49))
+"""The thresholds are these multiples of the usual one, which is among them: fine steps, so that rates can be matched."""
 COUNT_MIN: Final = 5.0
 """Mentions that an hour must have, as the default rules ask for."""
 QUIET_MS: Final = DAY_MS
