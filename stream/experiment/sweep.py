@@ -17,7 +17,7 @@ from stream.experiment.settings import START_MS, DeclaredStream
 from stream.experiment.table import Table, alone
 
 FACTORS: Final = tuple(2.0 ** (step / 8) for step in range(-8, 49))
-"""The thresholds are these multiples of the usual one, which is among them: fine steps, so that rates can be matched."""
+"""The thresholds are these multiples of the usual one, which is among them; the steps are fine, to match rates."""
 COUNT_MIN: Final = 5.0
 """Mentions that an hour must have, as the default rules ask for."""
 QUIET_MS: Final = DAY_MS
