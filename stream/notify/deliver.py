@@ -139,7 +139,7 @@ class Deliverer:
         tries = 0
         while True:
             work = self._under_way.get(channel)
-            if work is None:
+            if work is None or work.done():  # a done one is awaited without giving way, so that nobody takes it out
                 work = self._under_way[channel] = asyncio.ensure_future(self._one(channel))
                 work.add_done_callback(lambda done: self._over(channel, done))
             made = await asyncio.shield(work)
@@ -148,7 +148,8 @@ class Deliverer:
             tries += made
 
     def _over(self, channel: str, done: asyncio.Future[int | None]) -> None:
-        del self._under_way[channel]
+        if self._under_way.get(channel) is done:
+            del self._under_way[channel]
         if not done.cancelled():
             done.exception()  # nobody may be left to be told
 

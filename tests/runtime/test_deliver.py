@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -302,3 +303,39 @@ async def test_the_last_round_says_what_the_limits_have_left(kept: Kept, clock: 
         await Work(kept, clock, channel).finish(5)
     assert channel.got == ["i1-0"]
     assert [(line["event"], line["channels"]) for line in logs] == [("alerts_left_in_the_outbox", ["flaky"])]
+
+
+def _alarm(*_: object) -> None:
+    raise AssertionError("the event loop turns in circles")
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """What never gives way cannot be cancelled; a signal gets through."""
+    before = signal.signal(signal.SIGALRM, _alarm)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("steps", range(16))
+async def test_a_round_may_begin_while_a_message_ends(kept: Kept, clock: Clock, in_time: None, steps: int) -> None:
+    """At each step of the loop: at one of them what was under way is done, and nobody has taken it out yet."""
+
+    async def at_once(work: Callable[[], object]) -> object:
+        return work()
+
+    channel = Flaky()
+    channel.gate.clear()
+    kept.enqueue([flip(1), flip(2)], [channel.name])
+    work = Work(kept, clock, channel, on_writer=None if isinstance(kept, Clustered) else at_once)
+    running = asyncio.ensure_future(work.run())
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    channel.gate.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await work.finish(30)
+    assert channel.got == ["i1-0", "i2-0"]
