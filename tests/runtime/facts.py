@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 from index.footprint import without_pictures
 from stream.contract import codec
-from stream.contract.records import Coverage, Document, Flip, HotList, Note, Observation, Record, Reject, TrendPoint
+from stream.contract.records import (
+    Coverage,
+    Document,
+    Drift,
+    Flip,
+    HotList,
+    Note,
+    Observation,
+    Record,
+    Reject,
+    TrendPoint,
+)
 
 _SIZE = struct.Struct(">I")
 BYTES_MAX = 8_000_000
@@ -74,7 +85,7 @@ def read_facts(folder: Path) -> Facts:
                 facts.points[record.entity, record.bin_ms] = data
             elif isinstance(record, Flip):
                 assert facts.flips.setdefault(record.id, data) == data, "one flip id told two things"
-            elif not isinstance(record, Observation | HotList | Coverage):
+            elif not isinstance(record, Observation | HotList | Coverage | Drift):
                 facts.rejects.add(data)
     return facts
 
