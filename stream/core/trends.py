@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream.contract.records import Sighting, WindowScore
-from stream.core import baselines, negbin, origin, sample
+from stream.core import baselines, hours, negbin, origin, sample
 from stream.core.baselines import Baseline
 from stream.core.dedupe import hash64, near_duplicates
 from stream.core.enrich import WEIGHT_UNIT
@@ -68,7 +68,8 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
 
     ``fences`` are for late sightings only; ``closed_ms`` is the newest closed bin, ``looked_ms`` the newest one that
     ended with a test; ``clues`` belong to their bin. ``due_ms``: when to look again though silent, 0 for never.
-    ``reported``: whether Judge was told when it was last looked at.
+    ``reported``: whether Judge was told when it was last looked at. ``day``: at which hours it is mentioned
+    (``core.hours``), learned up to ``hour`` since the epoch.
     """
 
     first_ms: int
@@ -81,6 +82,8 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
     clues: list[tuple[int, Clue]] = msgspec.field(default_factory=list)
     fences: dict[int, int] = msgspec.field(default_factory=dict)
     reported: bool = False
+    day: bytes = b""
+    hour: int = -1
 
 
 class Scored(NamedTuple):
@@ -178,6 +181,7 @@ def copied(state: TrendState) -> TrendState:
     return TrendState(
         state.first_ms, state.closed_ms, state.looked_ms, state.due_ms, dict(state.bins), dict(state.hours),
         dict(state.baselines), list(state.clues), dict(state.fences), state.reported,
+        state.day, state.hour,
     )  # fmt: skip
 
 
@@ -212,7 +216,10 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
     """
     found = []
     sums = _sums(state, frame)
-    for one in frame.windows:
+    _learn_hours(state, frame)
+    factors = hours.factors(state.day)
+    for shared in frame.windows:
+        one = _of_hours(shared, factors, frame)
         if one.window_ms in frame.new_ms:
             if fresh:
                 found.append(_counted(state, one, sums[one.start_ms]))
@@ -228,6 +235,30 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
             scored = scored._replace(silence=negbin.silence(scored.mentions, scored.usual, scored.dispersion))
         found.append(scored)
     return found
+
+
+def _learn_hours(state: TrendState, frame: Frame) -> None:
+    """The hours that have ended since; after a silence of days those are not told apart."""
+    now = frame.bin_ms // HOUR_MS
+    if state.hour < 0 or now <= state.hour:
+        state.hour = max(state.hour, now)
+        return
+    for hour in range(max(state.hour, now - hours.HOURS), now):
+        mentions = _between(state, hour * HOUR_MS, (hour + 1) * HOUR_MS)
+        if state.day or mentions >= hours.WORTH:
+            state.day = hours.learned(state.day, hour, mentions, frame.hours.get(hour, 0))
+    state.hour = now
+
+
+def _of_hours(one: WindowFrame, factors: list[float], frame: Frame) -> WindowFrame:
+    """``one`` for an entity that is mentioned at hours of its own."""
+    if not factors:
+        return one
+    running_ms = min(one.tumbling * one.window_ms, frame.bin_ms)
+    return one._replace(
+        exposure=one.exposure * hours.over(factors, one.start_ms, frame.end_ms),
+        running=one.running * hours.over(factors, running_ms, frame.end_ms),
+    )
 
 
 def _sums(state: TrendState, frame: Frame) -> dict[int, tuple[int, int, int]]:

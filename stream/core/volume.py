@@ -7,7 +7,8 @@ One row per Track partition, equal in all of them because every partition is tol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -95,7 +96,7 @@ class Frame(NamedTuple):
     """The closed bin [``bin_ms``, ``end_ms``) and all windows that end with it, shortest first.
 
     ``before_ms``: windows of which the one before is asked for; ``flat_ms``: windows that may be too quiet; ``new_ms``:
-    those that only rules on new names ask for.
+    those that only rules on new names ask for. ``hours``: hour since the epoch → posts of the stream, of the last day.
     """
 
     bin_ms: int
@@ -106,6 +107,7 @@ class Frame(NamedTuple):
     flat_ms: frozenset[int] = frozenset()
     new_ms: frozenset[int] = frozenset()
     model_ms: int = -1
+    hours: Mapping[int, int] = MappingProxyType({})
 
 
 def copied(row: StreamRow) -> StreamRow:
@@ -145,7 +147,17 @@ def advance(
     for window_ms in [known for known in row.clocks if known not in windows_ms]:
         del row.clocks[window_ms]
     _forget(row, end_ms, max(windows_ms), settings)
-    return Frame(bin_ms, end_ms, row.since_ms, frames, model_ms=row.model_ms)
+    return Frame(bin_ms, end_ms, row.since_ms, frames, model_ms=row.model_ms, hours=_hours(row, end_ms))
+
+
+def _hours(row: StreamRow, end_ms: int) -> dict[int, int]:
+    """Hour → posts, of the last day."""
+    found: dict[int, int] = {}
+    for part in (row.hours, row.bins):
+        for at, posts in part.items():
+            if at >= end_ms - DAY_MS - HOUR_MS:
+                found[at // HOUR_MS] = found.get(at // HOUR_MS, 0) + posts
+    return found
 
 
 def take_model(row: StreamRow, version: str, now_ms: int) -> None:
