@@ -20,7 +20,7 @@ from stream.notify.deliver import RETRY_MS, Deliverer, due_again_ms
 from stream.notify.local import FileChannel
 from stream.notify.pace import Pace
 from stream.runtime.sqlite import StoreFull
-from tests.notify.outboxes import Clock, Clustered, Embedded, Kept
+from tests.notify.outboxes import Clock, Clustered, Kept
 
 
 class Flaky:
@@ -50,21 +50,6 @@ def flip(number: int) -> Flip:
         state="firing", severity="info", entity="LOC/上海", type="LOC", surface="上海", at_ms=1, first_ms=1,
         window=None, reason="",
     )  # fmt: skip
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["embedded", "cluster"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Kept]:
-    if request.param == "cluster":
-        yield Clustered(clock)
-        return
-    embedded = Embedded(tmp_path, clock)
-    yield embedded
-    embedded.close()
 
 
 class Work(Deliverer):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from stream.core.silences import Matcher, Silence
 from stream.notify.deliver import RETRY_MS
 from stream.runtime.telling import AGAIN_MS_MAX, FLIPS_MAX
 from tests.notify.alerts import alert
-from tests.notify.outboxes import Clock, Clustered, Embedded, Kept
+from tests.notify.outboxes import Clock, Kept
 from tests.runtime.test_deliver import Flaky, Work
 
 HOUR_MS = 3_600_000
@@ -24,21 +23,6 @@ SOON = Notice()
 GROUPED = Notice(group_by=("type",), group_wait_s=30, group_interval_s=300)
 NIGHT = Notice(mute=(Hours(from_minute=0, to_minute=7 * 60),), timezone="UTC")
 """The clock of these tests begins at midnight."""
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["embedded", "cluster"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Kept]:
-    if request.param == "cluster":
-        yield Clustered(clock)
-        return
-    embedded = Embedded(tmp_path, clock)
-    yield embedded
-    embedded.close()
 
 
 def flip(incident: str, sequence: int = 0, state: str = "firing", notice: Notice = SOON, **changes: Any) -> Flip:
