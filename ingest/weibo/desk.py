@@ -25,7 +25,7 @@ from ingest.weibo.memory import Memory
 from ingest.weibo.politeness import PaceState
 from ingest.weibo.session import Session
 from ingest.weibo.settings import WeiboSettings
-from stream.contract.records import FIRING, RESOLVED, Flip, Outcome
+from stream.contract.records import FIRING, OF_SOURCE, RESOLVED, Flip, Outcome
 
 _log = structlog.get_logger(__name__)
 LOOK_S: Final = 5.0
@@ -250,7 +250,7 @@ class Desk:
 def _flip(incident: str, sequence: int, state: str, first_ms: int, at_ms: int, outcome: str) -> Flip:
     return Flip(
         id=f"{incident}-{sequence}", incident_id=incident, sequence=sequence, rule_id=RULE, rule_version=0,
-        rule_kind="data_quality", state=state, severity="high", entity=ENTITY, type="SOURCE", surface="Weibo",
+        rule_kind="data_quality", state=state, severity="high", entity=ENTITY, type=OF_SOURCE, surface="Weibo",
         at_ms=at_ms, first_ms=first_ms, window=None, reason=_WORDS[outcome] if state == FIRING else f"{outcome}: over",
         labels={"outcome": outcome},
     )  # fmt: skip

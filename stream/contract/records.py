@@ -367,6 +367,8 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     model: ModelBin | None = None
 
 
+OF_SOURCE: Final = "SOURCE"
+"""Type of what alerts of sources about themselves are about."""
 FIRING: Final = "firing"
 ESCALATED: Final = "escalated"
 RESOLVED: Final = "resolved"
