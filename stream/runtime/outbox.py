@@ -137,20 +137,25 @@ class Outbox:
 
     def _place(self, flip_id: str, channel: str, one: Try, before: str) -> None:
         """Bring what is looked up by channel and group up to ``one``, which stood in the group ``before``."""
-        self._groups.get((channel, before), set()).discard(flip_id)
+        self._leave((channel, before), flip_id)
         key = (channel, one.group)
-        self._last[key] = max(self._last.get(key, 0), one.told_ms)
+        if one.told_ms:
+            self._last[key] = max(self._last.get(key, 0), one.told_ms)
         if one.status == "due":
             self._groups.setdefault(key, set()).add(flip_id)
             heapq.heappush(self._due.setdefault(channel, []), (one.due_ms, flip_id))
+
+    def _leave(self, group: tuple[str, str], flip_id: str) -> None:
+        waiting = self._groups.get(group, set())
+        waiting.discard(flip_id)
+        if not waiting:
+            self._groups.pop(group, None)
 
     def _forget(self, flip_id: str) -> None:
         held = self._rows.pop(flip_id)
         for channel, one in held.row.channels.items():
             key = (channel, one.group)
-            self._groups.get(key, set()).discard(flip_id)
-            if not self._groups.get(key):
-                self._groups.pop(key, None)
+            self._leave(key, flip_id)
             if self._last.get(key) == one.told_ms:
                 del self._last[key]
         of_incident = self._incidents[held.row.incident]
@@ -178,8 +183,9 @@ class Outbox:
         for other in tuple(self._incidents.get(flip.incident_id, ())):
             row = self._rows[other].row
             for name, one in row.channels.items():
-                if row.sequence < flip.sequence and one.told_ms:
-                    self._change(other, name, again_ms=0, status="sent" if one.status == "due" else one.status)
+                if row.sequence < flip.sequence and (one.again_ms or one.told_ms):
+                    status = "sent" if one.status == "due" and one.told_ms else one.status
+                    self._change(other, name, again_ms=0, status=status)
         names, now_ms = telling.receivers(flip, channels), self._now_ms()
         if names and flip.id not in self._rows:
             due_ms, group, again_ms = telling.due_first_ms(flip, now_ms), group_of(flip), telling.again_ms(flip)
@@ -211,7 +217,8 @@ class Outbox:
                     problem=result.problem,
                 )  # fmt: skip
                 continue
-            again = telling.again_at_ms(one.again_ms, held.row.taken_ms, result.at_ms)
+            known = result.status == "sent" or one.told_ms
+            again = telling.again_at_ms(one.again_ms, held.row.taken_ms, result.at_ms) if known else None
             self._change(
                 flip_id, channel, status=result.status if again is None else "due", attempts=0,
                 due_ms=one.due_ms if again is None else again, problem=result.problem,
@@ -260,28 +267,36 @@ class Outbox:
         held = self._rows.get(flip_id)
         return None if held is None else held.row.channels.get(channel)
 
-    def queue(self, channel: str, group: str) -> Queue:
+    def queue(self, channel: str, group: str, first: str) -> Queue:
         """See ``telling.Rows``."""
         waiting = [(self._rows[one], one) for one in self._groups.get((channel, group), ())]
         waiting.sort(key=lambda found: (found[0].row.taken_ms, found[0].row.incident, found[0].row.sequence))
+        looked_at = waiting[:ROWS_MAX] + [found for found in waiting[ROWS_MAX:] if found[1] == first]
         rows = [
             Waiting(flip_id, held.row.record, one.attempts, one.due_ms, one.told_ms, held.flip)
-            for held, flip_id in waiting[:ROWS_MAX]
+            for held, flip_id in looked_at
             if held.flip is not None
             for one in (held.row.channels[channel],)
         ]
         behind = {row.flip_id: due_ms for row in rows if (due_ms := self._ahead_ms(channel, group, row.flip))}
-        return Queue(group, rows, self._last.get((channel, group), 0), behind)
+        ends = {row.flip_id: self._earlier(channel, row.flip) for row in rows if telling.untried_end(row)}
+        unheard = {
+            end for end, tries in ends.items() if telling.unheard([(one.status, one.told_ms) for one in tries])
+        }
+        return Queue(group, rows, self._last.get((channel, group), 0), behind, unheard)
 
-    def _ahead_ms(self, channel: str, group: str, flip: Flip) -> int:
-        """When an earlier state of the incident is due that waits in another group; 0 where none does."""
-        earlier = [
+    def _earlier(self, channel: str, flip: Flip) -> list[Try]:
+        """How far the earlier states of the incident are."""
+        return [
             one
             for other in self._incidents.get(flip.incident_id, ())
             if self._rows[other].row.sequence < flip.sequence and (one := self._try(other, channel)) is not None
         ]
+
+    def _ahead_ms(self, channel: str, group: str, flip: Flip) -> int:
+        """When an earlier state of the incident is due that waits in another group; 0 where none does."""
         return max(
-            (max(one.due_ms, 1) for one in earlier
+            (max(one.due_ms, 1) for one in self._earlier(channel, flip)
              if one.group != group and one.status in ("due", "claimed") and not one.told_ms),
             default=0,
         )  # fmt: skip

@@ -35,8 +35,8 @@ class SqliteOutbox:
         """
         for flip in flips:
             self._connection.execute(
-                "UPDATE outbox SET again_ms = 0, status = CASE status WHEN 'due' THEN 'sent' ELSE status END"
-                " WHERE incident_id = ? AND sequence < ? AND told_ms > 0",
+                "UPDATE outbox SET again_ms = 0, status = iif(status = 'due' AND told_ms > 0, 'sent', status)"
+                " WHERE incident_id = ? AND sequence < ?",
                 (flip.incident_id, flip.sequence),
             )
             record, due_ms = codec.encode(flip), telling.due_first_ms(flip, now_ms)
@@ -96,10 +96,11 @@ class SqliteOutbox:
                 (result.status, result.status, result.at_ms, result.problem, *place),
             )
             return
-        again_ms, taken_ms = self._connection.execute(
-            "SELECT again_ms, taken_ms FROM outbox WHERE flip_id = ? AND channel = ?", place
+        again_ms, taken_ms, told_before_ms = self._connection.execute(
+            "SELECT again_ms, taken_ms, told_ms FROM outbox WHERE flip_id = ? AND channel = ?", place
         ).fetchone()
-        due_ms = telling.again_at_ms(again_ms, taken_ms, result.at_ms)
+        known = result.status == "sent" or told_before_ms
+        due_ms = telling.again_at_ms(again_ms, taken_ms, result.at_ms) if known else None
         told_ms = result.at_ms if result.status == "sent" else 0
         self._connection.execute(
             "UPDATE outbox SET status = ?, attempts = 0, due_ms = coalesce(?, due_ms), problem = ?,"
@@ -128,12 +129,13 @@ class SqliteOutbox:
         ).fetchone()
         return found
 
-    def queue(self, channel: str, group: str) -> Queue:
+    def queue(self, channel: str, group: str, first: str) -> Queue:
         """See ``telling.Rows``."""
         found = self._connection.execute(
-            "SELECT flip_id, record, attempts, due_ms, told_ms FROM outbox"
-            " WHERE channel = ? AND group_id = ? AND status = 'due' ORDER BY taken_ms, incident_id, sequence LIMIT ?",
-            (channel, group, ROWS_MAX),
+            "SELECT flip_id, record, attempts, due_ms, told_ms FROM (SELECT * FROM outbox"
+            " WHERE channel = ? AND group_id = ? AND status = 'due'"
+            " ORDER BY flip_id != ?, taken_ms, incident_id, sequence LIMIT ?) ORDER BY taken_ms, incident_id, sequence",
+            (channel, group, first, ROWS_MAX),
         ).fetchall()
         rows = [
             Waiting(flip_id, record, attempts, due_ms, told_ms, flip)
@@ -143,7 +145,15 @@ class SqliteOutbox:
         last_ms = self._connection.execute(
             "SELECT max(told_ms) FROM outbox WHERE channel = ? AND group_id = ?", (channel, group)
         ).fetchone()[0]
-        return Queue(group, rows, last_ms or 0, self._behind(channel, group, rows))
+        ends = (row for row in rows if telling.untried_end(row))
+        unheard = {row.flip_id for row in ends if telling.unheard(self._earlier(channel, row.flip))}
+        return Queue(group, rows, last_ms or 0, self._behind(channel, group, rows), unheard)
+
+    def _earlier(self, channel: str, flip: Flip) -> list[tuple[str, int]]:
+        return self._connection.execute(
+            "SELECT status, told_ms FROM outbox WHERE incident_id = ? AND sequence < ? AND channel = ?",
+            (flip.incident_id, flip.sequence, channel),
+        ).fetchall()
 
     def _behind(self, channel: str, group: str, rows: Sequence[Waiting]) -> dict[str, int]:
         found = {}

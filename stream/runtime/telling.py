@@ -6,7 +6,7 @@ goes on where this one ended; the outboxes of both modes work off the same decis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from stream.contract import codec
@@ -24,6 +24,7 @@ LOOKS_MAX: Final = 200
 AGAIN_MS_MAX: Final = 7 * 86_400_000
 """An alert is repeated for so long at most: the end of an incident whose rule is gone is told to nobody."""
 BEHIND: Final = "an earlier state of the incident comes first"
+UNHEARD: Final = "nobody was told of its beginning"
 _MUTED: Final = "muted:"
 
 
@@ -42,13 +43,14 @@ class Queue(NamedTuple):
     """What waits in one group of a channel, oldest first.
 
     ``last_ms``: when the channel was last told of this group. ``behind``: flip id → when an earlier state of its
-    incident is due that waits in another group.
+    incident is due that waits in another group. ``unheard``: flip ids of ends whose earlier states were all skipped.
     """
 
     group: str
     rows: Sequence[Waiting]
     last_ms: int = 0
     behind: Mapping[str, int] = {}
+    unheard: Collection[str] = ()
 
 
 class Choice(NamedTuple):
@@ -71,8 +73,8 @@ class Rows(Protocol):
     def first_due(self, channel: str, now_ms: int) -> tuple[str, str] | None:
         """(flip id, group) of the row that has been due for the longest."""
 
-    def queue(self, channel: str, group: str) -> Queue:
-        """What waits in ``group`` and can be read."""
+    def queue(self, channel: str, group: str, first: str) -> Queue:
+        """What waits in ``group`` and can be read: the oldest, and always the row of flip ``first``."""
 
     def apply(self, channel: str, group: str, choice: Choice) -> None:
         """Write down what was decided; what is to be told is claimed."""
@@ -88,7 +90,7 @@ def claim(rows: Rows, channel: str, now_ms: int) -> tuple[Claim, ...]:
         if first is None:
             return ()
         flip_id, group = first
-        queue = rows.queue(channel, group)
+        queue = rows.queue(channel, group, flip_id)
         if any(row.flip_id == flip_id for row in queue.rows):
             choice = choose(queue, now_ms)
         else:
@@ -101,7 +103,11 @@ def claim(rows: Rows, channel: str, now_ms: int) -> tuple[Claim, ...]:
 
 def choose(queue: Queue, now_ms: int) -> Choice:
     """What is to become of a group of which something is due."""
-    muted = {row.flip_id: until for row in queue.rows if (until := muted_until_ms(row.flip.notice, now_ms))}
+    muted = {
+        row.flip_id: until
+        for row in queue.rows
+        if (row.due_ms <= now_ms or not row.told_ms) and (until := muted_until_ms(row.flip.notice, now_ms))
+    }
     if muted:
         return Choice(mute=muted)
     behind = [row.flip_id for row in queue.rows if row.flip_id in queue.behind and row.due_ms <= now_ms]
@@ -112,7 +118,9 @@ def choose(queue: Queue, now_ms: int) -> Choice:
     if ready_ms > now_ms:
         return Choice(later_ms=ready_ms, why=why)
     fresh = [row for row in queue.rows if not row.told_ms]
-    skip = _needless(fresh) if _waited(queue) else {}
+    skip = dict.fromkeys(queue.unheard, UNHEARD)
+    if _waited(queue):
+        skip |= _needless([row for row in fresh if row.flip_id not in skip])
     left = [row.flip_id for row in fresh if row.flip_id not in skip]
     left += [row.flip_id for row in queue.rows if row.told_ms and row.due_ms <= now_ms]
     return Choice(tell=tuple(left[: FLIPS_MAX if _together(queue) else 1]), skip=skip)
@@ -145,6 +153,16 @@ def due_first_ms(flip: Flip, now_ms: int) -> int:
 def again_ms(flip: Flip) -> int:
     """How long after it was told an alert is told again, 0 for never."""
     return 0 if flip.state == RESOLVED else round(flip.notice.repeat_interval_s * 1000)
+
+
+def untried_end(row: Waiting) -> bool:
+    """Whether ``row`` is the end of an incident, and no channel has been asked to tell it."""
+    return row.flip.state == RESOLVED and not row.attempts
+
+
+def unheard(earlier: Collection[tuple[str, int]]) -> bool:
+    """Whether all earlier states of an incident were skipped: the status of each, and when it was told (0: never)."""
+    return bool(earlier) and all(status == "skipped" and not told_ms for status, told_ms in earlier)
 
 
 def again_at_ms(again_ms: int, taken_ms: int, now_ms: int) -> int | None:

@@ -44,6 +44,15 @@ def take(box: Outbox, partition: int, flip_id: str) -> None:
     box.enqueue(partition, flip, codec.encode(flip), ["hook"])
 
 
+async def test_nothing_is_remembered_of_a_group_in_which_nothing_waits() -> None:
+    box = outbox(Slow())
+    take(box, 0, "a")
+    box.claim("hook", 0)
+    assert box._groups == {} and box._last == {}
+    box.settle("hook", {"a": Result("sent", 5)})
+    assert list(box._last.values()) == [5]
+
+
 def status(table: Slow, flip_id: str) -> str:
     return msgspec.msgpack.decode(table.rows[flip_id], type=OutboxRow).channels["hook"].status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.contract.notices import Hours, Notice
@@ -12,7 +13,7 @@ from stream.contract.ports import DeliveryError
 from stream.contract.records import Flip
 from stream.core.silences import Matcher, Silence
 from stream.notify.deliver import RETRY_MS
-from stream.runtime.telling import AGAIN_MS_MAX, FLIPS_MAX
+from stream.runtime.telling import AGAIN_MS_MAX, FLIPS_MAX, ROWS_MAX
 from tests.notify.alerts import alert
 from tests.notify.outboxes import Clock, Kept
 from tests.runtime.test_deliver import Flaky, Work
@@ -170,6 +171,14 @@ async def test_what_was_given_up_holds_up_nothing(kept: Kept, clock: Clock) -> N
     assert await desk.at(0) == ["a-1"] and [row.flip_id for row in kept.given_up()] == ["a-0"]
 
 
+async def test_what_is_due_is_no_dead_letter_however_many_wait_before_it(desk: Desk) -> None:
+    patient = msgspec.structs.replace(GROUPED, group_wait_s=3600)
+    desk.take(*[flip(f"i{number:03}", notice=patient) for number in range(ROWS_MAX)])
+    desk.take(flip("late", notice=msgspec.structs.replace(NIGHT, group_by=("type",))))
+    assert await desk.at(0) == []
+    assert desk.why("late-0") == ("due", "muted")
+
+
 # --- again -------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +204,22 @@ async def test_an_end_that_is_held_back_ends_the_repeating(desk: Desk) -> None:
     assert await desk.at(HOUR_MS + 1) == [] and await desk.at(9 * HOUR_MS) == []
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_an_end_that_comes_before_its_beginning_was_told_ends_the_repeating(
+    kept: Kept, clock: Clock, lasting: bool
+) -> None:
+    desk = Desk(kept, clock, DeliveryError("503", lasting=lasting))
+    often = Notice(repeat_interval_s=3600)
+    desk.take(flip("a", notice=often))
+    assert await desk.at(0) == []
+    desk.take(flip("a", 1, "resolved", notice=often))
+    told = [message for second in range(60) for message in await desk.at(second * 1_000)]
+    await kept.try_again()
+    told += await desk.at(MINUTE_MS)
+    assert sorted(told) == ["a-0", "a-1"]
+    assert [message for hour in range(1, 5) for message in await desk.at(hour * HOUR_MS + MINUTE_MS)] == []
+
+
 async def test_repeats_of_a_group_go_together_and_end_some_day(desk: Desk) -> None:
     often = Notice(group_by=("type",), group_interval_s=60, repeat_interval_s=24 * 3600)
     desk.take(flip("a", notice=often), flip("b", notice=often))
@@ -213,6 +238,21 @@ async def test_a_silence_holds_back_what_waited_and_what_is_repeated(kept: Kept,
     assert await desk.at(HOUR_MS + 1) == ["b-0"]
     assert desk.why("a-0") == ("due", "silence s1") and desk.why("c-0") == ("skipped", "silence s1")
     assert sorted(await desk.at(2 * HOUR_MS + 1)) == ["a-0", "b-0"], "it is over, and it still goes on"
+
+
+async def test_what_a_silence_held_back_is_not_told_when_it_ends_nor_is_its_end(kept: Kept, clock: Clock) -> None:
+    matcher = Matcher(name="severity", value="info")
+    silence = Silence(id="s1", matchers=(matcher,), from_ms=30 * MINUTE_MS, until_ms=90 * MINUTE_MS, reason="known")
+    desk = Desk(kept, clock, silences=[silence])
+    often = Notice(group_wait_s=3600, repeat_interval_s=3600)
+    desk.take(flip("a", notice=often, severity="info"), flip("b"))
+    assert await desk.at(1) == ["b-0"]
+    desk.take(flip("b", 1, "escalated", severity="info"))
+    assert await desk.at(HOUR_MS) == [] and desk.why("a-0") == desk.why("b-1") == ("skipped", "silence s1")
+    assert await desk.at(2 * HOUR_MS) == await desk.at(3 * HOUR_MS) == []
+    desk.take(flip("a", 1, "resolved", severity="info"), flip("b", 2, "resolved"))
+    assert await desk.at(4 * HOUR_MS) == ["b-2"]
+    assert desk.why("a-1") == ("skipped", "nobody was told of its beginning")
 
 
 # --- mute hours --------------------------------------------------------------------------------------------------
@@ -250,3 +290,13 @@ async def test_nothing_is_repeated_in_mute_hours(desk: Desk) -> None:
     desk.take(flip("a", notice=often))
     told = [hour for hour in range(6) if await desk.at(hour * HOUR_MS)]
     assert told == [0, 3, 4, 5]
+
+
+async def test_mute_hours_do_not_hurry_what_is_to_be_repeated_later(desk: Desk) -> None:
+    night = (Hours(from_minute=60, to_minute=180),)
+    rare = Notice(group_by=("type",), repeat_interval_s=4 * 3600, mute=night, timezone="UTC")
+    desk.take(flip("a", notice=rare))
+    assert await desk.at(1) == ["a-0"]
+    desk.take(flip("b", notice=rare))
+    assert await desk.at(2 * HOUR_MS) == []
+    assert await desk.at(3 * HOUR_MS) == ["b-0"] and await desk.at(4 * HOUR_MS + 1) == ["a-0"]
