@@ -42,7 +42,7 @@ def of_one(outcome: Outcome, period: Period, expected: Expected | None) -> dict[
     days = per_day(told.alerts, period.from_ms, period.to_ms, period.utc_offset_ms)
     found: dict[str, Any] = {
         "alerts": len(told.alerts),
-        "held_back": told.held,
+        "held_back": len(told.held),
         "per_day": round(len(told.alerts) / period.days, 4) if period.days else None,
         "days": [{"day": _day(midnight, period), "alerts": count} for midnight, count in days.items()],
         "by_rule": dict(top(alert.rule for alert in told.alerts)),

@@ -13,13 +13,12 @@ from stream.backtest.alerts import Told, alerts_of
 from stream.backtest.replay import RULES, Replay
 from stream.backtest.retold import Retelling, kept
 from stream.contract import codec
-from stream.contract.records import Batch, Control, Flip
+from stream.contract.records import OF_SOURCE, Batch, Control, Flip
 
 POSTS_AT_ONCE: Final = 1_000
 """Posts that are looked up in the index together."""
-
-OF_SOURCES: Final = "SOURCE"
-"""Type of what alerts of sources about themselves are about."""
+DOCUMENTS_AT_ONCE: Final = 50
+"""Posts that are read together, with their pictures."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +49,8 @@ class Course(NamedTuple):
 
 def names_rules(facts: Facts) -> bool:
     """Whether the kept facts begin with the rules that were in force then."""
-    batches = next(_parts(facts.batches(0, _unseen)), [])
-    return any(isinstance(one.record, Control) and one.record.topic == RULES for b in batches for one in b.heard)
+    heard = (one.record for batch in next(_parts(facts.batches(0, _unseen)), []) for one in batch.heard)
+    return any(isinstance(one, Control) and one.topic == RULES and one.version == 1 for one in heard)
 
 
 def replayed(facts: Facts, course: Course, moved: Moved = lambda _: None) -> Outcome:
@@ -91,10 +90,13 @@ class Live(msgspec.Struct, frozen=True):
 
 
 def against_live(facts: Facts, outcome: Outcome, until_ms: int) -> Live:
-    """Hold all of ``outcome`` before ``until_ms``, as far as it goes, against what the live run told, byte for byte."""
-    end_ms = min(until_ms, outcome.through_ms + 1)
-    live = {flip.id: codec.encode(flip) for flip in facts.flips() if flip.type != OF_SOURCES and flip.at_ms < end_ms}
-    found = {flip.id: codec.encode(flip) for flip in outcome.flips if flip.at_ms < end_ms}
+    """Hold all of ``outcome`` before ``until_ms``, as far as it goes, against what the live run told, byte for byte.
+
+    Alerts outlive the facts behind them: those from before the kept facts are left out.
+    """
+    times = range(outcome.since_ms, min(until_ms, outcome.through_ms + 1))
+    live = {flip.id: codec.encode(flip) for flip in facts.flips() if flip.type != OF_SOURCE and flip.at_ms in times}
+    found = {flip.id: codec.encode(flip) for flip in outcome.flips if flip.at_ms in times}
     both = live.keys() & found.keys()
     same = sum(live[name] == found[name] for name in both)
     return Live(same, len(both) - same, len(live) - len(both), len(found) - len(both))
@@ -104,14 +106,14 @@ def _unseen(rows: int) -> None:
     """Nobody looks at this reading."""
 
 
-def _parts(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-    """``batches`` in parts of about ``POSTS_AT_ONCE`` posts."""
+def _parts(batches: Iterable[Batch], posts_max: int = POSTS_AT_ONCE) -> Iterator[list[Batch]]:
+    """``batches`` in parts of about ``posts_max`` posts."""
     held: list[Batch] = []
     posts = 0
     for batch in batches:
         held.append(batch)
         posts += len(batch.posts)
-        if posts >= POSTS_AT_ONCE:
+        if posts >= posts_max:
             yield held
             held, posts = [], 0
     if held:
@@ -129,7 +131,7 @@ def _kept(facts: Facts, batches: Iterable[Batch], gone: set[str]) -> Iterator[Ba
 
 
 def _retold(facts: Facts, batches: Iterable[Batch], retelling: Retelling) -> Iterator[Batch]:
-    for part in _parts(batches):
+    for part in _parts(batches, DOCUMENTS_AT_ONCE):
         ids = _ids(seen.post_id for batch in part for seen in batch.posts)
         yield from retelling.told(part, {document.post.id: document for document in facts.documents(ids)})
 

@@ -36,10 +36,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(NamedTuple):
-    """The alerts of a period in the order of their times; ``held`` counts incidents of which nobody was told."""
+    """The alerts of a period in the order of their times; ``held``: when incidents began of which nobody was told."""
 
     alerts: tuple[Alert, ...]
-    held: int
+    held: tuple[int, ...]
 
 
 def alerts_of(flips: Iterable[Flip]) -> Told:
@@ -47,9 +47,15 @@ def alerts_of(flips: Iterable[Flip]) -> Told:
     of_incident: dict[str, list[Flip]] = {}
     for flip in flips:
         of_incident.setdefault(flip.incident_id, []).append(flip)
-    found = [_alert(sorted(own, key=lambda flip: flip.sequence)) for own in of_incident.values()]
-    made = [alert for alert in found if alert is not None]
-    return Told(tuple(sorted(made, key=_order)), len(found) - len(made))
+    made, held = list[Alert](), list[int]()
+    for flips_of_one in of_incident.values():
+        own = sorted(flips_of_one, key=lambda flip: flip.sequence)
+        alert = _alert(own)
+        if alert is not None:
+            made.append(alert)
+        elif own[0].state != RESOLVED:
+            held.append(own[0].at_ms)
+    return Told(tuple(sorted(made, key=_order)), tuple(sorted(held)))
 
 
 def _order(alert: Alert) -> tuple[int, str, str]:
@@ -79,7 +85,10 @@ def _alert(flips: Sequence[Flip]) -> Alert | None:
 
 def between(told: Told, from_ms: int, to_ms: int) -> Told:
     """Those that began in [``from_ms``, ``to_ms``)."""
-    return told._replace(alerts=tuple(one for one in told.alerts if from_ms <= one.at_ms < to_ms))
+    times = range(from_ms, to_ms)
+    return Told(
+        tuple(one for one in told.alerts if one.at_ms in times), tuple(at_ms for at_ms in told.held if at_ms in times)
+    )
 
 
 def per_day(alerts: Iterable[Alert], from_ms: int, to_ms: int, utc_offset_ms: int) -> dict[int, int]:

@@ -55,8 +55,9 @@ class Retelling:
         posts = list(dict.fromkeys(seen.post_id for batch in batches for seen in batch.posts))
         documents = [stored[post_id] for post_id in posts if post_id in stored]
         self.counts["gone"] += len(posts) - len(documents)
-        self.counts["pictures_gone"] += sum(_lacks_pictures(document.post) for document in documents)
         found = self._find(documents)
+        if found.model_version:  # another model reads the pictures again
+            self.counts["pictures_gone"] += sum(_lacks_pictures(document.post) for document in documents)
         spans = dict(zip((document.post.id for document in documents), found.spans, strict=True))
         return [self._batch(batch, stored, spans, found.model_version) for batch in batches]
 
@@ -65,7 +66,9 @@ class Retelling:
     ) -> Batch:
         there = [seen for seen in batch.posts if seen.post_id in spans]
         if not there:
-            return replace(batch, sightings=(), bare=())  # type: ignore[no-any-return]
+            return replace(  # type: ignore[no-any-return]
+                batch, sightings=(), bare=(), model_version=version or batch.model_version
+            )
         envelopes = [
             Envelope(Position(batch.generation, batch.origin, seen.offset), stored[seen.post_id].post) for seen in there
         ]

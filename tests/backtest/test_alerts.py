@@ -37,7 +37,7 @@ def test_an_incident_is_one_alert_from_its_first_telling_to_its_end() -> None:
         "PER/a", START, START + 3 * HOUR, "critical", 3,
     )  # fmt: skip
     assert (second.until_ms, second.members) == (0, ("LOC/上海",))
-    assert told.held == 0
+    assert told.held == ()
 
 
 def test_what_nobody_was_told_of_is_counted_apart() -> None:
@@ -48,7 +48,8 @@ def test_what_nobody_was_told_of_is_counted_apart() -> None:
         flip("c", 4, RESOLVED, START),
     ])  # fmt: skip
     assert [(one.entity, one.at_ms, one.told) for one in told.alerts] == [("PER/b", START + HOUR, 1)]
-    assert told.held == 2
+    assert told.held == (START,), "c has begun before all this"
+    assert between(told, START + 1, START + DAY) == (told.alerts, ())
 
 
 def test_days_are_local_ones_and_every_day_of_the_period_is_there() -> None:

@@ -60,6 +60,7 @@ def test_another_model_finds_other_names() -> None:
     assert {one.post_id[0] for batch in told for one in batch.sightings} == {"b"}
     assert [batch.posts for batch in told] == [batch.posts for batch in runtime.batches[0]]
     assert [batch.heard for batch in told] == [batch.heard for batch in runtime.batches[0]]
+    assert {batch.model_version for batch in told} == {"m2"}, "also where a batch has no posts"
 
 
 def test_posts_that_are_gone_count_as_posts_and_mention_nothing() -> None:
@@ -82,11 +83,15 @@ def test_a_tagger_sees_the_pictures_that_are_kept_and_the_others_are_counted() -
     there, away = Picture(id="1", sha256="a", jpeg=b"jpeg"), Picture(id="2", sha256="b")
     both = replace(document, post=replace(document.post, pictures=(there, away)))
     assert seen_of(both) == TagInput(document.post.text, (there,))
-    told = retelling(Aliases())
     none = replace(document, post=replace(document.post, pictures=(away,)))
     other = replace(both, post=replace(both.post, id="b4"))
-    told.told(runtime.batches[0], {**runtime.out.documents, "b3": none, "b4": other})
-    assert told.counts["pictures_gone"] == 1
+    stored = {**runtime.out.documents, "b3": none, "b4": other}
+    read = Retelling(Aliases(), lambda documents: Found([[] for _ in documents], "m2"), t2s=t2s, settings=QUICK)
+    read.told(runtime.batches[0], stored)
+    assert read.counts["pictures_gone"] == 1
+    named = retelling(Aliases())
+    named.told(runtime.batches[0], stored)
+    assert named.counts["pictures_gone"] == 0, "nothing is read again for names"
 
 
 def test_kept_batches_lose_what_deleted_posts_mentioned() -> None:
