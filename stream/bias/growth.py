@@ -3,7 +3,8 @@
 Most posts are still growing when one looks, so what is known of late ages is known of old posts only. Each step from
 one age to the next is therefore learned from the posts that were seen at both, and the steps are multiplied: a post
 that is too young for later steps still tells of the early ones (chain ladder, Mack 1993; the idea of Kaplan and Meier).
-A post weighs 1 / √(count + 1) in a step, which depends on its past alone, so that one giant does not decide.
+A step is the quotient of sums, so posts with large counts tell most of it; intervals are as wide as few such posts make
+them. Weights by the count itself favoured posts that were low by chance.
 """
 
 from __future__ import annotations
@@ -46,24 +47,11 @@ class Point(NamedTuple):
     posts: int
 
 
-class Final_(NamedTuple):
-    """What a post will have at the last known age, with the interval of the curve (not of the post's own luck)."""
-
-    value: float
-    low: float
-    high: float
-
-
 class Curve:
     """Shares of the final count by age; ``points`` is empty where too few posts were seen twice."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self.points = tuple(points)
-
-    @property
-    def until_ms(self) -> int:
-        """The age that counts as final; 0 without a curve."""
-        return self.points[-1].age_ms if self.points else 0
 
     def share(self, age_ms: int) -> float:
         """Share of the final count at ``age_ms``, between points along the logarithm of age; 0 where unknown."""
@@ -76,14 +64,10 @@ class Curve:
         one, other = self.points[place - 1], self.points[place]
         return one.share + (other.share - one.share) * _between(age_ms, one.age_ms, other.age_ms)
 
-    def final(self, count: float, age_ms: int) -> Final_ | None:
-        """What ``count`` at ``age_ms`` will come to; None: too young to say."""
+    def final(self, count: float, age_ms: int) -> float | None:
+        """What ``count`` at ``age_ms`` will come to at the last known age; None: too young to say."""
         share = self.share(age_ms)
-        if share < GROWN_MIN:
-            return None
-        nearest = self.points[max(bisect_right([point.age_ms for point in self.points], age_ms) - 1, 0)]
-        low, high = nearest.low / nearest.share, nearest.high / nearest.share
-        return Final_(count / share, count / min(share * high, 1.0), count / (share * low))
+        return None if share < GROWN_MIN else count / share
 
 
 def curve(snapshots: Mapping[str, Sequence[Snapshot]]) -> Curve:
@@ -160,6 +144,6 @@ def _points(steps: Sequence[tuple[int, Step]]) -> list[Point]:
         logarithm -= math.log(step.factor)
         variance += step.variance
         spread = Z * math.sqrt(variance)
-        low, high = math.exp(logarithm - spread), min(math.exp(logarithm + spread), 1.0)
+        low, high = math.exp(logarithm - spread), math.exp(min(logarithm + spread, 0.0))
         points.append(Point(AGES_MS[place], math.exp(logarithm), low, high, step.posts))
     return points[::-1]

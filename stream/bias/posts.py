@@ -137,5 +137,5 @@ class Gathering:
             shown[place] = final[place] = count
             if growth.points:
                 grown = growth.final(count, age_ms)
-                final[place] = np.nan if grown is None else grown.value
+                final[place] = np.nan if grown is None else grown
         return shown, final

@@ -59,11 +59,20 @@ def test_intervals_hold_the_true_curve() -> None:
 def test_what_a_young_post_comes_to() -> None:
     found = curve(looked_at(np.random.default_rng(2), 600, True))
     expected = found.final(300 * truth(AGES_MS[4]), AGES_MS[4])
-    assert expected is not None and expected.value == pytest.approx(300, rel=0.1)
-    assert expected.low <= expected.value <= expected.high
+    assert expected == pytest.approx(300, rel=0.1)
     assert found.final(1, AGES_MS[0]) is None, "too young to say"
-    old = found.final(77, 10 * LAST)
-    assert old is not None and (old.value, old.low, old.high) == (77, 77, 77)
+    assert found.final(77, 10 * LAST) == 77
+
+
+def test_one_giant_beside_tiny_posts_makes_a_wide_interval() -> None:
+    """Without the giant the step would be another one altogether: its interval is as wide as numbers go."""
+    posts = {f"t{number}": [(AGES_MS[2], 1.0), (AGES_MS[3], 1_000.0)] for number in range(growth.POSTS_MIN)}
+    giant = [(AGES_MS[2], 100_000.0), (AGES_MS[3], 150_000.0)]
+    found = curve({**posts, "giant": giant})
+    [first, _] = found.points
+    assert first.share == pytest.approx(100_010 / 160_000)
+    assert 0.0 <= first.low < first.share < first.high == 1.0
+    assert found.final(100, AGES_MS[2]) == pytest.approx(160, rel=0.001)
 
 
 def test_without_posts_that_were_seen_twice_there_is_no_curve() -> None:
@@ -71,7 +80,7 @@ def test_without_posts_that_were_seen_twice_there_is_no_curve() -> None:
     assert curve({str(number): [(AGES_MS[2], 5.0)] for number in range(50)}).points == ()
     few = {str(number): [(AGES_MS[2], 5.0), (AGES_MS[3], 9.0)] for number in range(growth.POSTS_MIN - 1)}
     assert curve(few).points == ()
-    assert Curve(()).final(5, LAST) is None and Curve(()).until_ms == 0
+    assert Curve(()).final(5, LAST) is None
 
 
 def test_a_step_is_the_quotient_of_sums_with_the_jackknife_variance() -> None:
