@@ -22,8 +22,11 @@ MATCHERS_MAX: Final = 10
 VALUE_CHARS_MAX: Final = 300
 REASON_CHARS_MAX: Final = 500
 REPEATS_MAX: Final = 2
+GROUPS_MAX: Final = 1
 TRIES_MAX: Final = 5
 _MATCHER: Final = re.compile(r"\s*([A-Za-z_][\w.-]{0,79})\s*(=~|!~|!=|=)(.*)", re.DOTALL)
+_LITERAL: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+"""An escaped character, or a class of characters: in these nothing repeats."""
 _OPERATORS: Final = {(True, False): "=", (False, False): "!=", (True, True): "=~", (False, True): "!~"}
 Change = Callable[[tuple[Silence, ...]], tuple[Silence, ...]]
 
@@ -177,15 +180,19 @@ def _parsed(text: str) -> Matcher:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Refuse what is no regular expression, and what could keep the Judge busy for long."""
+    """Refuse what is no regular expression, and what could keep the Judge busy for long.
+
+    What is left takes time by the alternatives of one group times the square of a value's length, at most.
+    """
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise Unusable(f"{pattern[:80]} is no regular expression: {error}") from error
-    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern)
-    if re.search(r"\)[*+{]", plain) or len(re.findall(r"[*+{]", plain)) > REPEATS_MAX:
-        allowed = f"up to {REPEATS_MAX} of *, + and {{}} may stand in it, none behind )"
-        raise Unusable(f"{pattern[:80]} repeats too much: {allowed}")
+    plain = _LITERAL.sub("x", pattern.removeprefix("(?i)")).replace("(?:", "(")
+    groups, repeats = plain.count("("), len(re.findall(r"[*+?{]", plain))
+    if groups > GROUPS_MAX or repeats > REPEATS_MAX or re.search(r"\)[*+?{]|\(\?", plain):
+        allowed = f"up to {REPEATS_MAX} of *, +, ? and {{}} may stand in it, and {GROUPS_MAX} (…) with none behind it"
+        raise Unusable(f"{pattern[:80]} may take too long: {allowed}")
 
 
 def _takes_empty(matcher: Matcher) -> bool:
