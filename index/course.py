@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from index import notes
 from index.charts import Course
 from index.present import iso
+from index.reader import TooSlow
 from stream.contract.interval import interval
 from stream.contract.records import Flip, TrendPoint, WindowScore
 from stream.contract.spans import merged
@@ -125,8 +126,11 @@ def _expected(
 
 
 def _gaps(reader: CourseReader, start_ms: int, until_ms: int) -> tuple[tuple[int, int], ...]:
-    """The hours of which too little was seen, neighbours as one."""
-    sources = notes.ledger(reader, start_ms, until_ms)
+    """The hours of which too little was seen, neighbours as one; none where the ledger is too long to say."""
+    try:
+        sources = notes.ledger(reader, start_ms, until_ms)
+    except TooSlow:
+        return ()
     hours = range(start_ms - start_ms % HOUR_MS, until_ms, HOUR_MS)
     shares = {hour: notes.share(sources, hour, hour + HOUR_MS) for hour in hours}
     low = [(hour, hour + HOUR_MS) for hour, seen in shares.items() if seen is not None and seen < COVERED_MIN]

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final
 
 from index import charts
 from index.charts import Course
-from index.course import CourseReader, course
 from index.reader import TooSlow
-from stream.contract.records import Flip
 
 KEPT_MAX: Final = 64
 """Pictures of about 50 kB."""
 WAITING_MAX: Final = 32
 """Requests that wait for a picture; more are refused."""
-
-
-class ChartReader(CourseReader, Protocol):
-    """The part of a reader that ``chart_of`` needs."""
-
-    def flips_of(self, name: str) -> list[Flip]:
-        """The alerts of an incident."""
 
 
 class Drawing:
@@ -59,12 +49,3 @@ class Drawing:
             self._waiting -= 1
         while len(self._kept) > KEPT_MAX:
             del self._kept[next(iter(self._kept))]
-
-
-def chart_of(reader: ChartReader, flip: Flip, language: str, utc_offset_s: int) -> bytes:
-    """The PNG of the incident that ``flip`` belongs to, for a message that tells of it. Blocking.
-
-    ``flip`` itself need not be found in the index yet. ``language`` is ``zh`` or ``en``.
-    """
-    before: Sequence[Flip] = [one for one in reader.flips_of(flip.incident_id) if one.sequence < flip.sequence]
-    return charts.draw(course(reader, [*before, flip]), language, utc_offset_s)

@@ -30,7 +30,7 @@ from index.elastic_records import (
     row_id,
 )
 from index.elastic_retention import expire
-from index.elastic_schema import Kind
+from index.elastic_schema import MONTH_DAYS, Kind
 from index.elastic_settings import ElasticSettings
 from index.elastic_setup import set_up
 from index.footprint import newest_versions, without_pictures
@@ -153,8 +153,10 @@ class ElasticIndex:
     def delete(self, post_ids: Iterable[str]) -> int:
         """Remove posts with everything that is only theirs, pictures too. Returns how many were there.
 
-        Alerts keep what they counted, but not the words, authors and pictures of these posts. Posts that are still in
-        the log would come back when it is replayed.
+        Alerts keep what they counted, but not the words, authors and pictures of these posts. Raises ``ElasticError``
+        where a part is refused; the same call may be made again. This reaches the index alone: words may come back
+        with a replay of the log that still has a post, and with an alert told later, since Track keeps excerpts of
+        the posts of its windows for the evidence.
         """
         wanted = list(dict.fromkeys(post_ids))
         for start in range(0, len(wanted), DELETED_AT_ONCE):
@@ -162,7 +164,7 @@ class ElasticIndex:
             self._frozen.redact(part)
             observed = functools.partial(self._months.observations_of, part)
             while places := self._patience.until(observed):
-                self._bulk.send(deletion(index, name) for index, name in places)
+                self._bulk.send_all(deletion(index, name) for index, name in places)
         return sum(
             self._delete([row_id(post_id) for post_id in wanted[start : start + DELETED_AT_ONCE]])
             for start in range(0, len(wanted), DELETED_AT_ONCE)
@@ -184,9 +186,9 @@ class ElasticIndex:
         """Remove months that were stored longer than ``days`` ago, 0 for never. Returns the indices that went.
 
         Where the node manages lifecycles itself it gets policies that say so, and nothing is removed here. What is
-        frozen of alerts stays as long as they do.
+        frozen of alerts stays a month longer than they do, as it lies in the month in which the incident began.
         """
-        every = {**days, "evidence": days["flips"]} if "flips" in days else days
+        every = {**days, "evidence": days["flips"] and days["flips"] + MONTH_DAYS} if "flips" in days else days
         return expire(self._cluster, self._settings, every, self._now_ms())
 
     # --- steps -------------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ class Bulk:
             settled += self._settle(part)
         return settled
 
+    def send_all(self, actions: Iterable[Action]) -> None:
+        """``send`` for what must not be left out: raises ``ElasticError`` also for what is refused for good."""
+        for row in self.send(actions):
+            if row.problem:
+                raise ElasticError(f"{self._cluster.url} refuses {row.action.target}/{row.action.id}: {row.problem}")
+
     def _parts(self, actions: Iterable[Action]) -> Iterator[list[Action]]:
         part: list[Action] = []
         size = 0

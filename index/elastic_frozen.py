@@ -6,6 +6,7 @@ A row for each post of an incident, asked for in real time; only what is looked 
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -53,23 +54,30 @@ class Frozen:
         )
 
     def redact(self, post_ids: Sequence[str]) -> None:
-        """Take the posts ``post_ids`` out of all alerts, words and pictures."""
+        """Take the posts ``post_ids`` out of all alerts, words and pictures.
+
+        Raises ``ElasticError`` where one is refused; what tells that an alert shows a post goes after its words only,
+        so that the same call may be made again.
+        """
         gone = frozenset(post_ids)
         while rows := self._until(lambda: self._months.evidence_of(post_ids)):
             incidents = sorted({row["incident_id"] for row in rows})
             for start in range(0, len(incidents), SOURCES_AT_ONCE):
                 self._redact(incidents[start : start + SOURCES_AT_ONCE], gone)
-            self._bulk.send(
+            self._bulk.send_all(
                 deletion(index_name(self._prefix, "evidence", row["first_at"]), evidence_id(_place(row)))
                 for row in rows
             )
 
     def _redact(self, incidents: Sequence[str], gone: Collection[str]) -> None:
-        found = self._until(lambda: self._months.flips_of(incidents))
-        stored = [(flip_of(base64.b64decode(row["record"])), row["stored_at"]) for row in found]
-        self._bulk.send(
-            flip_action(self._prefix, frozen.redacted(flip, gone), stored_ms, anew=True) for flip, stored_ms in stored
-        )
+        after = ""
+        while found := self._until(functools.partial(self._months.flips_of, incidents, after)):
+            stored = [(flip_of(base64.b64decode(row["record"])), row["stored_at"]) for row in found]
+            self._bulk.send_all(
+                flip_action(self._prefix, frozen.redacted(flip, gone), stored_ms, anew=True)
+                for flip, stored_ms in stored
+            )
+            after = found[-1]["id"]
 
     def _fill(self, began: Mapping[Place, int], now_ms: int) -> None:
         homes = {

@@ -45,8 +45,8 @@ def picture(searcher: Searcher, sha256: str) -> bytes | None:
 def points_of(searcher: Searcher, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
     """See ``SqliteReader.points_of``."""
     query = both({"term": {"entity": entity}}, within("bin_at", since_ms, until_ms))
-    [found] = searcher.ask(Question("points", query, size=POINTS_MAX, sort=[{"bin_at": "asc"}], _source=["record"]))
-    return [_point(record_of(row)) for row in rows(found)]
+    [found] = searcher.ask(Question("points", query, size=POINTS_MAX, sort=[{"bin_at": "desc"}], _source=["record"]))
+    return [_point(record_of(row)) for row in reversed(rows(found))]
 
 
 def _point(data: bytes) -> TrendPoint:

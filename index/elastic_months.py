@@ -95,10 +95,12 @@ class Months:
         found = self._searched("evidence", body)
         return [] if found is None else [row["_source"] for row in found["hits"]["hits"]]
 
-    def flips_of(self, incidents: Sequence[str]) -> list[dict[str, Any]]:
-        """Record and ``stored_at`` of the alerts of a few ``incidents``."""
-        query = {"terms": {"incident_id": list(incidents)}}
-        found = self._searched("flips", {"query": query, "size": ROWS_AT_ONCE, "_source": ["record", "stored_at"]})
+    def flips_of(self, incidents: Sequence[str], after: str = "") -> list[dict[str, Any]]:
+        """``id``, record and ``stored_at`` of some alerts of a few ``incidents``, by their ids from ``after`` on."""
+        query = {"bool": {"filter": [{"terms": {"incident_id": list(incidents)}}, {"range": {"id": {"gt": after}}}]}}
+        fields = ["id", "record", "stored_at"]
+        body = {"query": query, "size": ROWS_AT_ONCE, "sort": [{"id": "asc"}], "_source": fields}
+        found = self._searched("flips", body)
         return [] if found is None else [row["_source"] for row in found["hits"]["hits"]]
 
     # --- observations ------------------------------------------------------------------------------------------

@@ -57,9 +57,8 @@ class Timeline:
 
     def __init__(self, since_ms: int, until_ms: int) -> None:
         self.step_ms = step_for(until_ms - since_ms)
-        shift = _MONDAY_MS if self.step_ms == WEEK_MS else 0
-        self._last_ms = _floor(max(until_ms - 1, since_ms), self.step_ms, shift)
-        self.start_ms = max(_floor(since_ms, self.step_ms, shift), self._last_ms - (BINS_MAX - 1) * self.step_ms)
+        self._last_ms = bin_start(max(until_ms - 1, since_ms), self.step_ms)
+        self.start_ms = max(bin_start(since_ms, self.step_ms), self._last_ms - (BINS_MAX - 1) * self.step_ms)
 
     def rows(
         self, posts: Mapping[int, tuple[int, int]], points: Mapping[int, tuple[int, int, int]]
@@ -85,8 +84,10 @@ class Timeline:
         }  # fmt: skip
 
 
-def _floor(milliseconds: int, step: int, shift: int) -> int:
-    return (milliseconds - shift) // step * step + shift
+def bin_start(at_ms: int, step_ms: int) -> int:
+    """When the bin begins that ``at_ms`` lies in; weeks begin on Mondays."""
+    shift = _MONDAY_MS if step_ms == WEEK_MS else 0
+    return (at_ms - shift) // step_ms * step_ms + shift
 
 
 def npmi(both: int, one: int, other: int, posts: int) -> float:

@@ -253,7 +253,7 @@ class SqliteReader:
             return sqlite_frozen.kept(connection, incident_id)
 
     def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
-        """The trend points of ``entity`` with bins in [since, until), oldest first, at most ``POINTS_MAX``."""
+        """The trend points of ``entity`` with bins in [since, until), oldest first: the newest ``POINTS_MAX``."""
         with self._moment() as connection:
             return incidents.points_of(connection, entity, since_ms, until_ms)
 

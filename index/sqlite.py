@@ -146,8 +146,9 @@ class SqliteIndex:
     def delete(self, post_ids: Iterable[str]) -> int:
         """Remove posts with everything that is only theirs, pictures too. Returns how many were there.
 
-        Alerts keep what they counted, but not the words, authors and pictures of these posts. Posts that are still in
-        the log would come back when it is replayed.
+        Alerts keep what they counted, but not the words, authors and pictures of these posts. This reaches the index
+        alone: words may come back with a replay of the log that still has a post, and with an alert told later, since
+        Track keeps excerpts of the posts of its windows for the evidence.
         """
         wanted = list(post_ids)
         sqlite_frozen.redact(self._connection, wanted)

@@ -7,12 +7,16 @@ import sqlite3
 from typing import Final
 
 from index.footprint import key64
-from index.rows import documents_at, flip_of, point_of
+from index.rows import POINT_COLUMNS, documents_at, flip_of, point_of
 from index.schema import created_ms_of, first_doc
 from stream.contract.records import Document, Flip, TrendPoint
 
 POINTS_MAX: Final = 10_000
-"""Trend points of one answer: a month of five-minute bins."""
+"""Trend points of one answer, the newest ones: a month of five-minute bins."""
+_POINTS: Final = (
+    f"SELECT entities.{', '.join(POINT_COLUMNS)} FROM trend_points JOIN entities ON entities.id = trend_points.entity"
+    " WHERE trend_points.entity = ? AND bin_ms >= ? AND bin_ms < ? ORDER BY bin_ms DESC LIMIT ?"
+)
 
 
 def flips_of(connection: sqlite3.Connection, name: str) -> list[Flip]:
@@ -27,13 +31,8 @@ def flips_of(connection: sqlite3.Connection, name: str) -> list[Flip]:
 
 def points_of(connection: sqlite3.Connection, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
     """See ``SqliteReader.points_of``."""
-    rows = connection.execute(
-        "SELECT entities.entity, type, bin_ms, width_ms, mentions, authors, weighted, engagement, image_only, late,"
-        " score, window_ms, observed, expected FROM trend_points JOIN entities ON entities.id = trend_points.entity"
-        " WHERE trend_points.entity = ? AND bin_ms >= ? AND bin_ms < ? ORDER BY bin_ms LIMIT ?",
-        (key64(entity), since_ms, until_ms, POINTS_MAX),
-    )
-    return [point_of(columns) for columns in rows]
+    rows = connection.execute(_POINTS, (key64(entity), since_ms, until_ms, POINTS_MAX)).fetchall()
+    return [point_of(columns) for columns in reversed(rows)]
 
 
 def first_documents(

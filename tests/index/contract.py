@@ -350,6 +350,17 @@ class IndexLaws:
         assert index.reader.points_of("LOC/上海", MARCH + 300_000, MARCH + 1_200_000) == made[1:4]
         assert index.reader.points_of("LOC/广州", MARCH, MARCH + HOUR) == []
 
+    def test_of_too_many_points_the_newest_are_told(
+        self, make_index: MakeIndex, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for store in ("sqlite", "elastic"):
+            monkeypatch.setattr(f"index.{store}_incidents.POINTS_MAX", 5)
+        index = make_index()
+        made = [point("LOC/上海", MARCH + number * 300_000) for number in range(20)]
+        index.writer.points(made)
+        index.settle()
+        assert index.reader.points_of("LOC/上海", MARCH, MARCH + HOUR) == made[7:12]
+
     def test_all_posts_of_a_range_oldest_first(self, make_index: MakeIndex) -> None:
         index = make_index()
         posts = [document(f"p{number:04}", "上海", "LOC/上海", at_ms=MARCH + number) for number in range(2_100)]

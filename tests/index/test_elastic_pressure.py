@@ -176,6 +176,20 @@ def test_an_item_that_finds_nothing_to_go_to_becomes_a_dead_letter(gated: Gated)
     assert gated.metrics.retries() == {}
 
 
+def test_a_deletion_that_is_refused_in_part_is_told_and_can_be_made_again(gated: Gated) -> None:
+    """What tells that an alert shows a post stays until the words are gone."""
+    gated.store.writer.flips([flip("i1", 0, "firing"), flip("i1", 1, "escalated")])
+    gated.store.settle()
+    gated.gate.troubles.append("odd")
+    with pytest.raises(ElasticError, match="no such shard"):
+        gated.store.writer.delete(["e1"])
+    gated.store.writer.delete(["e1"])
+    gated.store.settle()
+    shown = [one for told in gated.store.reader.flips_of("i1") for one in told.evidence]
+    assert [(one.post_id, one.excerpt) for one in shown] == [("", "")] * 2
+    assert gated.store.reader.frozen("i1") == {}
+
+
 def test_requests_that_are_too_large_are_halved(gated: Gated) -> None:
     large = document("large", "长" * 20_000)
     gated.gate.bytes_max = 20_000

@@ -187,6 +187,34 @@ def test_months_whose_records_were_all_stored_long_ago_go_as_whole_indices(store
     assert store.reader.search("")["total"] == 2
 
 
+def test_what_is_frozen_stays_for_the_last_alerts_of_an_incident(store: ElasticStore) -> None:
+    """It lies in the month in which the incident began; these may lie in the next one."""
+    created = int(_created(store))
+    store.now_ms = created
+    store.writer.flips([flip("i", 0, "firing", at_ms=APRIL - 1)])
+    store.now_ms = created + 20 * DAY_MS
+    store.writer.flips([flip("i", 1, "escalated", at_ms=APRIL - 1)])
+    prefix = store.settings.prefix
+    store.settle()
+    store.now_ms = created + 40 * DAY_MS
+    assert store.writer.expire({"flips": 30.0}) == [f"{prefix}-alerts-2022.03"]
+    assert store.reader.frozen("i") == {"e1": []}
+    store.now_ms = created + 70 * DAY_MS
+    assert store.writer.expire({"flips": 0.0}) == [], "0 keeps for ever"
+    assert store.writer.expire({"flips": 30.0}) == [f"{prefix}-alerts-2022.04", f"{prefix}-evidence-2022.03"]
+
+
+def test_every_alert_of_an_incident_is_cleared_however_many(
+    store: ElasticStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.elastic_months.ROWS_AT_ONCE", 1)
+    store.writer.flips([flip("i", number, "firing") for number in range(3)])
+    store.settle()
+    store.writer.delete(["e1"])
+    store.settle()
+    assert {one.excerpt for told in store.reader.flips_of("i") for one in told.evidence} == {""}
+
+
 def _created(store: ElasticStore) -> str:
     name = f"{store.settings.prefix}-clock"
     store.cluster.call("PUT", f"/{name}")

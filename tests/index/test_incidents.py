@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from index import course, drawing, incidents
+from index import course, incidents
 from index.course import step_for
+from index.sqlite import SqliteIndex
 from stream.contract.records import IMAGE, Coverage, Document, Flip, TrendPoint, replace
 from tests.index.contract import SHOTS
 from tests.index.corpus import HOUR, MARCH, document, flip, point
@@ -161,14 +163,12 @@ def test_the_alert_lies_within_its_course_however_long_its_window(store: SqliteS
     assert len(found.mentions) <= course.STEPS_MAX + 1
 
 
-def test_the_chart_of_an_alert_that_the_index_does_not_have_yet(store: SqliteStore) -> None:
-    first, second, third = alerts()
-    store.connection.execute("DELETE FROM flips WHERE sequence > 0")
-    early = drawing.chart_of(store.reader, first, "zh", 28_800)
-    late = drawing.chart_of(store.reader, second, "zh", 28_800)
-    assert early.startswith(b"\x89PNG") and early != late
-    store.writer.flips([second, third])
-    assert drawing.chart_of(store.reader, second, "zh", 28_800) == late, "what came later is not in it"
+def test_a_ledger_that_is_too_long_hides_gaps_only(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = course.course(store.reader, alerts())
+    monkeypatch.setattr("index.reader.NOTES_MAX", 1)
+    found = incidents.incident(store.reader, "j1")
+    assert before.gaps and found is not None and found["timeline"]["gaps"] == []
+    assert found["timeline"] == {**course.rows(before), "gaps": []}
 
 
 # --- over HTTP ---------------------------------------------------------------------------------------------------
@@ -199,6 +199,17 @@ async def test_the_incident_and_its_chart_over_http(server: Served) -> None:
         server.write([], [replace(alerts()[0], id="j1-3", sequence=3, at_ms=FIRED + 3 * HOUR)])
         async with client.get(told["links"]["chart"], params={"lang": "zh"}, headers={"If-None-Match": tag}) as answer:
             assert answer.status == 200
+
+
+async def test_deleted_posts_are_not_counted_as_evidence(server: Served) -> None:
+    index = SqliteIndex(server.connection)
+    async with aiohttp.ClientSession(server.base) as client:
+        for gone, told in (("q0", "2 evidence posts"), ("q2", "1 evidence posts"), ("q4", None)):
+            index.delete([gone])
+            async with client.get("/alerts", params={"lang": "en", "state": "firing"}) as answer:
+                page = await answer.text()
+            counts = re.findall(r"\d evidence posts", page)
+            assert (told in counts) if told else "0 evidence posts" not in counts
 
 
 async def test_a_page_for_people_says_that_there_is_no_such_alert(server: Served) -> None:
