@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from deploy.bias.gather import Range
-from index.measures import step_for
+from index.measures import bin_start, step_for
 from index.present import iso
 from stream.bias.audit import Audit, Cell
 from stream.bias.correction import Corrected, Corrector
@@ -23,13 +23,12 @@ FORMS: Final = ("mentions", "authors", "weighted", "corrected")
 
 
 def report(
-    gathering: Gathering, asked: Range, *, utc_offset_ms: int, type: str | None, limit: int, audit: Audit | None,
-    seed: int = 0,
+    gathering: Gathering, asked: Range, *, utc_offset_ms: int, type: str | None, limit: int, audit: Audit | None
 ) -> dict[str, Any]:  # fmt: skip
     """The report on what was gathered: shares, growth, and the ``limit`` most mentioned entities in every form."""
     growth = curve(gathering.snapshots)
     posts = gathering.columns(utc_offset_ms, growth)
-    found = shares(posts, seed)
+    found = shares(posts)
     forming = _forming(posts, asked, audit)
     forms = [forming.of(code) for code in forming.most(limit, type)]
     return {
@@ -38,7 +37,7 @@ def report(
         "utc_offset_s": utc_offset_ms // 1000,
         "posts": len(posts.created_ms),
         "mentions": len(posts.post),
-        "warnings": _warnings(posts, growth, found, forming.refusals),
+        "warnings": _warnings(posts, growth, forming.refusals),
         "shares": None if found is None else _shares(found),
         "growth": [point._asdict() for point in growth.points],
         "audit": None if audit is None else [_audited(audit, kind) for kind in audit.types],
@@ -48,16 +47,16 @@ def report(
 
 def _forming(posts: Posts, asked: Range, audit: Audit | None) -> Forming:
     step_ms = step_for(asked.until_ms - asked.since_ms)
-    start_ms = asked.since_ms // step_ms * step_ms
+    start_ms = bin_start(asked.since_ms, step_ms)
     return Forming(posts, start_ms, step_ms, -((start_ms - asked.until_ms) // step_ms), audit)
 
 
-def _warnings(posts: Posts, growth: Curve, found: Shares | None, refusals: dict[str, str]) -> list[dict[str, Any]]:
+def _warnings(posts: Posts, growth: Curve, refusals: dict[str, str]) -> list[dict[str, Any]]:
     """What a reader must know: a key of the words, and numbers for it."""
     if not len(posts.created_ms):
         return [{"key": "no_posts"}]
     warnings: list[dict[str, Any]] = []
-    if found is None:
+    if not len(posts.post):
         warnings.append({"key": "no_mentions"})
     unknown = 1 - float(posts.author_known.mean())
     if unknown > 0:

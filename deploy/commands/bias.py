@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -180,7 +181,7 @@ def _entities(found: dict[str, Any]) -> Table:
     more = ("corrected", "95 %") if audited else ()
     table = Table("entity", "mentions", "by author", "by engagement", *more, box=None)
     for row in found["entities"]:
-        cells = [row["entity"], f"{row['mentions']:,}", f"{row['authors']:,.1f}", f"{row['weighted']:,.1f}"]
+        cells = [escape(row["entity"]), f"{row['mentions']:,}", f"{row['authors']:,.1f}", f"{row['weighted']:,.1f}"]
         if audited:
             value = row["corrected"]
             known = value["value"] is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploy.bias.gather import Range, gathered
+from deploy.bias.values import report
 from index.bias_report import html
 from index.drift import drift_of
 from index.messages import MESSAGES, recognised
-from index.reader import SqliteReader
+from index.reader import SqliteReader, TooSlow
 from index.rows import document_of
 from index.sqlite import SqliteIndex, create_schema
 from stream.bias.audit import Audit, Cell
 from stream.bias.correction import Corrector
+from stream.bias.posts import Gathering
 from stream.bias.strata import Stratum
-from stream.contract.records import Drift
+from stream.contract.records import Document, Drift, Observation
 from stream.core.drift import COUNT_MIN
 from stream.runtime.sqlite import DATABASE
-from tests.bias.streams import HOUR, document, look
+from tests.bias.streams import HOUR, START, document, look
 from tests.deploy.conftest import answer, weibowatch
 
 HOSTILE = 'PER/<script>alert("x")</script>&'
@@ -43,7 +47,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         author = f"u{int(draws.pareto(1.5) * 20)}"
         documents.append(document(number, *names, hour=hour, author=author, likes=likes // 3, seen_after_h=0.25))
         looks += [look(number, hour, after, likes * after // 72) for after in (1, 3, 6, 24, 72) if hour % 100 < 90]
-    folder = tmp_path_factory.mktemp("bias") / "store"
+    return stored(tmp_path_factory.mktemp("bias") / "store", documents, looks)
+
+
+def stored(folder: Path, documents: list[Document], looks: list[Observation]) -> Path:
+    """A store of these in ``folder``, which is made."""
     folder.mkdir()
     connection = sqlite3.connect(folder / DATABASE, isolation_level=None)
     create_schema(connection)
@@ -134,6 +142,51 @@ def test_without_audit_authors_counts_or_looks_it_says_what_is_missing(demo_stor
     assert found["audit"] is None and found["growth"] == []
     assert {row["corrected"] for row in found["entities"]} == {None}
     assert found["shares"]["popularity"][0]["label"] == "unknown" and "没有核查文件" in out.read_text(encoding="utf-8")
+
+
+def test_names_are_no_markup_of_the_terminal(tmp_path: Path) -> None:
+    names = ("PER/[/x]", "PER/[red]y")
+    folder = stored(tmp_path / "store", [document(number, *names) for number in range(20)], [])
+    told = said("--store", str(folder), *RANGE)
+    assert all(name in told for name in names)
+
+
+def test_looks_are_read_in_as_many_parts_as_the_index_needs(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = SqliteReader(store / DATABASE)
+    asked = Range(START, START + 48 * HOUR)
+    whole_days: list[int] = []
+    parts: list[int] = []
+    whole = gathered(reader, asked, lambda done, _: whole_days.append(done))
+    monkeypatch.setattr("index.reader.NOTES_MAX", 100)
+    halved = gathered(reader, asked, lambda done, _: parts.append(done))
+    assert len(parts) > len(whole_days) and parts == sorted(parts)
+    assert {name: sorted(seen) for name, seen in halved.snapshots.items()} == {
+        name: sorted(seen) for name, seen in whole.snapshots.items()
+    }
+    monkeypatch.setattr("index.reader.NOTES_MAX", 0)
+    with pytest.raises(TooSlow, match="shorter range"):
+        gathered(reader, asked, lambda done, _: None)
+    reader.close()
+
+
+def test_where_only_young_posts_name_entities_that_is_what_is_said() -> None:
+    old = [document(number, likes=30, seen_after_h=0.25) for number in range(20)]
+    gathering = Gathering()
+    gathering.add([*old, *(document(100 + number, "PER/a", seen_after_h=0.01) for number in range(5))])
+    gathering.see(look(number, 0, hours, likes) for number in range(20)
+                  for hours, likes in ((1, 60), (3, 90), (6, 120), (24, 140), (72, 150)))  # fmt: skip
+    found = report(gathering, Range(START, START + HOUR), utc_offset_ms=0, type=None, limit=5, audit=None)
+    assert found["shares"] is None and found["mentions"] == 5
+    assert [one["key"] for one in found["warnings"]] == ["unknown_authors", "young"]
+
+
+def test_weeks_of_a_long_range_begin_on_mondays() -> None:
+    gathering = Gathering()
+    gathering.add([document(1, "PER/a"), document(2, "PER/a", hour=200 * 24)])
+    asked = Range(START, START + 201 * 24 * HOUR)
+    [row] = report(gathering, asked, utc_offset_ms=0, type=None, limit=5, audit=None)["entities"]
+    assert {datetime.fromisoformat(one["at"]).weekday() for one in row["series"]} == {0}
+    assert (row["series"][0]["mentions"], row["series"][-1]["mentions"]) == (1, 1)
 
 
 def test_a_range_without_posts_is_told(store: Path, tmp_path: Path) -> None:
