@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from index.present import iso
+from stream.contract import codec
+from stream.contract.codec import CodecError
 from stream.contract.ports import EngineError
 from stream.contract.records import Control
 from stream.core.silences import SILENCES_MAX, TOPIC, Matcher, Silence, SilenceError, from_payload, to_payload
@@ -135,7 +137,10 @@ class InCluster:
         return from_payload(self._control().payload)
 
     def change(self, change: Change) -> None:
-        """See ``Place``. Somebody else may write at the same time: what has been overwritten is written again."""
+        """See ``Place``. What somebody else has overwritten by the time it is looked at again is written again.
+
+        Kafka cannot compare and set: of two that read the same list, the one that writes later may win unseen.
+        """
         for _ in range(TRIES_MAX):
             order = changed(self._control(), change)
             self._put(order)
@@ -148,9 +153,14 @@ class InCluster:
 
 
 def changed(before: Control, change: Change) -> Control:
-    """The order that puts ``change`` of the silences in ``before`` in force."""
+    """The order that puts ``change`` of the silences in ``before`` in force. Raises ``Unusable`` if it is too long."""
     payload = to_payload(change(from_payload(before.payload)))
-    return Control(topic=TOPIC, version=before.version + 1, payload=payload)
+    order = Control(topic=TOPIC, version=before.version + 1, payload=payload)
+    try:
+        codec.encode(order)
+    except CodecError as error:
+        raise Unusable(f"these are too many silences: {error}; let some expire, or write shorter ones") from error
+    return order
 
 
 def parsed(texts: Sequence[str]) -> tuple[Matcher, ...]:

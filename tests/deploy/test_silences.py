@@ -21,6 +21,7 @@ from index.api import make_app
 from index.live import Broadcast
 from index.schema import create_schema
 from index.sqlite import SqliteReader
+from stream.contract import codec
 from stream.contract.records import Control
 from stream.core.silences import SILENCES_MAX, TOPIC, Silence, from_payload, silenced, to_payload
 from stream.runtime.sqlite import DATABASE, Store
@@ -158,6 +159,32 @@ def test_there_is_an_upper_limit() -> None:
     topic.put(Control(topic=TOPIC, version=1, payload=to_payload(many)))
     with pytest.raises(Unusable, match="there are 1000 silences already"):
         Silencing(InCluster(topic.kept.get, topic.put), lambda: NOW_MS).add(["rule=r"], NOW_MS + 1, "x")
+
+
+def long_values(number: int) -> list[str]:
+    return [f"entity!={number}-{place}-" + "上" * 280 for place in range(9)] + ["rule=r"]
+
+
+def test_a_list_that_cannot_travel_is_refused(folder: Path) -> None:
+    many = [
+        Silence(id=str(n), matchers=parsed(long_values(n)), from_ms=0, until_ms=NOW_MS + 1, reason="x")
+        for n in range(120)
+    ]
+    with Store(folder).transaction() as connection:
+        connection.execute(
+            "INSERT INTO inbox (record) VALUES (?)",
+            (codec.encode(Control(topic=TOPIC, version=1, payload=to_payload(many))),),
+        )
+    kept = 120
+    with pytest.raises(Unusable, match="too many silences"):
+        for number in range(kept, 150):
+            desk(folder).add(long_values(number), NOW_MS + 1, "x")
+            kept += 1
+    topic = Topic()
+    topic.put(Control(topic=TOPIC, version=1, payload=to_payload(InStore(folder).in_force())))
+    with pytest.raises(Unusable, match="too many silences"):
+        Silencing(InCluster(topic.kept.get, topic.put), lambda: NOW_MS).add(long_values(kept), NOW_MS + 1, "x")
+    assert len(desk(folder).listed()) == kept and topic.kept[TOPIC].version == 1
 
 
 # --- commands ----------------------------------------------------------------------------------------------------
