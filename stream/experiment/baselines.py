@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
     @property
     def clock_hour(self) -> int:
-        """Number of the hour, of the stream, that most of ``hour`` lies in."""
+        """Number of the hour, of the stream, that the last bin of ``hour`` lies in."""
         return max(self.place - 1, 0) // self.bins
 
     @property
@@ -89,8 +89,7 @@ class CyclePoisson:
 
     def scores(self, look: Look) -> Floats:
         """An hour between two hours of the clock is compared with both in proportion."""
-        now, share = look.clock_hour % DAY_HOURS, (look.place - 1) % look.bins / look.bins
-        share = 1.0 if look.whole else share
+        now, share = look.clock_hour % DAY_HOURS, look.place % look.bins / look.bins or 1.0
         found = _excess(look.hour, share * self._mean(now) + (1 - share) * self._mean((now - 1) % DAY_HOURS))
         if look.whole:
             self._sums[now] += look.hour

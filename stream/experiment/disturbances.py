@@ -17,12 +17,14 @@ from stream.experiment import measures
 from stream.experiment.measures import Share
 from stream.experiment.replay import SOURCE, Alert
 from stream.experiment.settings import START_MS, DeclaredStream
-from stream.experiment.table import Table, joined
+from stream.experiment.table import NONE, Table, joined
 from stream.experiment.world import rng
 
 SURGE, GAP, SILENT, LATE = "surge", "gap, in the ledger", "gap, unknown", "late"
 KINDS: Final = (SURGE, GAP, SILENT, LATE)
 HOURS: Final = 2
+EVERY_DAYS: Final = 3
+"""On the day after one, names that brought an alert are quiet; the day before the next one is a usual day."""
 SURGE_FACTOR: Final = 3
 LATE_SHARE: Final = 0.3
 LATE_MS: Final = 3 * HOUR_MS
@@ -41,7 +43,7 @@ class Span(NamedTuple):
 
 class Disturbance(msgspec.Struct, frozen=True):
     """``events`` of a kind: how many of the names that were mentioned around them brought an alert, and an organic one;
-    ``usual`` is that share around the same hours of days without any."""
+    ``usual`` is that share around the same hours of the day before."""
 
     kind: str
     events: int
@@ -51,19 +53,20 @@ class Disturbance(msgspec.Struct, frozen=True):
 
 
 def small(stream: DeclaredStream) -> DeclaredStream:
-    """A tenth of the names; every other day of the test has a disturbance, each kind twice."""
+    """A tenth of the names; every third day of the test has a disturbance, each kind twice."""
     tenth = max(stream.entities // 10, 100)
     return msgspec.structs.replace(
         stream, entities=tenth, background_h=stream.background_h * tenth / stream.entities,
-        runs=max(stream.runs // 10, 1), attack_runs=max(stream.attack_runs // 40, 2), test_days=4 * len(KINDS),
+        runs=max(stream.runs // 10, 1), attack_runs=max(stream.attack_runs // 40, 2),
+        test_days=2 * EVERY_DAYS * len(KINDS),
     )  # fmt: skip
 
 
 def planned(settings: DeclaredStream) -> list[Span]:
-    """One on every second day of the test, some time between noon and eight."""
+    """One on every third day of the test, some time between noon and eight."""
     draw = rng(settings, _PLAN)
     found = []
-    for place, day in enumerate(range(0, settings.test_days - 1, 2)):
+    for place, day in enumerate(range(0, settings.test_days - 1, EVERY_DAYS)):
         begin_ms = settings.test_ms + day * DAY_MS + int(draw.integers(12 * HOUR_MS, 20 * HOUR_MS))
         found.append(Span(KINDS[place % len(KINDS)], begin_ms, begin_ms + HOURS * HOUR_MS))
     return found
@@ -130,7 +133,7 @@ def figures(posts: Table, alerts: Sequence[Alert], spans: Sequence[Span]) -> lis
         own = [span for span in spans if span.kind == kind]
         alerted, organic, usual = (
             _share(posts, [one for one in alerts if word in ("", one.origin)], own, shift)
-            for word, shift in (("", 0), (ORGANIC, 0), ("", DAY_MS))
+            for word, shift in (("", 0), (ORGANIC, 0), ("", -DAY_MS))
         )
         found.append(Disturbance(kind, len(own), alerted, organic, usual))
     return found
@@ -142,6 +145,7 @@ def _share(posts: Table, alerts: Sequence[Alert], spans: Sequence[Span], shift_m
     for span in spans:
         begin_ms, end_ms = span.begin_ms + shift_ms, span.end_ms + shift_ms + AFTER_MS
         inside = (posts.created_ms >= begin_ms) & (posts.created_ms < end_ms)
-        tries += len(np.unique(posts.entity[inside]))
-        hits += len({one.entity for one in alerts if begin_ms < one.at_ms <= end_ms})
+        names = {*posts.entity[inside].tolist(), *posts.second[inside].tolist()} - {NONE}
+        tries += len(names)
+        hits += len(names & {one.entity for one in alerts if begin_ms < one.at_ms <= end_ms})
     return measures.share(hits, tries)

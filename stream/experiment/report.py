@@ -14,8 +14,9 @@ from stream.experiment.scores import Cell
 from stream.experiment.trends import OURS, Declared, Figures, Results, matched, usual
 
 SIMULATED: Final = (
-    "帖文真实，作者、互动与时间均为模拟。 Texts are real; authors, likes, reposts and times are simulated, and so are "
-    "the bursts. What follows is said of this stream, not of Weibo."
+    "帖文由真实帖文各取一半拼成，作者、互动与时间均为模拟。 Texts are halves of real posts put together; "
+    "authors, likes, reposts and times are simulated, and so are the bursts. What follows is said of this stream, "
+    "not of Weibo."
 )
 STYLE: Final = (
     "body{font:15px/1.5 system-ui,'Noto Sans CJK SC','Microsoft YaHei',sans-serif;max-width:60rem;margin:2rem auto;"
@@ -171,7 +172,7 @@ def _disturbances(results: Results) -> Section:
     return Section(
         "整体扰动 Disturbances of the whole stream",
         "Shares of the names that are mentioned from the begin to six hours after the end; usual: around these hours "
-        "of the day after. surge: three times as many posts about everything; gap: no posts at all; late: 30 % of the "
+        "of the day before. surge: three times as many posts about everything; gap: no posts at all; late: 30 % of the "
         "posts come three hours late. Two hours each.",
         rows,
     )  # fmt: skip
@@ -202,8 +203,8 @@ def _against(found: Sequence[Figures]) -> Section:
     return Section(
         "对比 Against simple detectors",
         "Each at its lowest threshold with no more null alerts a day than ours has; the plot shows recall over all "
-        "bursts at every threshold. A name that brought an alert brings none for a day, for all detectors: at low "
-        "thresholds a burst may fall into that time.",
+        "bursts at every threshold. A name that brought an alert brings none for a day; ours counts it from the end of "
+        "the incident. At low thresholds a burst may fall into that time.",
         rows, [plot],
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ FACTORS: Final = tuple(2.0 ** (step / 8) for step in range(-8, 49))
 COUNT_MIN: Final = 5.0
 """Mentions that an hour must have, as the default rules ask for."""
 QUIET_MS: Final = DAY_MS
-"""A name that brought an alert brings none for a day, as with the default rules."""
+"""A name that brought an alert brings none for a day. Bursts of the default rules are quiet a day after they end."""
 _NEVER: Final = -(1 << 40)
 
 

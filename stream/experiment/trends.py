@@ -44,7 +44,7 @@ class Declared(NamedTuple):
     @property
     def digest(self) -> str:
         """Twelve characters that differ wherever anything that is run does."""
-        every = msgspec.json.encode((self.stream, self.corpus.name, self.rules, self.core), order="deterministic")
+        every = msgspec.json.encode((self.stream, self.corpus, self.rules, self.core), order="deterministic")
         return blake2b(every, digest_size=6).hexdigest()
 
 

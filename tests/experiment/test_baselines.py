@@ -49,6 +49,18 @@ def test_the_cycle_compares_with_the_same_hour_of_other_days() -> None:
     assert hours(PointPoisson(1), *day, *day[:12], 10.0) > 1.0
 
 
+def test_an_hour_between_two_of_the_clock_is_compared_with_both_by_their_bins() -> None:
+    """Hours of 12 and of 60 mentions in turn: an hour with one bin in the next one expects 11 and 5."""
+    counts = [1.0] * 12 + [5.0] * 12
+    seen = np.array([*counts * 25])
+    detector = CyclePoisson(1)
+    scores = []
+    for place in range(12, len(seen) + 1):
+        hour, before = seen[place - 12 : place].sum(), seen[max(place - 24, 0) : max(place - 12, 0)].sum()
+        scores.append(float(detector.scores(Look(place, 12, np.array([hour]), np.array([before])))[0]))
+    assert scores[-288:] == pytest.approx([0.0] * 288, abs=1e-9)
+
+
 def test_moving_means_forget_and_spread_counts() -> None:
     steady = [10.0] * 600
     assert hours(EwmaZ(1), *steady, 10.0 + 3 * np.sqrt(10.0)) == pytest.approx(3.0, rel=0.05)

@@ -63,6 +63,8 @@ def test_a_part_that_was_cut_short_or_run_with_something_else_is_run_again(tmp_p
     assert store.kept("null") == Part()
     other = declared._replace(stream=msgspec.structs.replace(QUICK, seed=2))
     assert experiments.PartStore(tmp_path, other).kept("null") is None
+    changed = declared.corpus._replace(texts=declared.corpus.texts[1:])
+    assert experiments.PartStore(tmp_path, declared._replace(corpus=changed)).kept("null") is None
     [path] = (tmp_path / "parts").iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert store.kept("null") is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,10 @@ from stream.contract.records import Coverage, Reach
 from stream.core.rules import Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.experiment import arrivals, disturbances, replay, timeline
-from stream.experiment.disturbances import GAP, LATE, SILENT, SURGE, Span
+from stream.experiment.disturbances import GAP, KINDS, LATE, SILENT, SURGE, Span
 from stream.experiment.replay import Alert
 from stream.experiment.settings import QUICK, START_MS
-from stream.experiment.table import Table, joined
+from stream.experiment.table import NONE, Table, joined
 from stream.experiment.world import Corpus, World, world
 
 HOUR = 3_600_000
@@ -64,17 +66,34 @@ def test_the_ledger_tells_of_one_gap_and_is_silent_about_the_other() -> None:
     assert len(heard) == (STREAM.end_ms - START_MS) // HOUR - 2
 
 
-def test_shares_count_names_once_and_compare_with_the_day_after(posts: Table) -> None:
-    span = Span(LATE, START_MS + 12 * HOUR, START_MS + 13 * HOUR)
+def test_shares_count_mentioned_names_once_and_compare_with_the_day_before(posts: Table) -> None:
+    span = Span(LATE, START_MS + 36 * HOUR, START_MS + 37 * HOUR)
+    around = posts.of(inside(posts, span._replace(end_ms=span.end_ms + 6 * HOUR)))
+    before = posts.of(inside(posts, Span(LATE, span.begin_ms - 24 * HOUR, span.end_ms - 18 * HOUR)))
+    names = {*around.entity.tolist(), *around.second.tolist()} - {NONE}
+    beside = next(iter(names - {*around.entity.tolist()}))
+    unmentioned = next(iter({*range(STREAM.entities)} - names))
+    one = int(around.entity[0])
+    yesterday = int(before.entity[0])
 
     def alert(name: int, hours: float, origin: str) -> Alert:
         return Alert(name, "burst", "burst", span.begin_ms + round(hours * HOUR), origin, 5000, HOUR, "")
 
-    alerts = [alert(7, 1, "coverage"), alert(7, 2, "organic"), alert(9, 3, "coverage"), alert(8, 25, "organic")]
+    alerts = [
+        alert(one, 1, "coverage"), alert(one, 2, "organic"), alert(beside, 3, "coverage"), 
+        alert(unmentioned, 3, "organic"), alert(yesterday, -23, "organic"), alert(yesterday, 25, "organic"),
+    ]  # fmt: skip
     *_, found = disturbances.figures(posts, alerts, [span])
-    names = len(np.unique(posts.entity[inside(posts, span._replace(end_ms=span.end_ms + 6 * HOUR))]))
-    assert (found.kind, found.events, found.alerted.tries) == (LATE, 1, names)
+    assert (found.kind, found.events, found.alerted.tries) == (LATE, 1, len(names))
     assert (found.alerted.hits, found.organic.hits, found.usual.hits) == (2, 1, 1)
+
+
+def test_the_day_before_a_disturbance_is_far_from_the_one_before_it() -> None:
+    own = disturbances.small(STREAM)
+    spans = disturbances.planned(own)
+    assert [span.kind for span in spans] == 2 * list(KINDS)
+    assert all(after.begin_ms - 24 * HOUR - before.end_ms > 36 * HOUR for before, after in pairwise(spans))
+    assert spans[-1].end_ms + disturbances.AFTER_MS <= own.end_ms
 
 
 def test_the_log_has_every_post_once_in_order_and_a_reach_behind_each_bin_with_posts(made: World, posts: Table) -> None:
