@@ -15,7 +15,7 @@ from stream.contract.records import Origin
 from stream.core import events
 from stream.core.enrich import T2s
 from stream.core.entities import entity_id, raw_key, split_id
-from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE
+from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE, TEXTS_MAX
 from stream.core.rules import (
     BURST,
     BURSTS,
@@ -32,6 +32,7 @@ from stream.core.rules import (
     RULES_MAX,
     SPIKE,
     TESTED,
+    WITHOUT_WINDOWS,
     Escalate,
     Kind,
     Match,
@@ -41,6 +42,7 @@ from stream.core.rules import (
     RuleSet,
     Significance,
 )
+from stream.core.settings import DAY_S
 
 WINDOW_S_MIN: Final = 60
 WINDOW_S_MAX: Final = 35 * 86_400
@@ -54,7 +56,7 @@ _RULE: Final = (
 ORIGINS: Final[tuple[Origin, ...]] = (ORGANIC, SINGLE_SOURCE, COORDINATED)
 _OF_ENTITIES: Final = frozenset(KINDS) - OF_STREAM
 _ONLY: Final[dict[str, frozenset[str]]] = {
-    "windows": frozenset(KINDS) - {DRIFT, COMPOSITE},
+    "windows": frozenset(KINDS) - WITHOUT_WINDOWS,
     "significance": _OF_ENTITIES - COUNTING - {COMPOSITE},
     "metric": frozenset(METRICS),
     "above": COUNTING,
@@ -128,6 +130,7 @@ def _rule(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Rule:
             marks.complain(node, f"{at}.{needed}", "is missing")
     kind = _kind(marks, fields, at)
     _only_for(marks, fields, at, kind, _ONLY)
+    _within_sight(marks, fields, at)
     if kind in COUNTING and "above" not in fields:
         marks.complain(node, f"{at}.above", f"is missing; a {kind} rule fires at so many")
     if kind == CO_MENTION and "match" not in fields:
@@ -213,6 +216,17 @@ def _origin(marks: Marks, node: yaml.Node | None, at: str, kind: Kind) -> tuple[
     if len(found) < len(chosen):
         marks.complain(node, at, f"write any, or some of {', '.join(ORIGINS)}")
     return found
+
+
+def _within_sight(marks: Marks, fields: Mapping[str, yaml.Node], at: str) -> None:
+    """Texts and sources are remembered for a day, and so many of them."""
+    metric = fields.get("metric")
+    if metric is None or metric.value not in ("texts", "sources"):
+        return
+    if max(_windows(marks, fields.get("windows"), f"{at}.windows")) > DAY_S:
+        marks.complain(fields["windows"], f"{at}.windows", f"{metric.value} are counted over a day at most")
+    if marks.number(fields.get("above"), f"{at}.above", 1.0, 1e-6) > TEXTS_MAX:
+        marks.complain(fields["above"], f"{at}.above", f"more than {TEXTS_MAX} {metric.value} are not told apart")
 
 
 def _checks(marks: Marks, node: yaml.Node | None, at: str) -> tuple[str, ...]:

@@ -205,8 +205,8 @@ class Batch(Record, frozen=True, kw_only=True, tag="batch"):
 
     ``origin`` is the source partition whose offsets ``first``..``last`` the batch covers. What follows must not
     depend on how the log was cut into batches, therefore ``heard`` keeps the places of reaches and controls. An
-    ``End`` travels as a reach in state ``left``. All of it was tagged by ``model_version``;
-    ``bare`` are the offsets of posts in which nothing was found.
+    ``End`` travels as a reach in state ``left``. All of it was tagged by ``model_version``,
+    which came with order ``model_epoch``; ``bare`` are the offsets of posts in which nothing was found.
     """
 
     generation: str
@@ -218,6 +218,7 @@ class Batch(Record, frozen=True, kw_only=True, tag="batch"):
     heard: tuple[Heard, ...] = ()
     model_version: str = ""
     bare: tuple[int, ...] = ()
+    model_epoch: int = 0
 
 
 # --- trends and alerts -------------------------------------------------------------------------------------------
@@ -278,8 +279,8 @@ class WindowScore(Value, frozen=True, kw_only=True):
     ``busiest`` are of one author.
 
     ``weighted`` sums popularity weights; ``posts`` are all of the stream. ``texts`` and ``sources`` are different ones,
-    near-duplicates being one text. Where a rule asks for it, ``before`` counts the posts of the window before, and
-    ``silence`` is −log10 P(NB ≤ mentions) in thousandths, against ``usual`` posts.
+    near-duplicates being one text. Where a rule asks for it, ``before`` counts the posts of the window before (−1:
+    unknown), and ``silence`` is −log10 P(NB ≤ mentions) in thousandths, against ``usual`` posts.
     """
 
     window_ms: int
@@ -306,7 +307,7 @@ class WindowScore(Value, frozen=True, kw_only=True):
     posts: int = 0
     texts: int = 0
     sources: int = 0
-    before: int = 0
+    before: int = -1
     silence: int = 0
     usual: float = 0.0
 

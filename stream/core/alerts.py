@@ -24,7 +24,8 @@ class Incident(msgspec.Struct, frozen=True, array_like=True, tag="incident"):
 
     ``seen_ms``: end of the bin that gave this state, so that a repeated bin changes nothing. ``low_ms``: since when
     the score has been low, or −1. ``until_ms``: end of the cooldown. ``told``: score of the last flip. ``holds_ms``:
-    when the condition last held. ``held``: why nobody was told, empty where somebody was; ``event`` as in ``Flip``.
+    when the condition last held. ``held``: why nobody was told last, empty where somebody was; ``spoken``: whether
+    anybody was told of any of it; ``event`` as in ``Flip``.
     """
 
     state: Literal["pending", "firing", "escalated", "cooldown"]
@@ -41,6 +42,7 @@ class Incident(msgspec.Struct, frozen=True, array_like=True, tag="incident"):
     holds_ms: int = 0
     held: str = ""
     event: str = ""
+    spoken: bool = False
 
     @property
     def fires(self) -> bool:

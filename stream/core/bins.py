@@ -44,11 +44,6 @@ class Bin:
         return len(self._posts) + sum(len(part.posts) for part in self._sealed)
 
     @property
-    def pairs(self) -> int:
-        """How many mentions there are, one of an entity in a post."""
-        return len(self._pairs) + sum(len(part.pairs) for part in self._sealed)
-
-    @property
     def keys(self) -> set[str]:
         """The entities with sightings."""
         return set(self._keys).union(*(part.keys for part in self._sealed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ _MULTIPLIERS: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111
 def hash64(*parts: str) -> int:
     """A 64-bit BLAKE2b hash of ``parts``; ``("a", "b")`` and ``("ab",)`` differ."""
     return int.from_bytes(blake2b("\x00".join(parts).encode(), digest_size=8).digest(), "big")
+
+
+remembered64 = lru_cache(maxsize=65_536)(hash64)
+"""``hash64`` of what is looked at again and again: a post mentions several entities, and every partition sees it."""
 
 
 def simhash(text: str) -> int:

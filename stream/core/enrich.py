@@ -39,7 +39,7 @@ from stream.contract.records import (
     Span,
 )
 from stream.core import silences
-from stream.core.dedupe import hash64, simhashes
+from stream.core.dedupe import remembered64, simhashes
 from stream.core.entities import AliasError, Aliases, raw_key, split_id
 from stream.core.models import TOPIC, order_in
 from stream.core.rows import EnrichState
@@ -185,10 +185,7 @@ def enrich(
 
 def partition_of(entity: str, partitions: int) -> int:
     """The Track partition that holds ``entity``."""
-    return _hash(entity) % partitions if partitions > 1 else 0
-
-
-_hash = lru_cache(maxsize=65_536)(hash64)
+    return remembered64(entity) % partitions if partitions > 1 else 0
 
 
 @lru_cache(maxsize=8)
@@ -214,6 +211,7 @@ def _batches(planned: Plan, gathered: _Gathered, partitions: int) -> tuple[Batch
         posts=tuple(gathered.posts),
         heard=tuple(gathered.heard),
         model_version=gathered.model_version,
+        model_epoch=planned.state.model_epoch,
         bare=tuple(gathered.bare),
     )
     return tuple(
@@ -297,7 +295,7 @@ def _take_post(
     counts = post.counts or _NO_COUNTS
     engagement = counts.reposts + counts.comments + counts.likes
     weight = popularity_weight(counts)
-    together = tuple(map(_hash, itertools.islice(of_entity, TOGETHER_MAX))) if len(of_entity) > 1 else ()
+    together = tuple(map(remembered64, itertools.islice(of_entity, TOGETHER_MAX))) if len(of_entity) > 1 else ()
     for entity, found in of_entity.items():
         target = gathered.sightings[partition_of(entity, len(gathered.sightings))]
         target.append(_sighting(post, offset, found, naming.excerpt_chars, engagement, weight, together))

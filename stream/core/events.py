@@ -1,15 +1,15 @@
 """Events: entities that burst together, because the same posts speak of them, make one alert.
 
-The one that stands out most leads and is told; the others are kept beside it, with the event's id. Who comes later
-joins an event as long as one of its members fires. Which posts two entities share is told by samples of posts
-(``sample``), so that partitions need not agree on anything.
+The one that stands out most is told; the others are kept beside it, with the event's id. Who comes later joins an event
+as long as one of its members fires. When nobody was told of any that still fires, the next one is told. Which posts two
+entities share is told by samples of posts (``sample``), so that partitions need not agree on anything.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,13 +19,16 @@ from stream.core.rules import BURSTS, CONCENTRATION, COUNTING, NEW_ENTITY, SPIKE
 
 KINDS: Final = BURSTS | COUNTING | {CONCENTRATION, NEW_ENTITY, SPIKE}
 """Kinds of rules whose incidents gather in events."""
+MEMBERS_TOLD: Final = 50
+"""An alert names so many members of its event."""
 SHARED_MIN: Final = 3
 SHARED_SHARE: Final = 0.3
 """Two entities burst together when so many posts, and this share of those of the smaller one, mention both."""
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):
-    """``id``: of the incident that leads. ``members``: entity → sample of its posts, the leader first."""
+    """``id``: of the incident that leads. ``members``: those that fire → sample of their posts, first
+    the one that has been in it longest."""
 
     id: str
     members: dict[str, bytes]
@@ -36,16 +39,13 @@ class Events(msgspec.Struct, frozen=True, array_like=True, tag="events"):
 
     events: tuple[Event, ...] = ()
 
-    def still(self, fires: Iterable[str], posts: Mapping[str, bytes]) -> Events:
-        """Those of which a member is among the entities that fire, with the members' samples by now."""
-        firing = set(fires)
-        return Events(
-            tuple(
-                Event(one.id, {entity: posts.get(entity, old) for entity, old in one.members.items()})
-                for one in self.events
-                if not firing.isdisjoint(one.members)
-            )
+    def still(self, firing: Set[str], posts: Mapping[str, bytes]) -> Events:
+        """Those that go on, each with the members that still fire and their samples by now."""
+        left = (
+            Event(one.id, {entity: posts.get(entity, old) for entity, old in one.members.items() if entity in firing})
+            for one in self.events
         )
+        return Events(tuple(one for one in left if one.members))
 
 
 class Fresh(NamedTuple):
@@ -57,22 +57,20 @@ class Fresh(NamedTuple):
     rank: tuple[float, int]
 
 
-class Placed(NamedTuple):
-    """Where an entity belongs: the event's id and members, the leader first."""
+def gathered(before: Events, fresh: Sequence[Fresh]) -> tuple[Events, dict[str, str]]:
+    """Place every entity of ``fresh``: with an event that goes on, or with others that have just fired, or alone.
 
-    event: str
-    members: tuple[str, ...]
-
-
-def gathered(before: Events, fresh: Sequence[Fresh]) -> tuple[Events, dict[str, Placed]]:
-    """Place every entity of ``fresh``: with an event that goes on, or with others that have just fired, or alone."""
+    Returns the events, and entity → id of its event.
+    """
+    if not fresh:
+        return before, {}
     events = {event.id: dict(event.members) for event in before.events}
     event_of = {entity: event.id for event in reversed(before.events) for entity in event.members}
     posts = {entity: part for event in before.events for entity, part in event.members.items()}
     posts |= {one.entity: one.posts for one in fresh}
     links = _links(posts)
     order = sorted(fresh, key=lambda one: (-one.rank[0], -one.rank[1], one.entity))
-    placed: dict[str, Placed] = {}
+    placed: dict[str, str] = {}
     for lead in order:
         if lead.entity in placed:
             continue
@@ -82,9 +80,8 @@ def gathered(before: Events, fresh: Sequence[Fresh]) -> tuple[Events, dict[str, 
         members = events.setdefault(name, {})
         together = [one for one in order if one.entity in reached and one.entity not in placed]
         members.update((one.entity, one.posts) for one in together)
-        placed.update((one.entity, Placed(name, ())) for one in together)
-    after = Events(tuple(Event(name, members) for name, members in events.items()))
-    return after, {entity: one._replace(members=tuple(events[one.event])) for entity, one in placed.items()}
+        placed.update((one.entity, name) for one in together)
+    return Events(tuple(Event(name, members) for name, members in events.items())), placed
 
 
 def _links(posts: dict[str, bytes]) -> dict[str, list[str]]:

@@ -78,6 +78,7 @@ class _Bench:
         self._active = set(header.active)
         self._incidents: dict[str, Incident | None] = {}
         self._events: dict[str, Events | None] = {}
+        self._members: dict[str, tuple[str, ...]] = {}
         self._notes: list[Drift] = []
         self._served: list[str] = []
         self._flips: list[Flip] = []
@@ -128,10 +129,10 @@ class _Bench:
             if rule.kind in TESTED and rule.significance.mode == "fdr"
         }
         moment = moment._replace(levels=levels)
-        for rule in sorted(rules.rules, key=_turn):
-            seen = views.get(view_id(rule.match), {})
-            told = list(self._told(rule, seen, moment))
-            self._tell(rule, told, seen, moment, rules)
+        order = [(rule, views.get(view_id(rule.match), {})) for rule in sorted(rules.rules, key=_turn)]
+        told = [list(self._told(rule, seen, moment)) for rule, seen in order]
+        for (rule, seen), own in zip(order, told, strict=True):  # all have moved on: one may keep another from telling
+            self._tell(rule, own, seen, moment, rules)
         self._retire(before, rules, moment)
         header.active = sorted(self._active)
 
@@ -142,7 +143,7 @@ class _Bench:
             if control.topic == silences.TOPIC:
                 if control.version > header.silences_version:
                     header.silences, header.silences_version = control.payload, control.version
-            else:
+            elif control.version >= header.rules_version:
                 header.rules, header.rules_version = control.payload, control.version
 
     def _watch_model(self, bin_ms: int, reports: list[BinReport]) -> None:
@@ -210,7 +211,7 @@ class _Bench:
         named = set().union(*(firing[name] for name in (*rule.all, *rule.any)))
 
         def on(name: str, entity: str) -> bool:
-            return entity in firing[name] or any(one.startswith(("STREAM/", "MODEL/")) for one in firing[name])
+            return any(readings.concerns(one, entity) for one in firing[name])
 
         return {
             entity: readings.combined(rule, {name for name in firing if on(name, entity)}, entity, reports.get(entity))
@@ -252,6 +253,7 @@ class _Bench:
     ) -> None:
         """Make the flips, with their events, and hold back those of which nobody is to be told."""
         members = self._placed(rule, told, reports)
+        told = sorted(told, key=lambda one: members.get(one.entity, ())[:1] != (one.entity,))
         inhibitors = self._inhibitors(rule, rules) if told else {}
         silent = silences.from_payload(self._header.silences) if told else ()
         for one in told:
@@ -263,10 +265,11 @@ class _Bench:
             flip = alerts.flip(row, one.state, rule, self._header.rules_version, one.entity, one.reading, moment)
             labels = self._labels(flip, moment)
             flip = msgspec.structs.replace(flip, members=members.get(one.entity, ()), labels=labels)
-            held = self._held(flip, row, inhibitors, silent)
+            held = self._held(rule, flip, row, inhibitors, silent)
             if one.again and held:
                 continue
-            self._incidents[key] = msgspec.structs.replace(row, held=held)
+            del self._incidents[key]  # rows are stored in the order in which they were decided
+            self._incidents[key] = msgspec.structs.replace(row, held=held, spoken=row.spoken or not held)
             self._flips.append(msgspec.structs.replace(flip, held=held))
 
     def _labels(self, flip: Flip, moment: Moment) -> dict[str, str]:
@@ -275,20 +278,29 @@ class _Bench:
         return flip.labels if state in ("ok", "learning") else dict(sorted({**flip.labels, MODEL_DRIFT: state}.items()))
 
     def _held(
-        self, flip: Flip, row: Incident, inhibitors: Mapping[str, set[str]], silent: tuple[silences.Silence, ...]
-    ) -> str:
-        """Why nobody is told of ``flip``, empty where somebody is."""
-        if row.event and row.event != row.id:
+        self, rule: Rule, flip: Flip, row: Incident, inhibitors: Mapping[str, set[str]],
+        silent: tuple[silences.Silence, ...],
+    ) -> str:  # fmt: skip
+        """Why nobody is told of ``flip``, empty where somebody is. Who was told of an alert is told of its end."""
+        if flip.state == RESOLVED:
+            return "" if row.spoken else row.held
+        if self._speaks(rule, flip):
             return f"event {row.event}"
-        if flip.state == RESOLVED and row.held:
-            return row.held
         if found := silences.silenced(flip, silent):
             return f"silence {found}"
-        subjects = {flip.entity, readings.model_subject(flip.type)}
         for name, firing in inhibitors.items():
-            if any(one in subjects or one.startswith("STREAM/") for one in firing):
+            if any(readings.concerns(one, flip.entity) for one in firing):
                 return f"inhibited by {name}"
         return ""
+
+    def _speaks(self, rule: Rule, flip: Flip) -> bool:
+        """Whether somebody was told of another name of the event of ``flip``, which still fires."""
+        for entity in self._members.get(flip.event, ()):
+            if entity != flip.entity:
+                row = self._incident(incident_key(rule.id, entity))
+                if row is not None and row.fires and row.event == flip.event and not row.held and row.spoken:
+                    return True
+        return False
 
     def _inhibitors(self, rule: Rule, rules: RuleSet) -> dict[str, set[str]]:
         """Rules that keep ``rule`` from telling, by id, with what they fire on."""
@@ -303,6 +315,7 @@ class _Bench:
         self, rule: Rule, told: list[_Told], reports: Mapping[str, EntityReport]
     ) -> dict[str, tuple[str, ...]]:
         """Gather what fires for the first time in events. Returns entity → members of its event."""
+        self._members = {}
         if not rule.by_event or rule.kind not in events.KINDS:
             return {}
         key = events_key(rule.id)
@@ -320,12 +333,15 @@ class _Bench:
         after, placed = events.gathered(going_on, fresh)
         if after != before:
             self._events[key] = after
-        for entity, place in placed.items():
+        for entity, event in placed.items():
             of_entity = incident_key(rule.id, entity)
             row = self._incident(of_entity)
             assert row is not None
-            self._incidents[of_entity] = msgspec.structs.replace(row, event=place.event)
-        return {entity: tuple(event.members) for event in after.events for entity in event.members}
+            self._incidents[of_entity] = msgspec.structs.replace(row, event=event)
+        self._members = {event.id: tuple(event.members) for event in after.events}
+        return {
+            entity: tuple(event.members)[: events.MEMBERS_TOLD] for event in after.events for entity in event.members
+        }
 
     def _retire(self, before: str, rules: RuleSet, moment: Moment) -> None:
         """End the incidents of rules that are gone; of those that are on it is told."""

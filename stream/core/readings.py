@@ -27,7 +27,6 @@ from stream.core.rules import (
     rule_windows,
 )
 from stream.core.settings import CoreSettings
-from stream.core.views import view_id
 
 UNIT: Final = 1000
 VOLUME_LOW: Final = 300
@@ -92,6 +91,8 @@ def threshold(rule: Rule, moment: Moment) -> float:
 def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, settings: CoreSettings) -> int:
     """The lowest score of this bin that the step-up procedure of Benjamini and Hochberg 1995 takes; at least 2000.
 
+    ``reports`` are those of the rule's view.
+
     Each entity in each window of the rule is a test, also those that nobody reported because nothing stood out. With
     none taken it is what the best one would have needed.
     """
@@ -100,7 +101,7 @@ def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, setti
         (
             _score(rule, window)
             for report in reports
-            if about(rule, report)
+            if rule.matches(report.entity)
             for window in judged_windows(rule, report, moment, settings)
         ),
         reverse=True,
@@ -111,11 +112,6 @@ def fdr_level(rule: Rule, reports: Iterable[EntityReport], moment: Moment, setti
 
     taken = max((rank for rank, score in enumerate(scores, start=1) if score >= needed(rank)), default=1)
     return needed(taken)
-
-
-def about(rule: Rule, report: EntityReport) -> bool:
-    """Whether ``report`` is what ``rule`` looks at."""
-    return report.view == view_id(rule.match) and rule.matches(report.entity)
 
 
 def judged_windows(rule: Rule, report: EntityReport, moment: Moment, settings: CoreSettings) -> list[WindowScore]:
@@ -227,8 +223,9 @@ def _spike(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
     def times(one: WindowScore) -> float:
         return factor(rule, one.mentions, one.before)
 
-    fit = [one for one in windows if max(one.mentions, one.before) >= rule.significance.min_count]
-    best = _best(fit or windows, times)
+    known = [one for one in windows if one.before >= 0]
+    fit = [one for one in known if max(one.mentions, one.before) >= rule.significance.min_count]
+    best = _best(fit or known, times)
     if best is None:
         return Reading(False, 0, UNIT, None, report, "")
     least = rule.significance.min_lift
@@ -314,6 +311,12 @@ def stream_subject(name: str) -> str:
 def model_subject(type_: str) -> str:
     """What an alert about the model's mentions of ``type_`` stands under."""
     return f"MODEL/{type_}"
+
+
+def concerns(subject: str, entity: str) -> bool:
+    """Whether what fires on ``subject`` is a matter of ``entity``: its own, its type's, or the whole stream's."""
+    of_type = model_subject(entity.partition("/")[0])
+    return subject in (entity, of_type) or subject.startswith(stream_subject(""))
 
 
 def subject_report(subject: str, surface: str) -> EntityReport:

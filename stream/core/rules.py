@@ -40,6 +40,7 @@ COUNTING: Final = frozenset({THRESHOLD, FREQUENCY, CARDINALITY})
 """Kinds that need no past."""
 OF_STREAM: Final = frozenset({DRIFT, DATA_QUALITY})
 """Kinds that are about no entity, but about the stream or the model."""
+WITHOUT_WINDOWS: Final = frozenset({DRIFT, COMPOSITE})
 LEVEL_LOW: Final = 2000
 """In thousandths: no burst is called at p > 1 %, whatever the budget."""
 RULES_MAX: Final = 100

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from stream.contract.records import (
@@ -28,7 +27,7 @@ from stream.contract.records import (
 from stream.core import coverage, drift, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
-from stream.core.dedupe import hash64
+from stream.core.dedupe import hash64, remembered64
 from stream.core.entities import split_id
 from stream.core.rows import (
     COVERAGE,
@@ -93,10 +92,6 @@ def track(
     return work.done()
 
 
-_hash = lru_cache(maxsize=16_384)(hash64)
-"""Every partition of this process looks at every post."""
-
-
 class _Ahead(Generic[Placed]):
     """Records in log order, taken up to one place after another."""
 
@@ -135,7 +130,9 @@ class _Work:
         self._stream: StreamRow | None = None
         self._ledger: CoverageRow | None = None
         self._frames: dict[str, Frame] = {}
-        self._model_version, self._bare = "", frozenset[int]()
+        self._batch, self._bare = Batch(generation="", origin=0, first=0, last=-1), frozenset[int]()
+        self._modelled = False
+        self._counted = 0
         self._confidences: dict[str, list[int]] = {}
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
@@ -147,9 +144,7 @@ class _Work:
 
     def take(self, batch: Batch, log: int, fence: int) -> None:
         """Posts and sightings between the marks (reaches, controls), and each mark at its place."""
-        self._model_version, self._bare = batch.model_version, frozenset(batch.bare)
-        if batch.posts and batch.last > fence:
-            self._take_model(batch.model_version)
+        self._batch, self._bare = batch, frozenset(batch.bare)
         posts, sightings = _Ahead(batch.posts), _Ahead(batch.sightings)
         for heard in batch.heard:
             self._take_until(posts, sightings, heard.offset, log, fence)
@@ -161,11 +156,12 @@ class _Work:
         self._take_until(posts, sightings, batch.last + 1, log, fence)
         self.header.fences[log] = max(fence, batch.last)
 
-    def _take_model(self, version: str) -> None:
-        """A model that was not seen before begins: no name is a trend because it finds it."""
-        stream = self._stream or self._states.get(STREAM)
-        if stream is None or version not in stream.models:
-            volume.take_model(self._stream_row(), version, max(self._newest_end_ms(), self.header.closed_ms))
+    def _take_model(self) -> None:
+        """The model of this batch has its first post. A name is no trend because another model finds it."""
+        version, epoch = self._batch.model_version, self._batch.model_epoch
+        if volume.is_new_model(self._stream or self._states.get(STREAM) or StreamRow(), version, epoch):
+            volume.take_model(self._stream_row(), version, epoch, max(self._newest_end_ms(), self.header.closed_ms))
+        self._modelled = True
 
     def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
         """What stands before ``offset``. No bin closes meanwhile, so each is looked up once."""
@@ -173,6 +169,8 @@ class _Work:
         width_ms = self._bin_ms
         for seen in posts.before(offset):
             if seen.offset > fence:
+                if not self._modelled:
+                    self._take_model()
                 bin_ms = bin_start(seen.created_ms, width_ms)
                 if bin_ms not in bins:
                     bins[bin_ms] = None if self._too_old(bin_ms) else self._bin(bin_ms)
@@ -223,7 +221,7 @@ class _Work:
         )  # fmt: skip
 
     def _take_post(self, counted: Bin, bin_ms: int, seen: Seen) -> None:
-        if not counted.add_post(_hash(seen.post_id), self._model_version, seen.offset in self._bare):
+        if not counted.add_post(remembered64(seen.post_id), self._batch.model_version, seen.offset in self._bare):
             self._handled["duplicate_posts"] += 1
         elif self._is_closed(bin_ms):
             stream = self._stream_row()
@@ -298,8 +296,15 @@ class _Work:
         state = self._history.get(entity)
         if state is None:
             before = self._states.get(history_key(entity))
+            if before is not None and before.closed_ms < self._since_ms(entity):
+                before = None
             state = self._history[entity] = trends.copied(before) if before else TrendState(created_ms)
         return state
+
+    def _since_ms(self, key: str) -> int:
+        """Since when a view is counted: what it knew when rules asked for it before has a gap. −1 for an entity."""
+        view, _ = split_key(key)
+        return self.header.views.get(view, -1) if view else -1
 
     def _bin(self, bin_ms: int) -> Bin:
         found = self._bins.get(bin_ms)
@@ -346,11 +351,14 @@ class _Work:
             return
         frame = volume.advance(
             stream, bin_ms, counted.posts, self._watch.windows_ms, self._settings, self._covered
-        )._replace(
-            before_ms=self._watch.before_ms, flat_ms=self._watch.flat_ms, new_ms=self._watch.new_only_ms
         )
+        frame = frame._replace(
+            before_ms=self._seen_before(frame), flat_ms=self._watch.flat_ms, new_ms=self._watch.new_only_ms,
+            unscored_ms=self._watch.unscored_ms,
+        )  # fmt: skip
         self._frames.clear()
         self._confidences.clear()
+        self._counted = 0
         if self._ledger is not None:
             first_ms = min(min(one.start_ms, one.tumbling * one.window_ms) for one in frame.windows)
             coverage.forget(self._ledger, first_ms)
@@ -368,7 +376,7 @@ class _Work:
                 width_ms=self._settings.bin_ms,
                 watermark_ms=frame.end_ms,
                 total_posts=counted.posts,
-                tests=len(keys),
+                tests=sum(not split_key(key)[0] for key in keys) if self._watch.views else len(keys),
                 entities=tuple(self._best(found)),
                 controls=tuple(self.header.told),
                 covered={one.window_ms: round(1000 * one.covered) for one in frame.windows if one.covered < 1},
@@ -378,7 +386,7 @@ class _Work:
                     if one.ready and one.window_ms in self._watch.quality_ms
                 },
                 late=self.header.late,
-                counted=counted.pairs,
+                counted=self._counted,
                 model=self._model_of(counted),
             )
         )
@@ -393,6 +401,17 @@ class _Work:
         [(version, (posts, bare))] = models.items()
         confidences = {type_: tuple(places) for type_, places in sorted(self._confidences.items())}
         return ModelBin(model_version=version, posts=posts, bare=bare, confidences=confidences)
+
+    def _seen_before(self, frame: Frame) -> frozenset[int]:
+        """The windows of spikes before which enough was seen: nothing after an outage is a spike."""
+        least = self._settings.covered_min
+        return frozenset(
+            one.window_ms
+            for one in frame.windows
+            if one.window_ms in self._watch.before_ms
+            and one.start_ms - one.window_ms >= frame.since_ms
+            and self._covered(one.start_ms - one.window_ms, one.start_ms) >= least
+        )
 
     def _reported(self) -> None:
         """What was to be told to Judge with the next bin was told."""
@@ -436,6 +455,7 @@ class _Work:
         scored = trends.close(state, closing, frame, self._settings, fresh=fresh)
         view, entity = split_key(key)
         if closing is not None and not view:
+            self._counted += closing.mentions
             places = self._confidences.setdefault(split_id(entity)[0], [0] * drift.PLACES)
             places[drift.place(closing.confidence, closing.mentions)] += 1
             self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)

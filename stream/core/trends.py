@@ -11,7 +11,6 @@ widened by the uncertainty of the mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,7 +18,7 @@ import msgspec
 from stream.contract.records import Sighting, WindowScore
 from stream.core import baselines, hours, negbin, origin, sample
 from stream.core.baselines import Baseline
-from stream.core.dedupe import hash64, near_duplicates
+from stream.core.dedupe import near_duplicates, remembered64
 from stream.core.enrich import WEIGHT_UNIT
 from stream.core.origin import Copies
 from stream.core.rows import Clue, OpenBin
@@ -108,7 +107,7 @@ class Scored(NamedTuple):
     loudness: int = 0
     tally: Tally | None = None
     copies: Copies | None = None
-    before: int = 0
+    before: int = -1
     silence: int = 0
 
 
@@ -137,24 +136,20 @@ def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings, *, source
     bin_.reposts += sighting.via_repost
     bin_.unknown += not sighting.author_known
     bin_.confidence += round(1000 * sighting.confidence)
-    author = _hash(sighting.author)
+    author = remembered64(sighting.author)
     bin_.authors[author] = bin_.authors.get(author, 0) + 1
     if sources:
-        source = _hash(sighting.source)
+        source = remembered64(sighting.source)
         bin_.sources[source] = bin_.sources.get(source, 0) + 1
     if sighting.via_repost:
-        root = _hash(sighting.root_id)
+        root = remembered64(sighting.root_id)
         bin_.roots[root] = bin_.roots.get(root, 0) + 1
     elif sighting.simhash:
         bin_.texts[sighting.simhash] = bin_.texts.get(sighting.simhash, 0) + 1
-    sample.add(bin_.posts, _hash(sighting.post_id))
+    sample.add(bin_.posts, remembered64(sighting.post_id))
     clues, count_max = bin_.clues, settings.evidence_per_bin_max
     if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
         bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
-
-
-_hash = lru_cache(maxsize=32_768)(hash64)
-"""A post mentions several entities, and each counts its author, the post, and the post that it passes on."""
 
 
 def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:
@@ -219,6 +214,8 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
     _learn_hours(state, frame)
     factors = hours.factors(state.day)
     for shared in frame.windows:
+        if shared.window_ms in frame.unscored_ms:
+            continue
         one = _of_hours(shared, factors, frame)
         if one.window_ms in frame.new_ms:
             if fresh:
@@ -290,7 +287,7 @@ def _between(state: TrendState, start_ms: int, end_ms: int) -> int:
 
 def _counted(state: TrendState, one: WindowFrame, sums: tuple[int, int, int]) -> Scored:
     """A window of which no past is asked."""
-    tally, usual = _tally(state, one), float(sums[0])
+    tally, usual = _tally(state, one), float(max(sums[0], 1))
     return Scored(one, *sums, usual, 0.0, usual, tested=tally.tested, tally=tally)
 
 
@@ -312,7 +309,7 @@ def _scored(
     tally = _tally(state, one)
     tested = tally.tested
     score = loudness = negbin.score(tested, mu, spread)
-    if mentions >= max(2 * tested, LOUD_MIN):
+    if mentions > tested and mentions >= LOUD_MIN:
         loudness = max(score, negbin.score(mentions, usual, spread))
     scored = scored._replace(score=score, tested=tested, loudness=loudness, tally=tally)
     if loudness < LEVEL_LOW or not one.ready:
@@ -397,7 +394,7 @@ def correct(
     """
     old = state.bins.get(bin_ms)
     authors = dict(old.authors) if old else {}
-    author = hash64(sighting.author)
+    author = remembered64(sighting.author)
     fresh = author not in authors
     if not fresh or old is None or not old.cut or author < old.cut:
         authors[author] = authors.get(author, 0) + 1
@@ -410,11 +407,11 @@ def correct(
     new.unknown += not sighting.author_known
     new.distinct += fresh
     new.late += 1
-    new.posts = sample.added(new.posts, _hash(sighting.post_id))
+    new.posts = sample.added(new.posts, remembered64(sighting.post_id))
     if sources:
-        new.sources = origin.added(new.sources, _hash(sighting.source))
+        new.sources = origin.added(new.sources, remembered64(sighting.source))
     if sighting.via_repost:
-        new.roots = origin.added(new.roots, _hash(sighting.root_id))
+        new.roots = origin.added(new.roots, remembered64(sighting.root_id))
     elif sighting.simhash:
         new.texts = origin.added(new.texts, sighting.simhash)
     state.bins[bin_ms] = new
@@ -497,7 +494,7 @@ def _forget(state: TrendState, frame: Frame, settings: CoreSettings) -> None:
         hour_ms = bin_ms - bin_ms % HOUR_MS
         old, new = state.hours.get(hour_ms), state.bins.pop(bin_ms)
         state.hours[hour_ms] = _folded(old, new, settings) if old else new
-    reach_ms = frame.end_ms - (2 * longest_ms if longest_ms in frame.before_ms else longest_ms)
+    reach_ms = frame.end_ms - max(longest_ms, 2 * max(frame.before_ms, default=0))
     oldest = next(iter(state.hours), frame.end_ms)
     if oldest < reach_ms:
         state.hours = {hour_ms: hour for hour_ms, hour in state.hours.items() if hour_ms >= reach_ms}

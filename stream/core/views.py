@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from stream.contract.records import Sighting
-from stream.core.dedupe import hash64
+from stream.core.dedupe import remembered64
 from stream.core.rules import Match, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.volume import Frame, WindowFrame
@@ -44,7 +44,7 @@ class View(msgspec.Struct, frozen=True):
         )
 
     def _together(self, sighting: Sighting) -> bool:
-        own = hash64(sighting.entity)
+        own = remembered64(sighting.entity)
         return any(one in self.together and one != own for one in sighting.together)
 
 
@@ -72,7 +72,7 @@ def views_of(rules: RuleSet) -> tuple[View, ...]:
         View(
             name, tuple(found[name]), found[name][0].match.source, found[name][0].match.picture_only,
             frozenset(one.casefold() for one in found[name][0].match.alias),
-            frozenset(hash64(one) for one in found[name][0].match.together),
+            frozenset(remembered64(one) for one in found[name][0].match.together),
         )
         for name in sorted(found)
     )  # fmt: skip
@@ -98,7 +98,8 @@ def since(views: Iterable[View], before: Mapping[str, int], now_ms: int) -> dict
 
 def frame_since(frame: Frame, since_ms: int, settings: CoreSettings) -> Frame:
     """``frame`` for what is counted from ``since_ms`` only: its past is no longer than that."""
-    return frame._replace(windows=tuple(_window_since(one, frame, since_ms, settings) for one in frame.windows))
+    windows = tuple(_window_since(one, frame, since_ms, settings) for one in frame.windows)
+    return frame._replace(windows=windows, since_ms=max(frame.since_ms, since_ms))
 
 
 def _window_since(one: WindowFrame, frame: Frame, since_ms: int, settings: CoreSettings) -> WindowFrame:

@@ -52,8 +52,8 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     ``bins``/``hours``: posts per bin within the late horizon, and per hour before that. ``posts``/``spans``: posts
     and milliseconds per hour of the week, weighted by 2^((t − ``origin_ms``)/half-life) so that the past fades
     without being rewritten. ``due``: entity that was remarkable → when it is looked at again though silent.
-    ``models``: versions of the model that were seen, the newest last; ``model_ms``: when that one began, −1 while there
-    was one only.
+    ``models``: versions of the model that were seen, the newest last, which came with order ``model_epoch``;
+    ``model_ms``: when it began, −1 while there was one only.
     """
 
     since_ms: int = -1
@@ -67,6 +67,7 @@ class StreamRow(msgspec.Struct, array_like=True, tag="stream"):
     due: dict[str, int] = msgspec.field(default_factory=dict)
     model_ms: int = -1
     models: list[str] = msgspec.field(default_factory=list)
+    model_epoch: int = 0
 
 
 class WindowFrame(NamedTuple):
@@ -95,8 +96,9 @@ class WindowFrame(NamedTuple):
 class Frame(NamedTuple):
     """The closed bin [``bin_ms``, ``end_ms``) and all windows that end with it, shortest first.
 
-    ``before_ms``: windows of which the one before is asked for; ``flat_ms``: windows that may be too quiet; ``new_ms``:
-    those that only rules on new names ask for. ``hours``: hour since the epoch → posts of the stream, of the last day.
+    ``before_ms``: windows of which the one before is asked for and was seen; ``flat_ms``: those that may be too quiet;
+    ``new_ms``: those that only rules on new names ask for; ``unscored_ms``: those that no rule on entities asks for.
+    ``hours``: hour since the epoch → posts of the stream, of the last day.
     """
 
     bin_ms: int
@@ -106,6 +108,7 @@ class Frame(NamedTuple):
     before_ms: frozenset[int] = frozenset()
     flat_ms: frozenset[int] = frozenset()
     new_ms: frozenset[int] = frozenset()
+    unscored_ms: frozenset[int] = frozenset()
     model_ms: int = -1
     hours: Mapping[int, int] = MappingProxyType({})
 
@@ -115,7 +118,7 @@ def copied(row: StreamRow) -> StreamRow:
     return StreamRow(
         row.since_ms, row.end_ms, row.origin_ms, dict(row.bins), dict(row.hours), list(row.posts), list(row.spans),
         {window: msgspec.structs.replace(clock) for window, clock in row.clocks.items()}, dict(row.due),
-        row.model_ms, list(row.models),
+        row.model_ms, list(row.models), row.model_epoch,
     )  # fmt: skip
 
 
@@ -160,9 +163,20 @@ def _hours(row: StreamRow, end_ms: int) -> dict[int, int]:
     return found
 
 
-def take_model(row: StreamRow, version: str, now_ms: int) -> None:
+def is_new_model(row: StreamRow, version: str, epoch: int) -> bool:
+    """Whether ``version``, which came with order ``epoch``, is another model than the one before.
+
+    Partitions of the log are read at several speeds, so an old one may still be heard of; but one that was ordered
+    later is new even if it was in force once.
+    """
+    if epoch > row.model_epoch:
+        return not row.models or version != row.models[-1]
+    return epoch == row.model_epoch and version not in row.models
+
+
+def take_model(row: StreamRow, version: str, epoch: int, now_ms: int) -> None:
     """Another model finds names from ``now_ms`` on: what is usual must be learned anew. ``row`` is changed."""
-    row.models = [*row.models, version][-MODELS_MAX:]
+    row.models, row.model_epoch = [*row.models, version][-MODELS_MAX:], epoch
     if len(row.models) == 1:
         return
     row.model_ms = now_ms

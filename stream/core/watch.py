@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from stream.core.rules import (
     NEW_ENTITY,
     OF_STREAM,
     SPIKE,
+    WITHOUT_WINDOWS,
     Metric,
     Rule,
     RuleSet,
@@ -42,7 +43,7 @@ class Watching(NamedTuple):
 
 class Watch(msgspec.Struct, frozen=True):
     """``RuleSet`` prepared for Track. ``new_ms`` is the longest window of a ``new_entity`` rule, or 0;
-    ``new_only_ms`` are those that no other rule asks for.
+    ``new_only_ms`` are those that no other rule asks for, ``unscored_ms`` those that only rules on the stream ask for.
 
     ``of_view``: view → rules that look at it; the empty view shows everything. ``before_ms``, ``flat_ms``,
     ``quality_ms``: windows that spikes, flatlines and rules on the stream ask for. ``sources``: whether to count them.
@@ -54,6 +55,7 @@ class Watch(msgspec.Struct, frozen=True):
     views: tuple[View, ...]
     new_ms: int
     new_only_ms: frozenset[int]
+    unscored_ms: frozenset[int]
     before_ms: frozenset[int]
     flat_ms: frozenset[int]
     quality_ms: frozenset[int]
@@ -74,22 +76,23 @@ _NO_INTEREST: Final = Interest(0, False)
 @lru_cache(maxsize=64)
 def _watch(payload: str, version: int, settings: CoreSettings) -> Watch:
     rules = RuleSet.from_payload(payload, version) if payload else RuleSet()
-    every = [Watching(rule, rule_windows(rule, settings)) for rule in rules.rules]
+    every = [Watching(rule, rule_windows(rule, settings)) for rule in rules.rules if rule.kind not in WITHOUT_WINDOWS]
     windows = {window for one in every for window in one.windows_ms}
     if not windows:
         windows = {fitted_ms(one, settings.bin_ms, settings.late_horizon_ms) for one in settings.windows_s}
     of_view: dict[str, tuple[Watching, ...]] = {}
-    for one in every:
-        if one.rule.kind not in OF_STREAM:
-            name = view_id(one.rule.match)
-            of_view[name] = (*of_view.get(name, ()), one)
+    of_entities = [one for one in every if one.rule.kind not in OF_STREAM]
+    for one in of_entities:
+        name = view_id(one.rule.match)
+        of_view[name] = (*of_view.get(name, ()), one)
     return Watch(
         rules=rules,
         windows_ms=tuple(sorted(windows)),
         of_view=of_view,
         views=views_of(rules),
         new_ms=max((one.windows_ms[-1] for one in every if one.rule.kind == NEW_ENTITY), default=0),
-        new_only_ms=_new_only(every),
+        new_only_ms=_new_only(of_entities),
+        unscored_ms=_unscored(windows, of_entities),
         before_ms=_windows_of(every, SPIKE),
         flat_ms=_windows_of(every, FLATLINE),
         quality_ms=_windows_of(every, DATA_QUALITY),
@@ -99,6 +102,11 @@ def _watch(payload: str, version: int, settings: CoreSettings) -> Watch:
 
 def _windows_of(every: Iterable[Watching], kind: str) -> frozenset[int]:
     return frozenset(window for one in every if one.rule.kind == kind for window in one.windows_ms)
+
+
+def _unscored(windows: Set[int], of_entities: Sequence[Watching]) -> frozenset[int]:
+    """``windows`` that no rule on entities looks at; at least one is left, since a bin is told by one."""
+    return frozenset(windows).difference(*(one.windows_ms for one in of_entities)) if of_entities else frozenset()
 
 
 def _new_only(every: Iterable[Watching]) -> frozenset[int]:
@@ -161,7 +169,8 @@ def _tells(rule: Rule, one: Scored, is_new: bool, was: bool) -> bool:
         return one.usual >= wanted.min_count and one.silence >= (LEAVE_SCORE if was else LEVEL_LOW)
     if rule.kind == SPIKE:
         least = wanted.min_lift * (rule.resolve.below if was else 1.0)
-        return max(one.mentions, one.before) >= wanted.min_count and factor(rule, one.mentions, one.before) >= least
+        enough = one.before >= 0 and max(one.mentions, one.before) >= wanted.min_count
+        return enough and factor(rule, one.mentions, one.before) >= least
     if rule.kind in COUNTING:
         count = _at_most(rule.metric, one)
         return count >= rule.above or (was and count >= rule.resolve.below * rule.above)

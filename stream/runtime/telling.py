@@ -22,7 +22,7 @@ ROWS_MAX: Final = 500
 LOOKS_MAX: Final = 200
 """Groups that are looked at for one claim: the others wait for the next."""
 AGAIN_MS_MAX: Final = 7 * 86_400_000
-"""An alert is repeated for so long at most: the end of an incident whose rule is gone is told to nobody."""
+"""An alert is repeated for so long at most, in case its end gets lost."""
 BEHIND: Final = "an earlier state of the incident comes first"
 UNHEARD: Final = "nobody was told of its beginning"
 _MUTED: Final = "muted:"

@@ -13,6 +13,8 @@ import numpy as np
 
 from stream.contract import codec
 from stream.contract.records import (
+    IMAGE,
+    TEXT,
     BinReport,
     Control,
     Coverage,
@@ -85,14 +87,18 @@ def post(number: str | int, minute: float, names: Sequence[str], author: str | N
 
 
 def tag(text: str) -> list[Span] | None:
-    """The tagger of these tests: ``<LOC/上海>`` is a LOC; a text with ``!!`` makes it fail."""
+    """The tagger of these tests: ``<LOC/上海>`` is a LOC, ``<上海*>`` found by the picture; ``!!`` makes it fail."""
     if "!!" in text:
         return None
     spans, start = [], text.find("<")
     while start >= 0:
         end = text.index(">", start)
         kind, _, name = text[start + 1 : end].rpartition("/")
-        spans.append(Span(start=end - len(name), end=end, type=kind or "PER", confidence=0.9))
+        pictured = name.endswith("*")
+        spans.append(
+            Span(start=end - len(name), end=end - pictured, type=kind or "PER", confidence=0.9,
+                 provenance=IMAGE if pictured else TEXT, picture_id="p" if pictured else "")
+        )  # fmt: skip
         start = text.find("<", end)
     return spans
 

@@ -95,6 +95,22 @@ def test_pending_waits_for_its_time() -> None:
     assert states([6000, None, 6000], for_s=900) == [(2, "firing")]
 
 
+def test_old_rules_do_not_come_back_with_a_slower_partition() -> None:
+    strict, loose = (RuleSet(rules=(rule(significance=Significance(min_count=count)),)) for count in (100, 5))
+    first = report(0, 6000, first=strict)
+    newer, older = (report(number, 6000, first=loose) for number in (1, 2))
+    newer = msgspec.structs.replace(newer, controls=(rules_control(loose, 3),))
+    older = msgspec.structs.replace(older, controls=(rules_control(strict, 2),))
+    assert [(flip.state, flip.rule_version) for flip in judged([first, newer, older])] == [("firing", 3)]
+
+
+def test_a_rule_keeps_one_before_it_in_the_file_from_telling_of_the_same_bin() -> None:
+    held = rule(inhibit_by=("other",))
+    rules = RuleSet(rules=(held, rule(id="other", kind="threshold", above=5, significance=Significance())))
+    flips = judged([report(0, 6000, first=rules), report(1, 6000)])
+    assert [(flip.rule_id, flip.held) for flip in flips] == [("r", "inhibited by other"), ("other", "")]
+
+
 def test_escalation_is_the_same_incident_told_louder() -> None:
     rules = RuleSet(rules=(rule(escalate=Escalate(if_score_x=1.5, severities=("info", "warning"))),))
     scores = [4000, 5000, 6000, 9000]

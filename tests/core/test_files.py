@@ -81,6 +81,14 @@ RULE = "version: 1\nrules:\n- id: a\n  kind: burst\n"
         (RULE + "  significance: {min_count: many}\n", 'rules.yaml:5: rules[0].significance.min_count: "many" will'),
         (RULE + "  significance:\n    fdr_q: 0.1\n", "rules.yaml:6: rules[0].significance.fdr_q: is only for mode fdr"),
         (
+            RULE.replace("burst", "cardinality") + "  metric: texts\n  above: 3\n  windows: [2d]\n",
+            "rules.yaml:7: rules[0].windows: texts are counted over a day at most",
+        ),
+        (
+            RULE.replace("burst", "cardinality") + "  metric: sources\n  above: 300\n  windows: [1h]\n",
+            "rules.yaml:6: rules[0].above: more than 256 sources are not told apart",
+        ),
+        (
             RULE.replace("burst", "concentration") + "  significance:\n    min_authors: 3\n",
             "rules.yaml:6: rules[0].significance.min_authors: is only for kind burst or new_entity",
         ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from stream.core import hours
 from stream.core.hours import HOURS, KEPT, PRIOR, factors, learned, over
 
 HOUR = 3_600_000
@@ -52,4 +51,3 @@ def test_windows_take_the_hours_that_they_hold() -> None:
     assert over(given, 9 * HOUR + 55 * 60_000, 10 * HOUR) == 3.0
     assert over(given, 8 * HOUR, 11 * HOUR) == pytest.approx(2.0)
     assert over(given, 0, HOURS * HOUR) == 1.0
-    assert hours.WORTH < PRIOR

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from stream.contract.records import Control, Counts, Coverage, Flip, Post, Record, replace
+from stream.contract.records import Control, Counts, Coverage, Flip, Outcome, Post, Record, replace
 from stream.core import silences
 from stream.core.rules import Match, Resolve, Rule, RuleSet, Significance
 from stream.core.silences import Matcher, Silence
@@ -84,19 +84,51 @@ def test_silence_of_somebody_who_is_always_there_is_a_flatline() -> None:
     assert not flips(log_of(there, rules=RuleSet(rules=(flat,))))
 
 
+def blocked(from_minute: float, until_minute: float, end: float = 4 * 1440) -> list[Coverage]:
+    """A ledger that has nothing between two minutes and all else."""
+    edges = [0, from_minute, until_minute, end]
+    outcomes: tuple[Outcome, ...] = ("ok", "blocked", "ok")
+    edge_ms = [START + round(minute * 60_000) for minute in edges]
+    return [
+        Coverage(source="s", observed_ms=end_ms, outcome=outcome, from_ms=start_ms, through_ms=end_ms, posts=9)
+        for outcome, start_ms, end_ms in zip(outcomes, edge_ms, edge_ms[1:], strict=False)
+    ]  # fmt: skip
+
+
 def test_no_flatline_where_nothing_was_seen() -> None:
-    missing = range(START + 3 * DAY, START + round(3.5 * DAY))
-    days = [one for one in news(600, 1440 * 4, seed=5) if one.created_ms not in missing]
-    gone = sorted([*days, *steady(until=1440 * 3)], key=lambda one: one.created_ms)
+    """The source went blind for half a day, and then somebody is there again; unless the name fell silent meanwhile."""
     flat = rule("flatline", windows_s=(21_600,), match=Match(entity=("常客",)))
-    records = log_of(gone, rules=RuleSet(rules=(flat,)))
-    missed = Coverage(
-        source="s", observed_ms=START + 4 * DAY, outcome="blocked", from_ms=START + 3 * DAY,
-        through_ms=START + round(3.5 * DAY), posts=0,
-    )  # fmt: skip
-    seen = Coverage(source="s", observed_ms=START, outcome="ok", from_ms=START, through_ms=START + 3 * DAY, posts=9)
-    early = [flip for flip in flips([records[0], seen, missed, *records[1:]]) if flip.at_ms < START + 3.5 * DAY]
-    assert not early
+    others = news(600, 1440 * 4, seed=5)
+    ledger = blocked(3 * 1440, 3.5 * 1440)
+
+    def ends(posts: Sequence[Post], ledger: Sequence[Coverage]) -> list[float]:
+        records = log_of(sorted(posts, key=lambda one: one.created_ms), rules=RuleSet(rules=(flat,)))
+        found = flips([records[0], *ledger, *records[1:]])
+        return [(flip.at_ms - START) / DAY for flip in found if flip.state == "firing"]
+
+    unseen = range(START + 3 * DAY, START + round(3.5 * DAY))
+    assert not ends([one for one in [*others, *steady()] if one.created_ms not in unseen], ledger)
+    gone = [*others, *steady(until=1440 * 3)]
+    [told_at], [blind_at] = ends(gone, ledger), ends(gone, [])
+    assert blind_at < 3.4 < 3.6 < told_at < 4, "it is told when enough was seen of a window without the name"
+
+
+def test_no_spike_after_nothing_was_seen() -> None:
+    """What the window before did not see is not what was not there."""
+    shown = [one for one in [*CALM, *steady(until=1440)] if not AT - 60 <= (one.created_ms - START) / 60_000 < AT]
+    spike = rule("spike", significance=Significance(min_lift=3.0), match=Match(entity=("常客",)))
+    records = log_of(sorted(shown, key=lambda one: one.created_ms), rules=RuleSet(rules=(spike,)))
+    assert [flip for flip in flips(records) if flip.at_ms > START + AT * 60_000]
+    ledger = blocked(AT - 60, AT, 1440)
+    assert not flips([records[0], *ledger, *records[1:]])
+
+
+def test_a_new_name_that_falls_silent_is_followed_to_its_end() -> None:
+    """In the short one of its windows nothing is left of it while the long one still shows it."""
+    new = rule("new_entity", windows_s=(3600, 21_600))
+    usual = rule("threshold", metric="mentions", above=1000, windows_s=(7200,))
+    found = flips(log(burst_of(["张三"], at=1000, step=1), new, usual))
+    assert told(found) == [("PER/张三", "firing"), ("PER/张三", "resolved")]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +200,15 @@ def test_a_rule_counts_only_what_it_matches(match: Match, more: dict[str, Any]) 
     assert found[0].window is not None and found[0].window.mentions <= 14
 
 
+def test_a_rule_counts_what_only_the_picture_shows() -> None:
+    """``tag`` finds a name with a star in the picture."""
+    pictured = rule("threshold", metric="mentions", above=10, match=Match(picture_only=True))
+    assert not flips(log([*burst_of(["张三"]), *burst_of(["李四*"], 8, at=AT + 1)], pictured))
+    found = flips(log([*burst_of(["张三"]), *burst_of(["李四*"], at=AT + 1), *burst_of(["李四"], at=AT + 2)], pictured))
+    assert told(found)[0] == ("PER/李四", "firing")
+    assert found[0].window is not None and found[0].window.image_only == found[0].window.mentions <= 14
+
+
 def test_a_view_is_no_burst_before_it_has_a_past() -> None:
     """A rule that comes in force in the evening knows nothing of the morning."""
     usual = [post(f"w{number}", 4 * number, ["常客"], source="weibo:user:1") for number in range(350)]
@@ -176,6 +217,35 @@ def test_a_view_is_no_burst_before_it_has_a_past() -> None:
     records = log(usual, rule("threshold", metric="mentions", above=1000))
     place = next(n for n, one in enumerate(records) if one == reach(1200))
     assert not flips([*records[:place], late, *records[place:]], "burst")
+
+
+# --- the stream --------------------------------------------------------------------------------------------------
+
+
+def test_three_times_the_usual_posts_are_told_of() -> None:
+    quality = rule("data_quality", checks=("volume",), resolve=Resolve(for_s=3600))
+    days = news(600 * 4, 1440 * 4, seed=5)
+
+    def firing(crowd: int) -> list[Flip]:
+        more = [post(f"v{number}", 1440 * 3 + 600 + 60 * number / crowd, []) for number in range(2 * crowd)]
+        every = sorted([*days, *more], key=lambda one: one.created_ms)
+        return [flip for flip in flips(log_of(every, rules=RuleSet(rules=(quality,)))) if flip.state == "firing"]
+
+    [found] = firing(150)
+    assert found.entity == "STREAM/volume" and found.reason.endswith("% of the posts that are usual at this time")
+    assert 0 <= found.at_ms - START - (3 * 1440 + 600) * 60_000 < 2 * HOUR
+    assert not firing(20)
+
+
+def test_posts_that_come_late_are_told_of() -> None:
+    quality = rule("data_quality", checks=("late",))
+    records = log([], quality)
+    place = next(number for number, one in enumerate(records) if one == reach(1300))
+    late = burst_of(["张三"], 25, at=1200, step=1)
+    found = flips([*records[: place + 1], *late, *records[place + 1 :]])
+    assert found[0].entity == "STREAM/late" and found[0].state == "firing"
+    assert found[0].reason.endswith("% of the mentions were late")
+    assert not flips([*records[: place + 1], *late[:15], *records[place + 1 :]]), "a few are usual"
 
 
 # --- rules on rules ----------------------------------------------------------------------------------------------
@@ -262,6 +332,29 @@ def test_who_comes_later_joins_the_event() -> None:
     first, second = sorted(firing, key=lambda flip: flip.at_ms)
     assert (first.entity, first.held) == ("PER/张三", "") and first.at_ms < second.at_ms
     assert second.event == first.event and second.members == ("PER/张三", "LOC/上海")
+
+
+def test_when_who_was_told_of_ends_the_next_one_is_told() -> None:
+    """Somebody is told of whatever still fires, and is told of its end."""
+    both = burst_of(["张三", "LOC/上海"], 20, at=900, step=2)
+    goes_on = burst_of(["张三"], 60, at=940, step=3)
+    found = flips(log([*both, *goes_on], rule("burst", resolve=Resolve(for_s=600))))
+    of = {name: [one for one in found if one.entity == name] for name in ("PER/张三", "LOC/上海")}
+    lead, other = sorted(of.values(), key=lambda own: own[0].held)
+    assert lead[0].entity == "LOC/上海"
+    assert [(one.state, one.held) for one in lead] == [("firing", ""), ("resolved", "")]
+    assert [(one.state, one.held) for one in other] == [
+        ("firing", f"event {lead[0].event}"), ("firing", ""), ("resolved", "")
+    ]  # fmt: skip
+    assert other[1].at_ms >= lead[1].at_ms and other[1].incident_id == other[0].incident_id
+    assert lead[0].members == ("LOC/上海", "PER/张三") and other[1].members == ("PER/张三",)
+
+
+def test_nobody_is_told_of_the_end_of_what_nobody_was_told_of() -> None:
+    both = burst_of(["张三", "LOC/上海"], 20, at=900, step=2)
+    found = flips(log(both, rule("burst", resolve=Resolve(for_s=600))))
+    ends = {one.entity: one.held for one in found if one.state == "resolved"}
+    assert len(ends) == 2 and sorted(map(bool, ends.values())) == [False, True]
 
 
 # --- the model ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.records import Control, Envelope, Position, Record
-from stream.core import stages
+from stream.core import stages, volume
 from stream.core.models import AHEAD, Model, Order, control, in_force_after, order_in, ordered, pieces
 from stream.core.partitioning import enrich_joined
 from stream.core.settings import CoreSettings
@@ -81,3 +81,14 @@ def test_the_state_remembers_the_model_and_old_states_are_read() -> None:
 def test_joined_states_have_the_newest_model() -> None:
     states = [stages.EnrichState(model_epoch=1, model=OLD), stages.EnrichState(model_epoch=2, model=NEW)]
     assert enrich_joined(states) == enrich_joined(states[::-1]) == states[1]
+
+
+def test_another_model_is_new_if_it_was_ordered_later_even_if_it_is_known() -> None:
+    row = volume.StreamRow()
+    seen = [("m1", 0), ("m1", 0), ("m2", 1), ("m1", 0), ("m2", 1), ("m1", 2), ("m2", 1), ("m1", 2), ("m1", 3)]
+    told = []
+    for at_ms, (version, epoch) in enumerate(seen):
+        if volume.is_new_model(row, version, epoch):
+            volume.take_model(row, version, epoch, at_ms)
+            told.append(at_ms)
+    assert told == [0, 2, 5] and (row.models[-1], row.model_ms) == ("m1", 5)

@@ -93,7 +93,7 @@ def window(mentions: int) -> WindowScore:
     return WindowScore(
         window_ms=HOUR, observed=mentions, expected=0.4, dispersion=0.1, score=9_000, lift=9.6, lift_low=3.0,
         mentions=mentions, authors=mentions, effective_authors=mentions, reposts=0, image_only=0, engagement=0,
-        baseline_windows=9,
+        baseline_windows=9, before=mentions,
     )  # fmt: skip
 
 

@@ -150,6 +150,7 @@ RECORDS: Final[dict[str, AnyRecord]] = {
         model=ModelBin(model_version="m", posts=7, bare=2, confidences={"LOC": (1, 2)}),
     ),
     "batch_with_model": Batch(generation="g", origin=1, first=5, last=6, model_version="m", bare=(5, 6)),
+    "batch_of_an_order": Batch(generation="g", origin=1, first=5, last=6, model_version="m", model_epoch=3),
     "drift": Drift(
         source="m", type="LOC", observed_ms=1, state="warn", psi=120, psi_noise=30, psi_first=300, mean=900,
         mean_before=950, changed_ms=1, recent=(1, 2), reference=(3, 4), first=(5, 6),
