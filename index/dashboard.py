@@ -197,9 +197,15 @@ async def alerts(request: web.Request) -> web.Response:
     rule = parameters.text(given, "rule")
     reading = request.app[READING]
     found = await reading.ask(lambda: reading.reader.alerts(since_ms, until_ms, state, rule, ROWS_MAX))
-    silent = [one for one in await silences.all_of(request) if one["active"]]
+    silent, problem = list[dict[str, Any]](), ""
+    try:
+        silent = [one for one in await silences.all_of(request) if one["active"]]
+    except web.HTTPServiceUnavailable as error:  # alerts are for exactly such times
+        problem = error.text or ""
     lengths = silences.LENGTHS_S if SILENCES in request.app else {}
-    return render(request, "alerts.html", found=found, given=given, silences=silent, lengths=lengths)
+    return render(
+        request, "alerts.html", found=found, given=given, silences=silent, lengths=lengths, unknown_silences=problem
+    )
 
 
 async def incident(request: web.Request) -> web.Response:

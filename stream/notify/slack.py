@@ -11,6 +11,7 @@ from stream.notify.channel import Tools
 from stream.notify.http import judged, keys_of
 from stream.notify.message import Style, compose
 from stream.notify.settings import SlackSettings
+from stream.notify.words import first
 
 HEADER_CHARS_MAX: Final = 150
 SECTION_CHARS_MAX: Final = 3_000
@@ -46,8 +47,9 @@ class Slack:
         short = len(message.title) <= HEADER_CHARS_MAX
         blocks = [{"type": "header", "text": _plain(message.title)} if short else _section(message.title)]
         blocks.append(_section("\n".join(message.facts)))
+        lines = [*message.body, *message.posts]
         # One for each post: three of them could be longer than a section.
-        blocks += [_section(line) for line in (*message.body, *message.posts)[:LINES_MAX]]
+        blocks += [_section(line) for line in first(lines, LINES_MAX if len(lines) <= LINES_MAX else LINES_MAX - 1)]
         if message.link:
             link = f"<{message.link}|{message.label}>"
             blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": link, "verbatim": True}})

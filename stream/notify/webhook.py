@@ -126,7 +126,7 @@ def _annotations(flip: Flip, style: Style) -> dict[str, str]:
             "lift": f"{window.lift:.6g}", "score": f"{window.score / 1000:g}",
             "origin": window.origin,
         }  # fmt: skip
-    return {**rendered(flip, str), **found}
+    return {**found, **rendered(flip, str)}
 
 
 def _evidence(one: Evidence, flip: Flip) -> dict[str, Any]:

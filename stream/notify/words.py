@@ -38,16 +38,20 @@ def clip(text: str, chars: int) -> str:
 
 
 def fitted(head: Sequence[str], posts: Sequence[str], joint: str, bytes_max: int) -> str:
-    """``head`` and as many of ``posts`` as there is room for in UTF-8, with ``joint`` in between.
+    """``head`` and as many of ``posts`` as there is room for in UTF-8, with ``joint`` in between, and how many are missing.
 
     Whole lines or none: a cut could split what ``escape`` made. ``compose`` keeps the head far below any limit.
     """
-    lines = list(head)
-    for post in posts:
-        if len(joint.join([*lines, post]).encode()) > bytes_max:
-            break
-        lines.append(post)
-    return joint.join(lines)
+    for count in range(len(posts), -1, -1):
+        text = joint.join([*head, *first(posts, count)])
+        if len(text.encode()) <= bytes_max:
+            return text
+    return joint.join(head)
+
+
+def first(lines: Sequence[str], count: int) -> Sequence[str]:
+    """So many of ``lines``; where some are missing, a further line says how many."""
+    return [*lines[:count], f"… +{len(lines) - count}"] if count < len(lines) else lines
 
 
 def _kind(character: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
-from deploy import wiring
+from deploy import orders, wiring
 from deploy.cli import app
-from deploy.silencing import InCluster, InStore, Silencing, Unusable, parsed, written
+from deploy.settings import Settings
+from deploy.silencing import InCluster, InStore, Place, Silencing, Unusable, parsed, written
 from index.api import make_app
 from index.live import Broadcast
 from index.schema import create_schema
@@ -24,6 +28,7 @@ from index.sqlite import SqliteReader
 from stream.contract import codec
 from stream.contract.records import Control
 from stream.core.silences import SILENCES_MAX, TOPIC, Silence, from_payload, silenced, to_payload
+from stream.runtime.settings import KafkaSettings
 from stream.runtime.sqlite import DATABASE, Store
 from tests.notify.alerts import alert
 
@@ -225,9 +230,9 @@ def test_mistakes_are_usage_errors(folder: Path, words: tuple[str, ...], told: s
 # --- HTTP --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def base(folder: Path) -> AsyncIterator[str]:
-    silencing = Silencing(InStore(folder), wiring.now_ms)
+@asynccontextmanager
+async def served(folder: Path, place: Place) -> AsyncIterator[str]:
+    silencing = Silencing(place, wiring.now_ms)
     reader = SqliteReader(folder / DATABASE)
     made = make_app(reader, Broadcast(), status=dict, metrics_registry=CollectorRegistry(), silences=silencing)
     runner = web.AppRunner(made, shutdown_timeout=0.1)
@@ -238,6 +243,12 @@ async def base(folder: Path) -> AsyncIterator[str]:
     finally:
         await runner.cleanup()
         reader.close()
+
+
+@pytest.fixture
+async def base(folder: Path) -> AsyncIterator[str]:
+    async with served(folder, InStore(folder)) as address:
+        yield address
 
 
 async def asked(base: str, method: str, path: str, **options: Any) -> tuple[int, Any]:
@@ -273,3 +284,14 @@ async def test_the_page_of_alerts_makes_and_ends_them(base: str) -> None:
     assert status == 200 and made["id"] not in page
     assert (await asked(base, "POST", "/silences", data={**form, "for": "1y"}))[0] == 400
     assert (await asked(base, "POST", "/silences", data=form, headers={"Sec-Fetch-Site": "cross-site"}))[0] == 403
+
+
+async def test_alerts_are_shown_also_when_kafka_is_away(folder: Path) -> None:
+    with socket.socket() as held:  # bound, and nobody listens
+        held.bind(("127.0.0.1", 0))
+        settings = Settings(kafka=KafkaSettings(bootstrap=f"127.0.0.1:{held.getsockname()[1]}"))
+        place = InCluster(partial(orders.in_force, settings), partial(orders.put_in_force, settings))
+        async with served(folder, place) as base:
+            status, page = await asked(base, "GET", "/alerts?lang=en")
+            assert status == 200 and "Silences cannot be read now: " in page
+            assert (await asked(base, "GET", "/api/silences"))[0] == 503

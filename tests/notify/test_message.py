@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.notify.message import Style, compose
-from stream.notify.words import clip, fitted, plain
+from stream.notify.words import clip, first, fitted, plain
 from tests.notify.alerts import HOSTILE, TEXTS, WINDOW, alert, hostile, telling
 
 BOTH = Style("both", "https://watch.example/")
@@ -113,7 +113,15 @@ def test_a_cut_keeps_whole_code_points(text: str, chars: int) -> None:
 def test_lines_are_kept_whole_and_within_the_bytes(posts: list[str], bytes_max: int) -> None:
     text = fitted(["标题"], posts, "\n\n", bytes_max)
     assert len(text.encode()) <= bytes_max
-    assert any(text == "\n\n".join(["标题", *posts[:count]]) for count in range(len(posts) + 1))
+    assert text in {"标题", "\n\n".join(["标题", *posts])} | {
+        "\n\n".join(["标题", *posts[:count], f"… +{len(posts) - count}"]) for count in range(len(posts))
+    }
+
+
+def test_what_is_left_out_is_counted() -> None:
+    assert fitted(["a"], ["b" * 9, "c" * 9], "\n", 12) == "a\n… +2"
+    assert fitted(["a"], ["b" * 9, "c" * 9], "\n", 19) == f"a\n{'b' * 9}\n… +1"
+    assert first(["a", "b", "c"], 3) == ["a", "b", "c"] and first(["a", "b", "c"], 2) == ["a", "b", "… +1"]
 
 
 def test_a_link_too_long_for_a_message_is_left_out() -> None:
