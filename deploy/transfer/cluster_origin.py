@@ -114,8 +114,9 @@ class ClusterOrigin:
                 row = msgspec.msgpack.decode(data, type=OutboxRow)
                 for channel, one in row.channels.items() if row.record else ():
                     yield Delivery(
-                        flip_id, channel, one.status, one.attempts, one.due_ms, one.problem, row.record, one.told_ms
-                    )
+                        flip_id, channel, one.status, one.attempts, one.due_ms, one.problem, row.record, one.told_ms,
+                        one.first_told_ms,
+                    )  # fmt: skip
 
 
 @contextlib.contextmanager

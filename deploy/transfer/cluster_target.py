@@ -212,7 +212,7 @@ class _Log:
                 channels = {
                     one.channel: Try(
                         "failed" if one.status == "failed" else "due", one.attempts, one.due_ms, one.problem,
-                        told_ms=one.told_ms,
+                        told_ms=one.told_ms, first_told_ms=one.first_told_ms,
                     )
                     for one in left
                 }

@@ -79,8 +79,8 @@ class StoreOrigin:
         return (Cursor(*row) for row in self._tables.cursors())
 
     def _outbox(self) -> Iterator[Delivery]:
-        for flip_id, channel, record, status, attempts, due_ms, problem, told_ms in self._tables.outbox():
-            yield Delivery(flip_id, channel, status, attempts, due_ms, problem, record, told_ms)
+        for flip_id, channel, record, status, attempts, due_ms, problem, *told_ms in self._tables.outbox():
+            yield Delivery(flip_id, channel, status, attempts, due_ms, problem, record, *told_ms)
 
     def _log(self) -> Iterator[Fact]:
         return (Fact(*row) for row in self._tables.unprocessed())
@@ -190,9 +190,12 @@ class _Target:
             self._tables.add_to_inbox((one.record, one.reject) for one in items)
         else:
             self._tables.add_to_outbox(
-                (one.flip_id, one.channel, one.record, one.status, one.attempts, one.due_ms, one.problem, one.told_ms)
+                (
+                    one.flip_id, one.channel, one.record, one.status, one.attempts, one.due_ms, one.problem,
+                    one.told_ms, one.first_told_ms,
+                )
                 for one in items
-            )
+            )  # fmt: skip
 
 
 def _sources_in(rows: Sequence[Row]) -> list[str]:

@@ -57,7 +57,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """How far a channel is with an alert. ``told_ms``: when it was told last, 0 for never."""
+    """How far a channel is with an alert. ``told_ms``, ``first_told_ms``: when it was told last and first, 0: never."""
 
     flip_id: str
     channel: str
@@ -67,6 +67,7 @@ class Delivery(msgspec.Struct, frozen=True):
     problem: str
     record: bytes
     told_ms: int = 0
+    first_told_ms: int = 0
 
 
 class Letter(msgspec.Struct, frozen=True):

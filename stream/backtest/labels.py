@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from statistics import quantiles
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
+from scipy.stats import binomtest
 
 from stream.backtest.alerts import Alert
 from stream.core.entities import split_id
-
-Z95: Final = 1.959964
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -46,11 +44,8 @@ class Share(msgspec.Struct, frozen=True):
         """Lower and upper bound."""
         if not self.total:
             return 0.0, 1.0
-        share, square = self.hits / self.total, Z95 * Z95
-        middle = share + square / (2 * self.total)
-        half = Z95 * math.sqrt(share * (1 - share) / self.total + square / (4 * self.total * self.total))
-        whole = 1 + square / self.total
-        return max((middle - half) / whole, 0.0), min((middle + half) / whole, 1.0)
+        found = binomtest(self.hits, self.total).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
 
 
 class Judgement(NamedTuple):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 from scipy.special import betaincinv, gammaincinv
+from scipy.stats import binomtest
 
-_Z: Final = 1.959964
 _TAIL: Final = 0.025
 
 
@@ -49,10 +48,8 @@ def share(hits: int, tries: int) -> Share:
     """Of none tried nothing is known: from 0 to 1."""
     if not tries:
         return Share(0, 0, 0.0, 0.0, 1.0)
-    part, z2 = hits / tries, _Z * _Z
-    middle = (part + z2 / (2 * tries)) / (1 + z2 / tries)
-    half = _Z / (1 + z2 / tries) * math.sqrt(part * (1 - part) / tries + z2 / (4 * tries * tries))
-    return Share(hits, tries, part, max(middle - half, 0.0), min(middle + half, 1.0))
+    found = binomtest(hits, tries).proportion_ci(method="wilson")
+    return Share(hits, tries, hits / tries, float(found.low), float(found.high))
 
 
 def rate(count: int, days: float) -> Rate:

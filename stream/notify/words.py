@@ -38,7 +38,7 @@ def clip(text: str, chars: int) -> str:
 
 
 def fitted(head: Sequence[str], posts: Sequence[str], joint: str, bytes_max: int) -> str:
-    """``head`` and as many of ``posts`` as there is room for in UTF-8, with ``joint`` in between, and how many are missing.
+    """``head`` and as many of ``posts`` as there is room for in UTF-8, with ``joint`` in between.
 
     Whole lines or none: a cut could split what ``escape`` made. ``compose`` keeps the head far below any limit.
     """

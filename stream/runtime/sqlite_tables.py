@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from stream.runtime.sqlite import Store
 
-Outgoing = tuple[str, str, bytes, str, int, int, str, int]
-"""(flip id, channel, record, status, attempts, due_ms, problem, told_ms)"""
+Outgoing = tuple[str, str, bytes, str, int, int, str, int, int]
+"""(flip id, channel, record, status, attempts, due_ms, problem, told_ms, first_told_ms)"""
 
 
 class Tables:
@@ -39,7 +39,7 @@ class Tables:
     def outbox(self) -> Iterator[Outgoing]:
         """Alerts for channels, delivered ones too."""
         yield from self._connection.execute(
-            "SELECT flip_id, channel, record, status, attempts, due_ms, problem, told_ms FROM outbox"
+            "SELECT flip_id, channel, record, status, attempts, due_ms, problem, told_ms, first_told_ms FROM outbox"
             " ORDER BY flip_id, channel"
         )
 
@@ -61,7 +61,8 @@ class Tables:
 
     def add_to_outbox(self, rows: Iterable[Outgoing]) -> None:
         self._connection.executemany(
-            "INSERT OR REPLACE INTO outbox (flip_id, channel, record, status, attempts, due_ms, problem, told_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO outbox"
+            " (flip_id, channel, record, status, attempts, due_ms, problem, told_ms, first_told_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
