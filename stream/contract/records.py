@@ -280,7 +280,9 @@ class WindowScore(Value, frozen=True, kw_only=True):
 
     ``weighted`` sums popularity weights; ``posts`` are all of the stream. ``texts`` and ``sources`` are different ones,
     near-duplicates being one text. Where a rule asks for it, ``before`` counts the posts of the window before (−1:
-    unknown), and ``silence`` is −log10 P(NB ≤ mentions) in thousandths, against ``usual`` posts.
+    unknown), and ``silence`` is −log10 P(NB ≤ mentions) in thousandths, against ``usual`` posts. ``excess`` and
+    ``weight`` are the entity's own moments of dispersion, and its mean was learned from 1/``unsure`` mentions; 0 where
+    no past was asked (``stream.core.dispersion``).
     """
 
     window_ms: int
@@ -310,6 +312,9 @@ class WindowScore(Value, frozen=True, kw_only=True):
     before: int = -1
     silence: int = 0
     usual: float = 0.0
+    excess: float = 0.0
+    weight: float = 0.0
+    unsure: float = 0.0
 
 
 class EntityReport(Value, frozen=True, kw_only=True):
@@ -351,6 +356,8 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     this partition after its previous report. ``covered``: window in ms → share of it that the sources showed, in
     thousandths, of those that were not seen whole; ``volume``: window → posts per expected post, in thousandths.
     ``late``: sightings that corrected a closed bin since the report before, ``counted``: those of this bin.
+    ``spreads``: kind of entity → what windows that ended said of its dispersion, and the weight of that, in thousandths
+    (``stream.core.dispersion``).
     """
 
     partition: int
@@ -366,6 +373,7 @@ class BinReport(Record, frozen=True, kw_only=True, tag="bin_report"):
     late: int = 0
     counted: int = 0
     model: ModelBin | None = None
+    spreads: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
 OF_SOURCE: Final = "SOURCE"

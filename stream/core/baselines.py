@@ -1,25 +1,25 @@
 """What is usual in windows of one length: a Gamma–Poisson mean that fades, and a dispersion from moments.
 
-Tumbling windows teach it, each once it has ended; windows before an entity was first seen count as zeros.
+Tumbling windows teach it, each once it has ended; windows before an entity was first seen count as zeros. The
+dispersion is learned from those of which something was known before (``core.dispersion``).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
+from stream.core import dispersion
+from stream.core.dispersion import Moments
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally
 from stream.core.volume import DAY_MS, KEPT, WindowFrame
 
 PRIOR_COUNT: Final = 0.5
-PRIOR_WINDOWS: Final = 1.0
-"""Gamma prior of the mean per window: as if half a mention had been seen in one window."""
-PRIOR_SPREAD: Final = 25.0
-"""Weight of the pooled dispersion, in Σmu²."""
-DISPERSION_LOW, DISPERSION_HIGH = 0.02, 5.0
+PRIOR_WINDOWS: Final = 0.25
+"""Gamma prior of the mean per window: as if half a mention had been seen in a quarter of a window."""
 SURPRISE_SIGMAS: Final = 4.0
 SURPRISE_FREE: Final = 3.0
 """A tumbling window over mu + 4σ + 3 is a surprise, which the baseline does not learn from for a day."""
@@ -29,7 +29,7 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was usual in windows of one length.
 
     ``index``: the tumbling window that runs, with its ``exposure`` so far; ``total``: decayed count of the ended ones,
-    ``posts`` the same of plain posts; ``excess``/``square``: decayed Σ((x − mu)² − mu) and Σmu²; ``frozen``: surprising
+    ``posts`` the same of plain posts; ``excess``/``square``: decayed moments of the dispersion; ``frozen``: surprising
     windows in a row that were not learned from. ``epoch``: of the model by which it was learned. Rows of 0.1 hold
     something in the places that are not used.
     """
@@ -60,11 +60,22 @@ def _per_window(total: float, frame: WindowFrame) -> float:
     return (PRIOR_COUNT + total) / (PRIOR_WINDOWS + frame.ended)
 
 
-def dispersion(base: Baseline, settings: CoreSettings) -> float:
-    """a of the predictive distribution: moments shrunk to the pooled value, and the mean's own uncertainty."""
-    own = (base.excess + settings.dispersion * PRIOR_SPREAD) / (base.square + PRIOR_SPREAD)
-    own = min(max(own, DISPERSION_LOW), DISPERSION_HIGH)
-    return own + (1.0 + own) / (PRIOR_COUNT + base.total)
+def unsure(base: Baseline) -> float:
+    """One by the mentions from which the mean was learned."""
+    return 1.0 / (PRIOR_COUNT + base.total)
+
+
+def spread(base: Baseline, kind: float) -> float:
+    """a of the predictive distribution of an entity of a kind with that of ``kind``."""
+    return dispersion.predictive(dispersion.own(Moments(base.excess, base.square), kind), unsure(base))
+
+
+class Learned(NamedTuple):
+    """A baseline, and what was learned of the dispersion where ``mu`` were to be expected."""
+
+    base: Baseline
+    moments: Moments = Moments()
+    mu: float = 0.0
 
 
 def begun(base: Baseline | None, frame: WindowFrame) -> Baseline:
@@ -74,23 +85,27 @@ def begun(base: Baseline | None, frame: WindowFrame) -> Baseline:
     return base if base.epoch == frame.epoch else _of_new_model(base, frame)
 
 
-def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSettings) -> Baseline:
+def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSettings) -> Learned:
     """``base`` after the tumbling window with the counts ``ended``, and after empty ones up to that of ``frame``."""
     mu = mean(base, frame) * base.exposure
     taken, frozen = _learnable(base, ended.tested, mu, frame, settings)
-    excess = base.excess * frame.decay + (taken - mu) ** 2 - mu
-    square = base.square * frame.decay + mu * mu
+    said = []
+    if frame.ready and frozen <= base.frozen:
+        error = unsure(base) + dispersion.USUAL / (1.0 + frame.ended)  # of the mean, which varied while it was learned
+        said.append(dispersion.window(taken, mu, error))
     total = base.total * frame.decay + taken
     posts = base.posts * frame.decay + _learnable_posts(base, ended.mentions, frame, settings)
-    empty = frame.tumbling - base.index - 1
+    empty, quiet = frame.tumbling - base.index - 1, 1.0
     if empty:
         quiet = frame.decay**empty
         windows = (1.0 - quiet) / (1.0 - frame.decay)
-        usual = _per_window(total, frame)
-        excess = excess * quiet + windows * (usual * usual - usual)
-        square = square * quiet + windows * usual * usual
+        if frame.ready:
+            said.append(dispersion.window(0.0, _per_window(total, frame), 0.0, windows))
         total, posts, frozen = total * quiet, posts * quiet, 0
-    return Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts, frame.epoch)
+    moments = Moments(sum(one.excess for one in said), sum(one.weight for one in said))
+    kept = frame.decay * quiet
+    excess, square = base.excess * kept + moments.excess, base.square * kept + moments.weight
+    return Learned(Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts, frame.epoch), moments, mu)
 
 
 def _of_new_model(base: Baseline, frame: WindowFrame) -> Baseline:
@@ -106,7 +121,7 @@ def _learnable_posts(base: Baseline, posts: int, frame: WindowFrame, settings: C
     if not frame.ready:
         return float(posts)
     mu = mean_posts(base, frame) * base.exposure
-    return min(float(posts), _limit(mu, dispersion(base, settings)))
+    return min(float(posts), _limit(mu, spread(base, settings.dispersion)))
 
 
 def _limit(mu: float, spread: float) -> float:
@@ -123,7 +138,7 @@ def _learnable(
     """
     if not frame.ready:
         return float(observed), 0
-    limit = _limit(mu, dispersion(base, settings))
+    limit = _limit(mu, spread(base, settings.dispersion))
     if observed <= limit:
         return float(observed), 0
     if base.frozen * frame.window_ms < DAY_MS:

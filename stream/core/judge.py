@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream.contract.records import FIRING, RESOLVED, BinReport, Control, Drift, EntityReport, Flip
-from stream.core import alerts, drift, events, readings, silences
+from stream.core import alerts, dispersion, drift, events, readings, silences
 from stream.core.alerts import Incident
 from stream.core.events import Events, Fresh
 from stream.core.readings import Moment, Reading
@@ -45,7 +45,7 @@ def judge(states: Mapping[str, Any], report: BinReport, *, partitions: int, sett
     header = JudgeHeader(
         dict(before.progress), list(before.waiting), before.rules, before.rules_version,
         dict(before.tests), before.since_ms, list(before.active), before.silences, before.silences_version,
-        before.drift,
+        before.drift, dict(before.kinds),
     )  # fmt: skip
     end_ms = report.bin_ms + report.width_ms
     if end_ms <= header.progress.get(report.partition, -1):
@@ -119,10 +119,11 @@ class _Bench:
         self._obey(control for report in reports for control in report.controls)
         moment = self._moment(bin_ms, reports)
         self._watch_model(bin_ms, reports)
+        dispersion.advance(header.kinds, bin_ms, reports, self._settings)
         rules = RuleSet.from_payload(header.rules, header.rules_version) if header.rules else RuleSet()
         views: dict[str, dict[str, EntityReport]] = {}
         for entity in (entity for report in reports for entity in report.entities):
-            views.setdefault(entity.view, {})[entity.entity] = entity
+            views.setdefault(entity.view, {})[entity.entity] = dispersion.tested(entity, header.kinds, self._settings)
         levels = {
             rule.id: readings.fdr_level(rule, views.get(view_id(rule.match), {}).values(), moment, self._settings)
             for rule in rules.rules

@@ -2,7 +2,8 @@
 
 Texts are near-duplicates by their simhashes. A text that is posted k times supports a burst like 1 + ln k posts, so
 that copies make no trend. Of reposts of one post each but the first counts a quarter, and a burst that is one post
-passed on has a single source.
+passed on has a single source. What a short window is made of is asked of the last hour: five posts by five accounts
+look alike whoever wrote them, the fifty before them do not.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ COVERAGE: Final[Origin] = "coverage"
 
 SINGLE_SHARE: Final = 0.5
 """Of all posts, one account's or reposts of one post: with more, they are a single source."""
-COPIED_SHARE: Final = 0.5
-"""Of all posts, copies of others: with more, somebody coordinates."""
+COPIED_SHARE: Final = 0.25
+"""Of all posts, those that are not the only ones with their text: with more, somebody coordinates."""
 COPIES_MIN: Final = 2
 """Posts of nearly the same text that are copies: two texts of different people are hardly ever that near."""
 REPOST_SHARE: Final = 0.25
 """What each further repost of one post adds to a burst: people pass on more easily than they write."""
 POSTS_EACH: Final = 3.0
 """So many posts of each account on average are no conversation."""
+LOOK_BACK_MS: Final = 3_600_000
+"""So much is looked at for a shorter window, too."""
 TEXTS_MAX: Final = 256
 """Different texts of a window that are compared; of more the most frequent ones."""
 

@@ -14,12 +14,15 @@ from typing import TypeVar
 import msgspec
 
 from stream.contract.records import Control
+from stream.core import memory
 from stream.core.bins import rows_with
 from stream.core.coverage import CoverageRow
 from stream.core.enrich import partition_of
 from stream.core.judge import JudgeRow
+from stream.core.memory import GoneRow, SilentRow
 from stream.core.rows import (
     COVERAGE,
+    GONE,
     HEADER,
     STREAM,
     BinRow,
@@ -30,6 +33,7 @@ from stream.core.rows import (
     WaitingReport,
     bin_of,
     history_key,
+    silent_key,
 )
 from stream.core.settings import CoreSettings
 from stream.core.track import TrackRow
@@ -61,6 +65,7 @@ def joined(parts: Sequence[Iterable[tuple[str, TrackRow]]], origins: int) -> Ite
                 if row.bins:
                     yield key, OpenRow({}, row.bins)
             elif isinstance(row, TrendState):
+                shared.known += 1
                 yield key, msgspec.structs.replace(row, fences={}) if row.fences else row
             else:
                 shared.take(number, key, row)
@@ -75,10 +80,19 @@ class _Shared:
         self._streams: list[StreamRow | None] = [None] * partitions
         self._bins: dict[int, BinRow] = {}
         self._ledgers: list[CoverageRow] = []
+        self._silent: list[SilentRow] = []
+        self._gone: list[GoneRow] = []
+        self.known = 0
 
-    def take(self, number: int, key: str, row: BinRow | StreamRow | CoverageRow | TrackHeader) -> None:
+    def take(
+        self, number: int, key: str, row: BinRow | StreamRow | CoverageRow | SilentRow | GoneRow | TrackHeader
+    ) -> None:
         if isinstance(row, TrackHeader):
             self._headers[number] = row
+        elif isinstance(row, SilentRow):
+            self._silent.append(row)
+        elif isinstance(row, GoneRow):
+            self._gone.append(row)
         elif isinstance(row, StreamRow):
             self._streams[number] = row
         elif isinstance(row, CoverageRow):
@@ -110,9 +124,16 @@ class _Shared:
             yield STREAM, row
         if self._ledgers:  # the same in all of them; fences are of the log that is left
             yield COVERAGE, CoverageRow({}, self._ledgers[0].sources)
+        silent = list(memory.chunks(self._silent))
+        for place, chunk in enumerate(silent):
+            yield silent_key(place), chunk
+        if gone := memory.joined(self._gone):
+            yield GONE, gone
         headers = [header for header in self._headers if header is not None]
         if headers:
-            yield HEADER, _plain(headers, origins)
+            plain = _plain(headers, origins)
+            plain.known, plain.silent_to, plain.forgets = self.known, len(silent), bool(self._gone)
+            yield HEADER, plain
 
 
 def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:
@@ -157,10 +178,19 @@ def split(
 
     A pair does not tell its entity, so all partitions get all pairs: what belongs to others is never asked for.
     """
-    everyone = range(partitions)
+    everyone, known = range(partitions), [0] * partitions
     for key, row in rows:
         if isinstance(row, OpenRow | TrendState):
-            yield _partition(key.removeprefix(history_key("")), partitions), key, row
+            number = _partition(key.removeprefix(history_key("")), partitions)
+            known[number] += isinstance(row, TrendState)
+            yield number, key, row
+        elif isinstance(row, SilentRow):
+            for number in everyone:
+                own_keys = [one for one in row.keys if _partition(one, partitions) == number]
+                yield number, key, SilentRow(row.until_ms, own_keys)
+        elif isinstance(row, GoneRow):
+            for number in everyone:
+                yield number, key, row
         elif isinstance(row, BinRow):
             for number in everyone:
                 yield number, key, msgspec.structs.replace(row, keys=_own(row.keys, number, partitions))
@@ -175,8 +205,8 @@ def split(
         else:
             of_all = msgspec.structs.replace(row, watermark=_of_all(row.watermark, origins))
             for number in everyone:
-                own = of_all if not number else msgspec.structs.replace(of_all, late=0)
-                yield number, key, own
+                late = of_all.late if not number else 0
+                yield number, key, msgspec.structs.replace(of_all, late=late, known=known[number])
 
 
 def _partition(key: str, partitions: int) -> int:

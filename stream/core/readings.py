@@ -32,6 +32,7 @@ UNIT: Final = 1000
 VOLUME_LOW: Final = 300
 VOLUME_HIGH: Final = 3000
 """Posts per expected post, in thousandths: beyond these no entity can be judged by its own past."""
+CLUMP_SIGMAS: Final = 4.0
 LATE_HIGH: Final = 200
 """Late sightings among all, in thousandths."""
 LATE_MIN: Final = 20
@@ -67,16 +68,30 @@ class Moment(NamedTuple):
     counted: int = 0
 
 
-def level(rule: Rule, tests_per_day: float) -> int:
-    """θ = −log10(budget / tests a day), each window of the rule being a test; in thousandths, at least 2000."""
-    tests = max(tests_per_day, 1.0) * len(rule.windows_s)
+def level(rule: Rule, moment: Moment) -> int:
+    """θ = −log10(budget / independent tests a day), in thousandths, at least 2000."""
+    step_ms = moment.end_ms - moment.bin_ms
+    tests = max(moment.tests_per_day, 1.0) * sum(independent(1000.0 * one, step_ms) for one in rule.windows_s)
     return max(LEVEL_LOW, round(-UNIT * math.log10(rule.significance.alerts_per_day / tests)))
+
+
+def independent(window_ms: float, step_ms: float) -> float:
+    """To how many independent tests one of a window that slides by ``step_ms`` amounts.
+
+    High values of neighbours come in clumps. At a height of u = 4 σ, where most thresholds are, a walk whose neighbours
+    have a correlation of 1 − δ, δ = step/window, begins u²δ·ν(u√(2δ)) clumps a step, ν(x) ≈ exp(−0.583 x) (Siegmund
+    1985, chapter X).
+    """
+    step = step_ms / window_ms
+    if step >= 1.0:
+        return 1.0
+    return min(1.0, CLUMP_SIGMAS**2 * step * math.exp(-0.583 * CLUMP_SIGMAS * math.sqrt(2.0 * step)))
 
 
 def asked(rule: Rule, moment: Moment) -> int:
     """What is asked of a score in this bin, in thousandths; for the kinds in ``TESTED``."""
     found = moment.levels.get(rule.id)
-    return level(rule, moment.tests_per_day) if found is None else found
+    return level(rule, moment) if found is None else found
 
 
 def threshold(rule: Rule, moment: Moment) -> float:

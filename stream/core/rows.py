@@ -20,6 +20,8 @@ from stream.core.windows import Watermark
 HEADER: Final = "\x00header"
 STREAM: Final = "\x00stream"
 COVERAGE: Final = "\x00coverage"
+GONE: Final = "\x00gone"
+_SILENT: Final = "\x00silent/"
 _HISTORY: Final = "\x00history/"
 _BIN: Final = "\x00bin/"
 _REPORT: Final = "\x00report/"
@@ -30,6 +32,11 @@ _EVENTS: Final = "\x00events/"
 def history_key(entity: str) -> str:
     """Key of the closed bins and baselines of ``entity``; its open bins stand under the entity id itself."""
     return _HISTORY + entity
+
+
+def silent_key(number: int) -> str:
+    """Key of a chunk of the entities that have been silent (``memory``)."""
+    return f"{_SILENT}{number}"
 
 
 def bin_key(bin_ms: int) -> str:
@@ -139,7 +146,8 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
 
     ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
     ``views``: id of a view of the rules → since when it is counted. ``late``: sightings that corrected closed bins
-    since the report before.
+    since the report before. ``known``: entities with a past; the silent ones stand in the chunks [``silent_from``,
+    ``silent_to``); ``forgets``: whether some were forgotten.
     """
 
     fences: dict[int, int] = msgspec.field(default_factory=dict)
@@ -151,6 +159,10 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
     told: list[Control] = msgspec.field(default_factory=list)
     views: dict[str, int] = msgspec.field(default_factory=dict)
     late: int = 0
+    known: int = 0
+    silent_from: int = 0
+    silent_to: int = 0
+    forgets: bool = False
 
     @property
     def closed_ms(self) -> int:
@@ -161,11 +173,20 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
 # --- Judge -------------------------------------------------------------------------------------------------------
 
 
+class Kind(msgspec.Struct, array_like=True):
+    """Dispersion of a kind of entities: their sums (``dispersion.Moments``), fading, as of ``at_ms``."""
+
+    at_ms: int
+    excess: float = 0.0
+    weight: float = 0.0
+
+
 class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     """``progress``: partition → end of its last reported bin; ``waiting``: bins with reports that wait.
 
     ``tests``: day number → tests made; ``since_ms``: first bin; ``active``: keys of incidents that may change by
-    time alone. ``silences`` is what the newest Control said of them. ``drift``: what is known of the model.
+    time alone. ``silences`` is what the newest Control said of them. ``drift``: what is known of the model. ``kinds``:
+    dispersion by kind of entity.
     """
 
     progress: dict[int, int] = msgspec.field(default_factory=dict)
@@ -178,6 +199,7 @@ class JudgeHeader(msgspec.Struct, array_like=True, tag="judge"):
     silences: str = ""
     silences_version: int = 0
     drift: DriftRow | None = None
+    kinds: dict[str, Kind] = msgspec.field(default_factory=dict)
 
 
 class WaitingReport(msgspec.Struct, array_like=True, tag="report"):

@@ -19,13 +19,14 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     - ``utc_offset_s``: local time of the hour-of-week profile (Asia/Shanghai has no summer time).
     - ``half_life_s``: half-life of the baselines, at least four of the window concerned.
     - ``warmup_s``: event time that a stream must have run, and at least two windows, before a window is judged.
-    - ``dispersion``: pooled negative-binomial dispersion, to which each entity's own is shrunk.
+    - ``dispersion``: negative-binomial dispersion with which kinds of entities begin, until theirs is learned.
     - ``authors_per_bin_max``: authors remembered per entity and closed bin; more are estimated from these.
     - ``evidence_per_bin_max``, ``evidence_per_alert_max``: posts kept as evidence.
     - ``excerpt_chars``: length of a piece of evidence.
     - ``entities_per_report_max``: reports of a bin name at most this many entities, the best ones.
     - ``mentions_per_post_max``: mentions kept of one post, the first ones.
     - ``covered_min``: bursts and new names wait while less of their window was seen than this share.
+    - ``entities_max``: entities that a partition remembers; beyond, the ones that have been silent for longest go.
     - ``row_hashes_max``: posts and mentions of a bin that are stored again with each batch; what is beyond is sealed.
     """
 
@@ -44,6 +45,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     entities_per_report_max: int = 500
     mentions_per_post_max: int = 500
     covered_min: float = 0.9
+    entities_max: int = 1_000_000
     row_hashes_max: int = 8192
 
     def __post_init__(self) -> None:
@@ -52,7 +54,8 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"core.{name} must not be negative")
         for name in (
             "bin_s", "half_life_s", "authors_per_bin_max", "evidence_per_bin_max", "evidence_per_alert_max",
-            "excerpt_chars", "entities_per_report_max", "mentions_per_post_max", "row_hashes_max",
+            "excerpt_chars", "entities_per_report_max", "mentions_per_post_max", "entities_max",
+            "row_hashes_max",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"core.{name} must be at least 1")

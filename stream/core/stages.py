@@ -15,14 +15,15 @@ from stream.core.coverage import CoverageRow
 from stream.core.enrich import Enriched, Plan, enrich, finish, halved, inputs, partition_of, plan
 from stream.core.events import Events
 from stream.core.judge import Judged, JudgeRow, judge
+from stream.core.memory import GoneRow, SilentRow
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
 from stream.core.track import Tracked, TrackRow, rows_of, track
 from stream.core.trends import TrendState
 from stream.core.volume import StreamRow
 
 AnyRow = (
-    EnrichState | OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader | JudgeHeader | WaitingReport
-    | Incident | Events
+    EnrichState | OpenRow | TrendState | BinRow | StreamRow | CoverageRow | SilentRow | GoneRow | TrackHeader
+    | JudgeHeader | WaitingReport | Incident | Events
 )  # fmt: skip
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -24,13 +24,15 @@ from stream.contract.records import (
     Sighting,
     TrendPoint,
 )
-from stream.core import coverage, drift, reports, silences, trends, views, volume
+from stream.core import coverage, dispersion, drift, memory, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64, remembered64
 from stream.core.entities import split_id
+from stream.core.memory import CHUNK, GoneRow, SilentRow
 from stream.core.rows import (
     COVERAGE,
+    GONE,
     HEADER,
     STREAM,
     BinRow,
@@ -38,6 +40,7 @@ from stream.core.rows import (
     OpenRow,
     TrackHeader,
     history_key,
+    silent_key,
 )
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored, TrendState
@@ -49,15 +52,15 @@ from stream.core.windows import bin_start
 RECHECKS_PER_WINDOW = 12
 
 Placed = TypeVar("Placed", Seen, Sighting)
-TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | TrackHeader
+TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | SilentRow | GoneRow | TrackHeader
 
 
 class Tracked(NamedTuple):
     """What follows from a batch. ``writes``: key → row, or None to delete; to be applied in order, after delivery.
 
-    ``counts`` is what operators must know: late sightings ``corrected`` and ``dropped``, and the names of limits that
-    were hit. ``handled`` counts the rest: ``sightings``, ``fenced``, ``duplicates``, ``unsure`` (under the confidence
-    of the rules), ``bins``.
+    ``counts`` is what operators must know: late sightings ``corrected`` and ``dropped``, entities ``forgotten`` and
+    ``not_remembered`` for want of room, and the names of limits that were hit. ``handled`` counts the rest:
+    ``sightings``, ``fenced``, ``duplicates``, ``unsure`` (under the confidence of the rules), ``bins``.
     """
 
     points: tuple[TrendPoint, ...]
@@ -120,6 +123,7 @@ class _Work:
         self.header = TrackHeader(
             dict(before.fences), before.watermark, list(before.open), list(before.closed),
             before.rules, before.rules_version, list(before.told), before.views, before.late,
+            before.known, before.silent_from, before.silent_to, before.forgets,
         )  # fmt: skip
         self._watch = watch(before.rules, before.rules_version, settings)
         self._open: dict[str, OpenRow | None] = {}
@@ -127,6 +131,9 @@ class _Work:
         self._history: dict[str, TrendState] = {}
         self._bins: dict[int, Bin] = {}
         self._dropped: dict[str, BinRow | None] = {}
+        self._unknown: set[str] = set()
+        self._silent: dict[int, SilentRow | None] = {}
+        self._gone: GoneRow | None = states.get(GONE) if before.forgets else None
         self._stream: StreamRow | None = None
         self._ledger: CoverageRow | None = None
         self._frames: dict[str, Frame] = {}
@@ -134,6 +141,7 @@ class _Work:
         self._modelled = False
         self._counted = 0
         self._confidences: dict[str, list[int]] = {}
+        self._spreads: dict[str, tuple[int, int]] = {}
         self._points: dict[tuple[int, str], TrendPoint] = {}
         self._late: set[tuple[int, str]] = set()
         self._reports: list[BinReport] = []
@@ -296,7 +304,11 @@ class _Work:
         state = self._history.get(entity)
         if state is None:
             before = self._states.get(history_key(entity))
-            if before is not None and before.closed_ms < self._since_ms(entity):
+            if before is None:
+                self._unknown.add(entity)
+                if memory.knows(self._gone, entity):
+                    created_ms = min(created_ms, (self._stream or self._states.get(STREAM) or StreamRow()).since_ms)
+            elif before.closed_ms < self._since_ms(entity):
                 before = None
             state = self._history[entity] = trends.copied(before) if before else TrendState(created_ms)
         return state
@@ -358,6 +370,7 @@ class _Work:
         )  # fmt: skip
         self._frames.clear()
         self._confidences.clear()
+        self._spreads.clear()
         self._counted = 0
         if self._ledger is not None:
             first_ms = min(min(one.start_ms, one.tumbling * one.window_ms) for one in frame.windows)
@@ -388,6 +401,7 @@ class _Work:
                 late=self.header.late,
                 counted=self._counted,
                 model=self._model_of(counted),
+                spreads=dict(sorted(self._spreads.items())),
             )
         )
         self._reported()
@@ -454,12 +468,25 @@ class _Work:
         fresh = reports.is_new(state, frame, self._watch, self._settings)
         scored = trends.close(state, closing, frame, self._settings, fresh=fresh)
         view, entity = split_key(key)
+        if not view:
+            self._learn_spread(split_id(entity)[0], scored)
         if closing is not None and not view:
             self._counted += closing.mentions
             places = self._confidences.setdefault(split_id(entity)[0], [0] * drift.PLACES)
             places[drift.place(closing.confidence, closing.mentions)] += 1
             self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
         return self._followed(key, state, fresh, scored, frame, stream)
+
+    def _learn_spread(self, type_: str, scored: list[Scored]) -> None:
+        """Add what windows that have ended say of dispersion to their kinds, in whole numbers."""
+        for one in scored:
+            if one.learned is not None and one.learned.moments.weight:
+                moments = one.learned.moments
+                kind = dispersion.kind_key(type_, one.frame.window_ms, one.learned.mu)
+                excess, weight = self._spreads.get(kind, (0, 0))
+                self._spreads[kind] = (
+                    excess + round(dispersion.UNIT * moments.excess), weight + round(dispersion.UNIT * moments.weight)
+                )
 
     def _followed(
         self, key: str, state: TrendState, fresh: bool, scored: list[Scored], frame: Frame, stream: StreamRow
@@ -479,14 +506,73 @@ class _Work:
         gone = self._bin_being_closed(bin_ms)
         self._bins.pop(bin_ms, None)
         self._dropped |= gone.drops()
-        for entity in gone.keys:
-            opened = self._open.get(entity) if entity in self._open else self._states.get(entity)
-            if opened is not None and not opened.bins and self._silent_since(entity, bin_ms):
-                self._open[entity] = None
+        silent = []
+        for entity in sorted(gone.keys):
+            if self._silent_since(entity, bin_ms):
+                silent.append(entity)
+                opened = self._open.get(entity) if entity in self._open else self._states.get(entity)
+                if opened is not None and not opened.bins:
+                    self._open[entity] = None
+        self._queue(silent, bin_ms)
 
     def _silent_since(self, entity: str, bin_ms: int) -> bool:
+        """Also of one that is not remembered."""
         state = self._history.get(entity) or self._states.get(history_key(entity))
-        return state is not None and state.closed_ms <= bin_ms
+        return state is None or state.closed_ms <= bin_ms
+
+    # --- how many are remembered -------------------------------------------------------------------------------
+
+    def _queue(self, keys: list[str], bin_ms: int) -> None:
+        """Put ``keys``, silent since ``bin_ms``, behind those that have been silent for longer."""
+        header = self.header
+        while keys:
+            last = self._silent_row(header.silent_to - 1) if header.silent_to > header.silent_from else None
+            if last is None or len(last.keys) >= CHUNK:
+                last, header.silent_to = SilentRow(bin_ms), header.silent_to + 1
+            room = CHUNK - len(last.keys)
+            self._silent[header.silent_to - 1] = SilentRow(bin_ms, [*last.keys, *keys[:room]])
+            keys = keys[room:]
+
+    def _silent_row(self, number: int) -> SilentRow | None:
+        return self._silent[number] if number in self._silent else self._states.get(silent_key(number))
+
+    def _make_room(self) -> list[str]:
+        """Forget who has been silent for longest, as far as new ones need room. Returns the keys."""
+        header, gone = self.header, dict[str, None]()
+        wanted = header.known + len(self._unknown) - self._settings.entities_max
+        if wanted <= 0:
+            return []
+        due = (self._stream or self._states.get(STREAM) or StreamRow()).due
+        while len(gone) < wanted and header.silent_from < header.silent_to:
+            row = self._silent_row(header.silent_from) or SilentRow(0)
+            place = 0
+            while place < len(row.keys) and len(gone) < wanted:
+                key = row.keys[place]
+                if key not in due and self._may_go(key, row.until_ms):
+                    gone[key] = None
+                place += 1
+            left = row.keys[place:]
+            self._silent[header.silent_from] = SilentRow(row.until_ms, left) if left else None
+            header.silent_from += not left
+        return list(gone)
+
+    def _may_go(self, key: str, until_ms: int) -> bool:
+        """Whether an entity that was silent has not come back."""
+        if key in self._history or (self._open.get(key) if key in self._open else self._states.get(key)) is not None:
+            return False
+        state = self._states.get(history_key(key))
+        return state is not None and state.closed_ms <= until_ms
+
+    def _refused(self) -> set[str]:
+        """New ones that find no room: those that are mentioned least."""
+        room = max(self._settings.entities_max - self.header.known, 0)
+        if len(self._unknown) <= room:
+            return set()
+
+        def rank(key: str) -> tuple[int, str]:
+            return -sum(one.mentions for one in self._history[key].bins.values()), key
+
+        return set(sorted(self._unknown, key=rank)[room:])
 
     # --- result ------------------------------------------------------------------------------------------------
 
@@ -497,12 +583,26 @@ class _Work:
             if bin_ms in state.bins:
                 self._points[bin_ms, entity] = reports.point(entity, bin_ms, state, self._settings)
         writes: dict[str, TrackRow | None] = {}
+        forgotten = self._make_room()
+        self.header.known -= len(forgotten)
+        refused = self._refused()
+        self.header.known += len(self._unknown) - len(refused)
+        if forgotten:
+            self.header.forgets = True
+            self._counts["forgotten"] += len(forgotten)
+            writes[GONE] = memory.with_names(self._gone, forgotten)
+            writes |= dict.fromkeys(map(history_key, forgotten))
+        if refused:
+            self._counts["not_remembered"] += len(refused)
+            for key in refused:
+                _follow(self._stream_row(), key, 0)
         for entity in sorted({*self._open, *self._history}):
-            if entity in self._history:
+            if entity in self._history and entity not in refused:
                 writes[history_key(entity)] = self._history[entity]
             if entity in self._open:
                 writes[entity] = self._open[entity]
         writes |= self._dropped
+        writes |= {silent_key(number): row for number, row in self._silent.items()}
         for bin_ms in sorted(self._bins):
             writes |= self._bins[bin_ms].writes(self._settings.row_hashes_max)
         if self._stream is not None:

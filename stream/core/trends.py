@@ -4,8 +4,8 @@ The tested count of a window is X = min(distinct authors, ⌊2·N_eff⌋) with N
 where something stands out at most what is left when copies of a text count little (``origin``), so that one account or
 a tight ring makes no trend. It is compared with a negative binomial whose mean is Gamma–Poisson learned on tumbling
 windows of the same length (weights halve every half-life; the windows before an entity was first seen count as zeros),
-times the exposure of the window (see ``volume``), and whose dispersion comes from moments shrunk to a pooled value,
-widened by the uncertainty of the mean.
+times the exposure of the window (see ``volume``), and whose dispersion is the least that is to be expected of such an
+entity (``dispersion``): Judge tests anew what stands out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream.contract.records import Sighting, WindowScore
-from stream.core import baselines, hours, negbin, origin, sample
-from stream.core.baselines import Baseline
+from stream.contract.records import Origin, Sighting, WindowScore
+from stream.core import baselines, dispersion, hours, negbin, origin, sample
+from stream.core.baselines import Baseline, Learned
 from stream.core.dedupe import near_duplicates, remembered64
+from stream.core.dispersion import LOUD_MIN
 from stream.core.enrich import WEIGHT_UNIT
 from stream.core.origin import Copies
 from stream.core.rows import Clue, OpenBin
@@ -31,8 +32,6 @@ from stream.core.windows import HOUR_MS
 LEAVE_SCORE: Final = LEVEL_LOW // 2
 """In thousandths: an entity that was remarkable is followed until all its scores are below this."""
 CLUES_MAX: Final = 24
-LOUD_MIN: Final = 5
-"""Posts from which it is asked how loud a few accounts are."""
 
 
 class ClosedBin(msgspec.Struct, array_like=True, gc=False):
@@ -92,7 +91,8 @@ class Scored(NamedTuple):
     and texts are behind them; ``copies`` is known where one of the two scores is worth a look. ``usual`` posts were to
     be expected; ``before`` and ``silence`` as in ``WindowScore``. Where even all ``mentions`` together would not stand
     out, or nothing is known of the past yet, the two scores are 0 and authors were not counted: there is no ``tally``,
-    and ``tested`` is ``mentions``.
+    and ``tested`` is ``mentions``. ``learned``: the baseline, and what windows that have just ended said; None where no
+    past is asked.
     """
 
     frame: WindowFrame
@@ -109,6 +109,7 @@ class Scored(NamedTuple):
     copies: Copies | None = None
     before: int = -1
     silence: int = 0
+    learned: Learned | None = None
 
 
 # --- open bins ---------------------------------------------------------------------------------------------------
@@ -221,11 +222,12 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
             if fresh:
                 found.append(_counted(state, one, sums[one.start_ms]))
             continue
-        base = rolled(state, one, settings)
+        learned = rolled(state, one, settings)
+        base = learned.base
         state.baselines[one.window_ms] = Baseline(
             one.tumbling, 0, one.running, base.total, base.excess, base.square, base.frozen, 0, base.posts, one.epoch
         )
-        scored = _scored(state, one, base, sums[one.start_ms], settings, fresh)
+        scored = _scored(state, one, base, sums[one.start_ms], settings, fresh)._replace(learned=learned)
         if one.window_ms in frame.before_ms:
             scored = scored._replace(before=_between(state, one.start_ms - one.window_ms, one.start_ms))
         if one.window_ms in frame.flat_ms:
@@ -300,7 +302,8 @@ def _scored(
     fresh: bool,
 ) -> Scored:
     """The test of one window. Authors are counted, and copies looked for, only where something may stand out."""
-    mu, spread = baselines.mean(base, one) * one.exposure, baselines.dispersion(base, settings)
+    mu = baselines.mean(base, one) * one.exposure
+    spread = baselines.spread(base, dispersion.SCREEN * settings.dispersion)
     usual = max(mu, baselines.mean_posts(base, one) * one.exposure)
     mentions = sums[0]
     scored = Scored(one, *sums, mu, spread, usual, tested=mentions)
@@ -370,14 +373,14 @@ def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
     )  # fmt: skip
 
 
-def rolled(state: TrendState, frame: WindowFrame, settings: CoreSettings) -> Baseline:
+def rolled(state: TrendState, frame: WindowFrame, settings: CoreSettings) -> Learned:
     """The baseline of a window after learning from the tumbling windows that ended since; O(1) however many were empty.
 
     What was in the one that ran is counted once it has ended.
     """
     base = baselines.begun(state.baselines.get(frame.window_ms), frame)
     if base.index >= frame.tumbling:
-        return base
+        return Learned(base)
     start_ms = base.index * frame.window_ms
     return baselines.learned(base, tallied(state, start_ms, start_ms + frame.window_ms), frame, settings)
 
@@ -444,7 +447,7 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
         engagement=tally.engagement,
         baseline_windows=int(one.frame.ended),
         ready=one.frame.ready,
-        origin=origin.origin(tally, copies, one.frame.covered, settings.covered_min),
+        origin=_origin(state, one.frame, tally, copies, settings),
         loudness=one.loudness,
         copied=copies.copied,
         passed_on=copies.passed_on,
@@ -456,7 +459,20 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
         before=one.before,
         silence=one.silence,
         usual=round(one.usual, 4),
+        excess=round(one.learned.base.excess, 3) if one.learned else 0.0,
+        weight=round(one.learned.base.square, 3) if one.learned else 0.0,
+        unsure=round(baselines.unsure(one.learned.base), 6) if one.learned else 0.0,
     )
+
+
+def _origin(state: TrendState, one: WindowFrame, tally: Tally, copies: Copies, settings: CoreSettings) -> Origin:
+    """What a window is made of; of a short one together with what was before it."""
+    if one.window_ms < origin.LOOK_BACK_MS:
+        end_ms = one.start_ms + one.window_ms
+        one = one._replace(start_ms=end_ms - origin.LOOK_BACK_MS, window_ms=origin.LOOK_BACK_MS)
+        tally = _tally(state, one)
+        copies = _copies(state, one, tally)
+    return origin.origin(tally, copies, one.covered, settings.covered_min)
 
 
 def authors_known(state: TrendState, one: Scored) -> bool:

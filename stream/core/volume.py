@@ -252,12 +252,13 @@ def _frame(
         clock.index = index
     tumbling_ms = index * window_ms
     share = (end_ms - tumbling_ms) / window_ms
+    seen = (end_ms - max(tumbling_ms, row.since_ms)) / window_ms
     start_ms = end_ms - window_ms
     posts = _posts(row, start_ms)
     season = profile.season(start_ms, end_ms)
     span_ms = end_ms - max(start_ms, row.since_ms)
     sliding = season * profile.volume(posts, span_ms, season)
-    clock.running = _exposure(row, profile, tumbling_ms) * share + (1.0 - share) * sliding
+    clock.running = _exposure(row, profile, tumbling_ms) * seen + (1.0 - share) * sliding
     ready_ms = clock.since_ms + max(settings.warmup_s * 1000, 2 * window_ms)
     usual = profile.rate * span_ms * season
     return WindowFrame(

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from stream.contract.records import BinReport, EntityReport, Flip, Record, WindowScore
 from stream.core import stages
-from stream.core.readings import Moment, fdr_level, level
+from stream.core.readings import Moment, fdr_level, independent, level
 from stream.core.rules import LEVEL_LOW, Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from tests.core.harness import RULES, START, ending, post, rules_control, run
@@ -124,9 +124,19 @@ def test_escalation_is_the_same_incident_told_louder() -> None:
 
 
 def test_thresholds_follow_the_budget() -> None:
-    assert level(rule(), 500_000) == 5000
-    assert level(rule(windows_s=(300, 3600)), 250_000) == 5000
-    assert level(rule(), 1) == 2000
+    bins, moment = rule(windows_s=(300,)), Moment(START, START + BIN, 9, 500_000.0, 9)
+    assert level(bins, moment) == level(bins, moment._replace(end_ms=START + 2 * BIN)) == 5000
+    assert level(rule(windows_s=(300, 3600)), moment) == 5000 + round(1000 * np.log10(1 + independent(12, 1)))
+    assert level(bins, moment._replace(tests_per_day=1.0)) == 2000
+
+
+@pytest.mark.parametrize("length", [12, 72])
+def test_a_sliding_window_is_fewer_tests_than_it_has_steps(length: int) -> None:
+    """Clumps of values above 4 σ in sums of white noise, among all values above."""
+    sums = np.cumsum(np.random.default_rng(5).standard_normal(20_000_000))
+    above = np.flatnonzero(sums[length:] - sums[:-length] > 4.0 * np.sqrt(length))
+    clumps = 1 + np.count_nonzero(np.diff(above) > length)
+    assert clumps / len(above) == pytest.approx(independent(length, 1), rel=0.2)
 
 
 @pytest.mark.parametrize("missing", [{"min_count": 13}, {"min_authors": 13}, {"min_lift": 6.5}])

@@ -130,13 +130,15 @@ def apply(rows: dict[str, Any], writes: dict[str, Any]) -> None:
 
 def test_a_stream_without_news_keeps_to_its_budget_and_a_burst_is_found() -> None:
     bursts = (6, 20, 60)
-    flips = [flip for flip in flips_of(null_counts(96, 500, 500, 7, bursts)) if flip.state == "firing"]
-    last_ms = START + 90 * HOUR
-    false = [flip for flip in flips if flip.first_ms < last_ms]
-    found = {flip.entity for flip in flips if flip.first_ms >= last_ms}
-    assert len(false) <= 6  # three days at two a day
-    assert {f"PER/{entity}" for entity in bursts} <= found
-    assert len(found) <= 6
+    false = 0
+    for seed in (7, 8, 9, 10):
+        flips = [flip for flip in flips_of(null_counts(96, 500, 500, seed, bursts)) if flip.state == "firing"]
+        last_ms = START + 90 * HOUR
+        false += sum(flip.first_ms < last_ms for flip in flips)
+        found = {flip.entity for flip in flips if flip.first_ms >= last_ms}
+        assert {f"PER/{entity}" for entity in bursts} <= found
+        assert len(found) <= 6
+    assert 4 <= false <= 24 + 2 * np.sqrt(24)  # four times three days at two a day; too few would be too strict a test
     assert all(flip.evidence and flip.window and flip.window.lift_low > 1 for flip in flips)
 
 

@@ -149,6 +149,11 @@ RECORDS: Final[dict[str, AnyRecord]] = {
         partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3,
         model=ModelBin(model_version="m", posts=7, bare=2, confidences={"LOC": (1, 2)}),
     ),
+    "bin_report_with_spreads": BinReport(
+        partition=0, bin_ms=0, width_ms=60000, watermark_ms=60000, total_posts=7, tests=3,
+        entities=(replace(_REPORT, windows=(replace(_WINDOW, excess=1.5, weight=9.5, unsure=0.01),)),),
+        spreads={"LOC/3600000/1": (-20, 1500)},
+    ),
     "batch_with_model": Batch(generation="g", origin=1, first=5, last=6, model_version="m", bare=(5, 6)),
     "batch_of_an_order": Batch(generation="g", origin=1, first=5, last=6, model_version="m", model_epoch=3),
     "drift": Drift(
