@@ -91,6 +91,24 @@ def test_what_is_usual_for_a_name_is_looked_at_where_it_is_reported() -> None:
     assert (found.origin, found.copied) == ("coordinated", 9)
 
 
+@pytest.mark.parametrize(("posts_before", "expected"), [(0, "organic"), (4, "coordinated")])
+def test_five_minutes_are_looked_at_together_with_the_hour(posts_before: int, expected: str) -> None:
+    """Five accounts with five texts; the same texts were posted before, if anything was."""
+    texts = [simhash(f"{number}{random.Random(number).random()}今天说的是别的事情") for number in range(5)]
+    width, own = 300_000, pack(dict.fromkeys(texts, 1), 5)
+
+    def closed(count: int, place: int) -> ClosedBin:
+        authors = {5 * place + number: 1 for number in range(count)}
+        marks = own if count == 5 else pack({texts[place % 5]: count}, 1)
+        return ClosedBin(count, 0, 0, 0, 0, 0, authors, count, 0, texts=marks)
+
+    bins = {place * width: closed(posts_before, place) for place in range(11) if posts_before}
+    state = TrendState(0, bins={**bins, 11 * width: closed(5, 11)})
+    frame = WindowFrame(width, 11 * width, 0, 1.0, 1.0, 50.0, 0.9, True)
+    found = window_score(state, Scored(frame, 5, 0, 0, 0.5, 0.3, 0.5, tested=5), CoreSettings())
+    assert (found.origin, found.mentions, found.copied) == (expected, 5, 0)
+
+
 def test_the_reason_gives_the_numbers() -> None:
     flip = next(flip for flip in flips(ring) if flip.rule_id == "ring")
     assert flip.window is not None
