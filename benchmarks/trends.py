@@ -1,14 +1,17 @@
-"""The core of trends: what a mention, a closing bin and a remembered name cost. CPU time of one process, no store.
+"""The core of trends: what a mention, a closing bin and a remembered name cost. CPU time of one process.
 
 The calibration is a fixed piece of Python, so that figures of several machines can be compared as ratios.
 """
 
 from __future__ import annotations
 
-import gc
+import multiprocessing
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +20,7 @@ from deploy import experiments, wiring
 from stream.contract.records import Batch, Control, Heard, Reach, Seen, Sighting
 from stream.core import stages
 from stream.core.settings import CoreSettings
+from stream.runtime.sqlite import StateTable, Store
 
 START_MS = 1_699_804_800_000
 BIN_MS = 300_000
@@ -38,9 +42,10 @@ def main() -> None:
             f"close             {closing_s:9.2f} s for {NAMES_OF_BIN} active names, {mentions} mentions each "
             f"(goal 0.5; ratio {closing_s / unit_s:.2f})"
         )
-    rows, bytes_each = memory(rules)
-    whole = rows * bytes_each / 2**20
-    print(f"memory            {whole:9.0f} MiB for {rows} names, {bytes_each:.0f} bytes each (goal 512)")
+    for where, measured in (("store", memory_stored), ("memory", memory)):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            whole = fresh.submit(measured, rules).result()
+        print(f"resident, {where:<7} {whole:9.0f} MiB with {NAMES_REMEMBERED} names (goal 512)")
 
 
 def calibration() -> float:
@@ -52,9 +57,10 @@ def calibration() -> float:
 
 
 class Partition:
-    """One Track partition whose rows stay in memory."""
+    """One Track partition whose rows stay in memory, or in ``table``."""
 
-    def __init__(self, rules: str) -> None:
+    def __init__(self, rules: str, table: StateTable[Any] | None = None) -> None:
+        self._table = table
         self.rows: dict[str, Any] = {}
         self._offset = 1
         self._settings = CoreSettings()
@@ -91,6 +97,10 @@ class Partition:
 
     def take(self, batch: Batch) -> None:
         """Track it and keep the rows."""
+        if self._table is not None:
+            self._table.load(stages.rows_of(batch))
+            self._table.write(stages.track(self._table, batch, partition=0, settings=self._settings).writes)
+            return
         for key, row in stages.track(self.rows, batch, partition=0, settings=self._settings).writes.items():
             if row is None:
                 self.rows.pop(key, None)
@@ -122,20 +132,40 @@ def closing(rules: str, mentions: int) -> float:
     return taken_s
 
 
-def memory(rules: str) -> tuple[int, float]:
-    """(names, bytes each) of resident memory: mentioned once in a day, and silent since the late horizon."""
-    partition = Partition(rules)
-    gc.collect()
-    before = psutil.Process().memory_info().rss
-    bin_ms = START_MS
+def memory(rules: str) -> float:
+    """Resident memory in MiB when all rows are kept there: names mentioned once, silent since the late horizon."""
+    return _filled(Partition(rules), lambda: None)
+
+
+def memory_stored(rules: str) -> float:
+    """The same as ``weibowatch run`` keeps them: in its file, with a bounded cache before it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        table: StateTable[Any] = StateTable(store.connection, "track", stages.encode_row, stages.decode_row)
+
+        def flush() -> None:
+            with store.transaction():
+                table.flush()
+
+        found = _filled(Partition(rules, table), flush)
+        assert len(store.connection.execute("SELECT 1 FROM state LIMIT 1").fetchall()) == 1
+        store.close()
+    return found
+
+
+def _filled(partition: Partition, flush: Callable[[], None]) -> float:
+    """The most that was resident while all names came."""
+    bin_ms, most = START_MS, 0
     for first in range(0, NAMES_REMEMBERED, 10_000):
         partition.posts(((f"PER/{number}", f"a{number}") for number in range(first, first + 10_000)), bin_ms)
         bin_ms += BIN_MS
         partition.reach(bin_ms)
+        flush()
+        most = max(most, psutil.Process().memory_info().rss)
     partition.posts(iter([("PER/0", "a0")]), bin_ms + 30 * 3_600_000)
     partition.reach(bin_ms + 31 * 3_600_000)
-    gc.collect()
-    return NAMES_REMEMBERED, (psutil.Process().memory_info().rss - before) / NAMES_REMEMBERED
+    flush()
+    return max(most, psutil.Process().memory_info().rss) / 2**20
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stream.core import stages
 from stream.core.stages import AnyRow
 
-CACHED_ROWS_MAX: Final = 200_000
+CACHED_ROWS_MAX: Final = 100_000
 
 Fetch = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
 """Keys → (key, stored row) of those that are there."""

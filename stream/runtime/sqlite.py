@@ -24,7 +24,7 @@ DatabaseError = sqlite3.DatabaseError
 DATABASE: Final = "weibowatch.db"
 LAYOUT: Final = 2
 """Version of the tables below; a file of another layout is refused."""
-CACHED_ROWS_MAX: Final = 200_000
+CACHED_ROWS_MAX: Final = 100_000
 LOADED_ROWS_MAX: Final = 500
 """What a dead letter keeps of a record that nobody can read, so that it can travel itself."""
 
