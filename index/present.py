@@ -15,6 +15,8 @@ from stream.contract.interval import interval
 from stream.contract.records import Document, Flip, Mention, Picture, Post, Reject, WindowScore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_OF_THE_TEST = frozenset(("excess", "weight", "unsure"))
+"""What Judge needs of a window to test it anew."""
 
 
 def iso(milliseconds: int) -> str:
@@ -127,8 +129,9 @@ def alert(flip: Flip, current: str | None = None, made_ms: int | None = None) ->
 def window_row(window: WindowScore) -> dict[str, Any]:
     """A test with what follows from it: ``interval``, the ends between which chance mostly leaves ``observed``, and
     ``originals``, the posts that pass nothing on."""
+    told = {name: value for name, value in msgspec.structs.asdict(window).items() if name not in _OF_THE_TEST}
     ends = interval(window.expected, window.dispersion)
-    return {**msgspec.structs.asdict(window), "interval": list(ends), "originals": window.mentions - window.reposts}
+    return {**told, "interval": list(ends), "originals": window.mentions - window.reposts}
 
 
 def reject_row(number: int, stored_ms: int, reject: Reject) -> dict[str, Any]:

@@ -108,4 +108,5 @@ def _tested(one: WindowScore, type_: str, kinds: Mapping[str, Kind], settings: C
         one, dispersion=spread, score=score, loudness=loudness,
         lift_low=round(negbin.lift_low(one.observed, one.expected, spread), 4),
         silence=negbin.silence(one.mentions, one.usual, spread) if one.silence else 0,
+        excess=0.0, weight=0.0, unsure=0.0,
     )  # fmt: skip

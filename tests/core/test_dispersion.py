@@ -144,6 +144,7 @@ def test_judge_tests_at_the_dispersion_of_the_kind() -> None:
     kind = (9000 + 0.3 * KIND_PRIOR) / (9000 + KIND_PRIOR)
     assert hour.dispersion == pytest.approx(predictive(kind, 0.001), abs=1e-4)
     assert hour.score == negbin.score(40, 10.0, hour.dispersion) < 9000
+    assert (hour.excess, hour.weight, hour.unsure) == (0.0, 0.0, 0.0), "an alert tells what came out"
     assert hour.loudness == negbin.score(60, 12.0, hour.dispersion)
     assert hour.lift_low == round(negbin.lift_low(40, 10.0, hour.dispersion), 4)
     assert (silent.score, silent.loudness) == (0, 0)
