@@ -228,9 +228,9 @@ class TrendPoint(Record, frozen=True, kw_only=True, tag="trend_point"):
     """One entity in one closed bin [``bin_ms``, ``bin_ms + width_ms``).
 
     ``authors`` counts distinct authors of the bin, ``weighted`` sums popularity weights, ``engagement`` shown counts.
-    ``score`` is the best −log10 tail probability over the windows, in thousandths; ``expected`` belongs to
-    ``window_ms``, the window that gave it, as does ``observed``. Where nothing stands out, ``score`` is 0 and
-    ``observed`` counts posts.
+    ``score`` is the best −log10 tail probability over the windows, in thousandths, as Track screens: at least what an
+    alert tells, which knows the dispersion of the kind. ``expected`` belongs to ``window_ms``, the window that gave it,
+    as does ``observed``. Where nothing stands out, ``score`` is 0 and ``observed`` counts posts.
     """
 
     entity: str
