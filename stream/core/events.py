@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,6 +21,8 @@ KINDS: Final = BURSTS | COUNTING | {CONCENTRATION, NEW_ENTITY, SPIKE}
 """Kinds of rules whose incidents gather in events."""
 MEMBERS_TOLD: Final = 50
 """An alert names so many members of its event."""
+PAIRED_MAX: Final = 50
+"""Entities of a post that are compared each with each."""
 SHARED_MIN: Final = 3
 SHARED_SHARE: Final = 0.3
 """Two entities burst together when so many posts, and this share of those of the smaller one, mention both."""
@@ -70,17 +72,18 @@ def gathered(before: Events, fresh: Sequence[Fresh]) -> tuple[Events, dict[str, 
     posts |= {one.entity: one.posts for one in fresh}
     links = _links(posts)
     order = sorted(fresh, key=lambda one: (-one.rank[0], -one.rank[1], one.entity))
+    place = {one.entity: number for number, one in enumerate(order)}
+    age = {event.id: number for number, event in enumerate(before.events)}
     placed: dict[str, str] = {}
     for lead in order:
         if lead.entity in placed:
             continue
         reached = _reached(lead.entity, links)
-        going_on = [event.id for event in before.events if any(event_of.get(one) == event.id for one in reached)]
-        name = going_on[0] if going_on else lead.incident_id
+        name = min((event_of[one] for one in reached if one in event_of), key=age.__getitem__, default=lead.incident_id)
         members = events.setdefault(name, {})
-        together = [one for one in order if one.entity in reached and one.entity not in placed]
-        members.update((one.entity, one.posts) for one in together)
-        placed.update((one.entity, name) for one in together)
+        for number in sorted(place[one] for one in reached if one in place and one not in placed):
+            entity = order[number].entity
+            members[entity], placed[entity] = order[number].posts, name
     return Events(tuple(Event(name, members) for name, members in events.items())), placed
 
 
@@ -90,7 +93,7 @@ def _links(posts: dict[str, bytes]) -> dict[str, list[str]]:
     for entity, part in posts.items():
         for post in sample.unpacked(part):
             holders.setdefault(post, []).append(entity)
-    pairs = Counter(pair for those in holders.values() for pair in itertools.combinations(those, 2))
+    pairs = Counter(pair for those in holders.values() for pair in _pairs(those))
     links: dict[str, list[str]] = {}
     for (one, other), count in pairs.items():
         if count >= SHARED_MIN:
@@ -99,6 +102,11 @@ def _links(posts: dict[str, bytes]) -> dict[str, list[str]]:
                 links.setdefault(one, []).append(other)
                 links.setdefault(other, []).append(one)
     return links
+
+
+def _pairs(those: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """The pairs of entities of a post; of very many each with the first one, which links them all the same."""
+    return itertools.combinations(those, 2) if len(those) <= PAIRED_MAX else ((those[0], one) for one in those[1:])
 
 
 def _reached(start: str, links: dict[str, list[str]]) -> set[str]:

@@ -26,7 +26,7 @@ _NAMES_MAX: Final = 500_000
 
 
 class SilentRow(msgspec.Struct, array_like=True, tag="silent"):
-    """A chunk of the queue: keys that were last seen at ``until_ms`` or before, if they have not come back since."""
+    """A chunk of the queue: keys last seen on the day that ends at ``until_ms``, if they have not come back since."""
 
     until_ms: int
     keys: list[str] = msgspec.field(default_factory=list)
@@ -87,7 +87,11 @@ def _either(one: bytes, other: bytes) -> bytes:
 
 
 def chunks(rows: Iterable[SilentRow]) -> Iterator[SilentRow]:
-    """The queues ``rows`` as one, in the order of time."""
-    for row in sorted(rows, key=lambda one: one.until_ms):
-        if row.keys:
-            yield row
+    """The queues ``rows`` as one, the same however they were spread."""
+    of_day: dict[int, set[str]] = {}
+    for row in rows:
+        of_day.setdefault(row.until_ms, set()).update(row.keys)
+    for until_ms, keys in sorted(of_day.items()):
+        order = sorted(keys)
+        for start in range(0, len(order), CHUNK):
+            yield SilentRow(until_ms, order[start : start + CHUNK])

@@ -45,7 +45,7 @@ from stream.core.rows import (
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored, TrendState
 from stream.core.views import split_key, view_key
-from stream.core.volume import Frame, StreamRow
+from stream.core.volume import DAY_MS, Frame, StreamRow
 from stream.core.watch import interest, watch
 from stream.core.windows import bin_start
 
@@ -524,13 +524,13 @@ class _Work:
 
     def _queue(self, keys: list[str], bin_ms: int) -> None:
         """Put ``keys``, silent since ``bin_ms``, behind those that have been silent for longer."""
-        header = self.header
+        header, until_ms = self.header, bin_start(bin_ms, DAY_MS) + DAY_MS
         while keys:
             last = self._silent_row(header.silent_to - 1) if header.silent_to > header.silent_from else None
-            if last is None or len(last.keys) >= CHUNK:
-                last, header.silent_to = SilentRow(bin_ms), header.silent_to + 1
+            if last is None or len(last.keys) >= CHUNK or last.until_ms != until_ms:
+                last, header.silent_to = SilentRow(until_ms), header.silent_to + 1
             room = CHUNK - len(last.keys)
-            self._silent[header.silent_to - 1] = SilentRow(bin_ms, [*last.keys, *keys[:room]])
+            self._silent[header.silent_to - 1] = SilentRow(until_ms, [*last.keys, *keys[:room]])
             keys = keys[room:]
 
     def _silent_row(self, number: int) -> SilentRow | None:

@@ -64,6 +64,12 @@ def test_a_few_common_posts_are_no_event() -> None:
     assert len(set(placed.values())) == 3
 
 
+def test_posts_that_mention_everybody_link_everybody_in_time() -> None:
+    names = [f"n{number:04}" for number in range(3000)]
+    _, placed = gathered(Events(), [fresh(name, posts(0, 20)) for name in names])
+    assert set(placed.values()) == {"i-n0000"}, "nine million pairs would take minutes"
+
+
 def test_an_event_ends_with_its_members() -> None:
     before = Events((Event("e", {"a": posts(0, 9)}), Event("f", {"b": posts(50, 9)})))
     assert before.still({"b"}, {"b": posts(60, 9)}) == Events((Event("f", {"b": posts(60, 9)}),))
