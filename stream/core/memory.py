@@ -3,18 +3,21 @@
 Who has been silent for the late horizon stands in a queue, in chunks that are written once. When there are more
 entities than ``core.entities_max``, those at the front are forgotten, until new ones have room; where nobody has been
 silent for so long, the new ones that are mentioned least are not remembered. Names that were forgotten are known by a
-Bloom filter (Bloom 1970), so that their return is no new name; of names that really are new it takes about one in
-fifty for one of them, once so many have been forgotten.
+Bloom filter (Bloom 1970), so that their return is no new name; of names that really are new it takes one in thirty for
+one of them, once both its halves are full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from stream.core.dedupe import remembered64
+from stream.core.rows import silent_key
+from stream.core.volume import DAY_MS
+from stream.core.windows import bin_start
 
 CHUNK: Final = 4096
 """Keys of a chunk."""
@@ -38,6 +41,54 @@ class GoneRow(msgspec.Struct, array_like=True, tag="gone"):
     newer: bytes = b""
     older: bytes = b""
     count: int = 0
+
+
+class Queue:
+    """The chunks [``first``, ``behind``) of the queue, for one batch: stored rows are left as they are."""
+
+    def __init__(self, states: Mapping[str, Any], first: int, behind: int) -> None:
+        self.first = first
+        self.behind = behind
+        self._states = states
+        self._changed: dict[int, SilentRow | None] = {}
+
+    def put(self, keys: Sequence[str], seen_ms: int) -> None:
+        """Put ``keys``, last seen at ``seen_ms``, behind those that have been silent for longer."""
+        until_ms = bin_start(seen_ms, DAY_MS) + DAY_MS
+        while keys:
+            last = self._row(self.behind - 1) if self.behind > self.first else None
+            if last is None or len(last.keys) >= CHUNK or last.until_ms != until_ms:
+                last, self.behind = SilentRow(until_ms), self.behind + 1
+            room = CHUNK - len(last.keys)
+            self._changed[self.behind - 1] = SilentRow(until_ms, [*last.keys, *keys[:room]])
+            keys = keys[room:]
+
+    def take(self, count: int, may_go: Callable[[str, int], bool], stay: Container[str], now_ms: int) -> list[str]:
+        """The first ``count`` keys that ``may_go``, asked with the end of the day on which they were seen.
+
+        Those that ``stay`` for now go to the back; the others that may not have come back, and are in no queue.
+        """
+        gone, waiting = dict[str, None](), list[str]()
+        while len(gone) < count and self.first < self.behind:
+            row, place = self._row(self.first) or SilentRow(0), 0
+            while place < len(row.keys) and len(gone) < count:
+                key, place = row.keys[place], place + 1
+                if key in stay:
+                    waiting.append(key)
+                elif may_go(key, row.until_ms):
+                    gone[key] = None
+            left = row.keys[place:]
+            self._changed[self.first] = SilentRow(row.until_ms, left) if left else None
+            self.first += not left
+        self.put(waiting, now_ms)
+        return list(gone)
+
+    def writes(self) -> dict[str, SilentRow | None]:
+        """Rows to write."""
+        return {silent_key(number): row for number, row in self._changed.items()}
+
+    def _row(self, number: int) -> SilentRow | None:
+        return self._changed[number] if number in self._changed else self._states.get(silent_key(number))
 
 
 def with_names(row: GoneRow | None, keys: Iterable[str]) -> GoneRow:

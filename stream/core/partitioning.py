@@ -131,9 +131,9 @@ class _Shared:
             yield GONE, gone
         headers = [header for header in self._headers if header is not None]
         if headers:
-            plain = _plain(headers, origins)
-            plain.known, plain.silent_to, plain.forgets = self.known, len(silent), bool(self._gone)
-            yield HEADER, plain
+            yield HEADER, msgspec.structs.replace(
+                _plain(headers, origins), known=self.known, silent_to=len(silent), forgets=bool(self._gone)
+            )
 
 
 def _plain(headers: Sequence[TrackHeader], origins: int) -> TrackHeader:

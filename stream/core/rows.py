@@ -146,7 +146,8 @@ class TrackHeader(msgspec.Struct, array_like=True, tag="track"):
 
     ``closed_ms`` is the watermark up to which bins are closed. ``told`` are controls not yet reported to Judge.
     ``views``: id of a view of the rules → since when it is counted. ``late``: sightings that corrected closed bins
-    since the report before. ``known``: entities with a past; the silent ones stand in the chunks [``silent_from``,
+    since the report before. ``known``: entities with a past, of which a kill
+    may have missed some; the silent ones stand in the chunks [``silent_from``,
     ``silent_to``); ``forgets``: whether some were forgotten.
     """
 

@@ -29,7 +29,7 @@ from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64, remembered64
 from stream.core.entities import split_id
-from stream.core.memory import CHUNK, GoneRow, SilentRow
+from stream.core.memory import GoneRow, SilentRow
 from stream.core.rows import (
     COVERAGE,
     GONE,
@@ -40,12 +40,11 @@ from stream.core.rows import (
     OpenRow,
     TrackHeader,
     history_key,
-    silent_key,
 )
 from stream.core.settings import CoreSettings
 from stream.core.trends import Scored, TrendState
 from stream.core.views import split_key, view_key
-from stream.core.volume import DAY_MS, Frame, StreamRow
+from stream.core.volume import Frame, StreamRow
 from stream.core.watch import interest, watch
 from stream.core.windows import bin_start
 
@@ -132,7 +131,7 @@ class _Work:
         self._bins: dict[int, Bin] = {}
         self._dropped: dict[str, BinRow | None] = {}
         self._unknown: set[str] = set()
-        self._silent: dict[int, SilentRow | None] = {}
+        self._silent = memory.Queue(states, before.silent_from, before.silent_to)
         self._gone: GoneRow | None = states.get(GONE) if before.forgets else None
         self._stream: StreamRow | None = None
         self._ledger: CoverageRow | None = None
@@ -513,7 +512,7 @@ class _Work:
                 opened = self._open.get(entity) if entity in self._open else self._states.get(entity)
                 if opened is not None and not opened.bins:
                     self._open[entity] = None
-        self._queue(silent, bin_ms)
+        self._silent.put(silent, bin_ms)
 
     def _silent_since(self, entity: str, bin_ms: int) -> bool:
         """Also of one that is not remembered."""
@@ -522,39 +521,14 @@ class _Work:
 
     # --- how many are remembered -------------------------------------------------------------------------------
 
-    def _queue(self, keys: list[str], bin_ms: int) -> None:
-        """Put ``keys``, silent since ``bin_ms``, behind those that have been silent for longer."""
-        header, until_ms = self.header, bin_start(bin_ms, DAY_MS) + DAY_MS
-        while keys:
-            last = self._silent_row(header.silent_to - 1) if header.silent_to > header.silent_from else None
-            if last is None or len(last.keys) >= CHUNK or last.until_ms != until_ms:
-                last, header.silent_to = SilentRow(until_ms), header.silent_to + 1
-            room = CHUNK - len(last.keys)
-            self._silent[header.silent_to - 1] = SilentRow(until_ms, [*last.keys, *keys[:room]])
-            keys = keys[room:]
-
-    def _silent_row(self, number: int) -> SilentRow | None:
-        return self._silent[number] if number in self._silent else self._states.get(silent_key(number))
-
     def _make_room(self) -> list[str]:
         """Forget who has been silent for longest, as far as new ones need room. Returns the keys."""
-        header, gone = self.header, dict[str, None]()
+        header = self.header
         wanted = header.known + len(self._unknown) - self._settings.entities_max
         if wanted <= 0:
             return []
-        due = (self._stream or self._states.get(STREAM) or StreamRow()).due
-        while len(gone) < wanted and header.silent_from < header.silent_to:
-            row = self._silent_row(header.silent_from) or SilentRow(0)
-            place = 0
-            while place < len(row.keys) and len(gone) < wanted:
-                key = row.keys[place]
-                if key not in due and self._may_go(key, row.until_ms):
-                    gone[key] = None
-                place += 1
-            left = row.keys[place:]
-            self._silent[header.silent_from] = SilentRow(row.until_ms, left) if left else None
-            header.silent_from += not left
-        return list(gone)
+        followed = (self._stream or self._states.get(STREAM) or StreamRow()).due
+        return self._silent.take(wanted, self._may_go, followed, header.closed_ms)
 
     def _may_go(self, key: str, until_ms: int) -> bool:
         """Whether an entity that was silent has not come back."""
@@ -602,7 +576,8 @@ class _Work:
             if entity in self._open:
                 writes[entity] = self._open[entity]
         writes |= self._dropped
-        writes |= {silent_key(number): row for number, row in self._silent.items()}
+        writes |= self._silent.writes()
+        self.header.silent_from, self.header.silent_to = self._silent.first, self._silent.behind
         for bin_ms in sorted(self._bins):
             writes |= self._bins[bin_ms].writes(self._settings.row_hashes_max)
         if self._stream is not None:

@@ -431,6 +431,7 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
     tally = one.tally or _tally(state, one.frame)
     one = one if one.tally else one._replace(tested=tally.tested)
     copies = one.copies or _copies(state, one.frame, tally)
+    base = one.learned.base if one.learned else None
     return WindowScore(
         window_ms=one.frame.window_ms,
         observed=one.tested,
@@ -459,9 +460,9 @@ def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> Wind
         before=one.before,
         silence=one.silence,
         usual=round(one.usual, 4),
-        excess=round(one.learned.base.excess, 3) if one.learned else 0.0,
-        weight=round(one.learned.base.square, 3) if one.learned else 0.0,
-        unsure=round(baselines.unsure(one.learned.base), 6) if one.learned else 0.0,
+        excess=round(base.excess, 3) if base else 0.0,
+        weight=round(base.square, 3) if base else 0.0,
+        unsure=round(baselines.unsure(base), 6) if base else 0.0,
     )
 
 

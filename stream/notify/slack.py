@@ -15,7 +15,7 @@ from stream.notify.words import first
 
 HEADER_CHARS_MAX: Final = 150
 SECTION_CHARS_MAX: Final = 3_000
-LINES_MAX: Final = 47
+LINES_MAX: Final = 46
 """Slack takes 50 blocks; the others are title, facts and link."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -49,7 +49,7 @@ class Slack:
         blocks.append(_section("\n".join(message.facts)))
         lines = [*message.body, *message.posts]
         # One for each post: three of them could be longer than a section.
-        blocks += [_section(line) for line in first(lines, LINES_MAX if len(lines) <= LINES_MAX else LINES_MAX - 1)]
+        blocks += [_section(line) for line in first(lines, LINES_MAX)]
         if message.link:
             link = f"<{message.link}|{message.label}>"
             blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": link, "verbatim": True}})

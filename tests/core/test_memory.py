@@ -15,7 +15,7 @@ from stream.core.rows import GONE, HEADER, TrackHeader, history_key
 from stream.core.rules import Resolve, Rule, RuleSet, Significance
 from tests.core.harness import QUICK, Rows, Runtime, log_of, news, post
 
-DAY_MIN = 1440
+DAY_MIN, DAY_MS = 1440, 86_400_000
 SMALL, TINY = (msgspec.structs.replace(QUICK, entities_max=count) for count in (300, 100))
 NEW = RuleSet(
     rules=(
@@ -91,9 +91,10 @@ def test_the_return_of_a_forgotten_name_is_no_new_name(name: str) -> None:
 
 def test_kills_change_nothing_but_who_is_forgotten() -> None:
     posts = [*news(600, DAY_MIN * 3, seed=4), *passing(3)]
-    found = ran(posts, kill_chance=0.02, seed=7)
-    assert found.kills > 5 and alerts(found) == alerts(ran(posts))
-    assert abs(header(found).known - len(remembered(found))) <= found.kills * 100
+    found = ran(posts, kill_chance=0.1, seed=3)
+    assert found.kills > 500 and alerts(found) == alerts(ran(posts))
+    # A kill between the rows of a batch leaves the header's count a little too low.
+    assert header(found).known == 300 <= len(remembered(found)) <= 360
 
 
 def moved(runtime: Runtime, partitions: int) -> list[dict[str, Any]]:
@@ -129,6 +130,30 @@ def test_the_filter_knows_all_and_hardly_anything_else() -> None:
     assert all(memory.knows(row, f"PER/{n}") for n in range(0, 100_000, 97))
     assert sum(memory.knows(row, f"LOC/{n}") for n in range(20_000)) < 20
     assert not memory.knows(None, "PER/1")
+
+
+def test_who_is_followed_waits_at_the_back_and_who_came_back_is_left_out() -> None:
+    queue = memory.Queue({}, 0, 0)
+    queue.put(["a", "b", "c", "d"], DAY_MS)
+    assert queue.take(1, lambda key, _: key != "b", {"a"}, 3 * DAY_MS) == ["c"]
+    stored = {**queue.writes()}
+    after = memory.Queue(stored, queue.first, queue.behind)
+    last_seen = {"d": 2 * DAY_MS, "a": 4 * DAY_MS}
+    assert after.take(9, lambda key, until_ms: last_seen[key] == until_ms, (), 5 * DAY_MS) == ["d", "a"]
+    assert after.first == after.behind
+    assert {key for key, row in (stored | after.writes()).items() if row is not None} == set()
+
+
+def test_a_long_queue_is_chunks_of_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CHUNK", 3)
+    queue = memory.Queue({}, 0, 0)
+    queue.put([f"a{n}" for n in range(5)], 0)
+    queue.put(["b"], 1)
+    queue.put(["c"], DAY_MS)
+    rows = [row for row in queue.writes().values() if row is not None]
+    assert [len(row.keys) for row in rows] == [3, 3, 1] and [row.until_ms // DAY_MS for row in rows] == [1, 1, 2]
+    assert list(memory.chunks(reversed(rows))) == rows
+    assert queue.take(4, lambda key, _: True, (), DAY_MS) == ["a0", "a1", "a2", "a3"]
 
 
 def test_a_full_half_of_the_filter_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
