@@ -72,6 +72,12 @@ class RulesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     file: str = ""
 
 
+class BiasSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``audit``: what people found in samples of the tagger's mentions; API and dashboard correct counts by it."""
+
+    audit: str = ""
+
+
 class PrivacySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     author_key: str = ""
 
@@ -129,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker: WorkerSettings = WorkerSettings()
     core: CoreSettings = CoreSettings()
     rules: RulesSettings = RulesSettings()
+    bias: BiasSettings = BiasSettings()
     privacy: PrivacySettings = PrivacySettings()
     retention: RetentionSettings = RetentionSettings()
     notify: NotifySettings = NotifySettings()

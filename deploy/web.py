@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -12,8 +13,10 @@ from aiohttp import web
 from deploy.errors import Failure
 from deploy.settings import Settings
 from deploy.telemetry import Telemetry
+from deploy.wiring import now_ms
 from index.api import make_app
 from index.context import Action, Silences, Status
+from index.corrected import Corrections
 from index.live import Broadcast
 from index.reading import Reader
 
@@ -35,9 +38,10 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve until the block is left, which also closes ``reader``; yields the address. ``port`` 0 takes a free one.
 
-    Raises ``Failure`` when the port is taken.
+    Raises ``Failure`` when the port is taken, or the audit of the settings cannot be used.
     """
     host = settings.web.host
+    corrections = _corrections(settings, reader)
     try:
         app = make_app(
             reader,
@@ -47,6 +51,7 @@ async def serving(
             metrics=telemetry,
             actions={"replay_rejects": replaying(replay)},
             silences=silencing,
+            corrections=corrections,
             token=settings.web.token or None,
             host=host,
             utc_offset_s=round(settings.core.utc_offset_s),
@@ -69,6 +74,17 @@ async def serving(
     finally:
         await runner.cleanup()
         reader.close()
+
+
+def _corrections(settings: Settings, reader: Reader) -> Corrections | None:
+    """What corrects counts by the audit of the settings; None where they name none. Raises ``Failure``."""
+    if not settings.bias.audit:
+        return None
+    from deploy.bias.auditfile import AuditFile
+    from deploy.bias.live import AuditedCounts
+
+    file = AuditFile(Path(settings.bias.audit), now_ms)
+    return AuditedCounts(file, reader, round(settings.core.utc_offset_s * 1000))
 
 
 def replaying(replay: Replay) -> Action:

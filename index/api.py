@@ -18,6 +18,7 @@ from index import dashboard, drift_pages, guard, notes, parameters, series
 from index import silences as silence_routes
 from index.context import (
     ACTIONS,
+    CORRECTIONS,
     DRAWING,
     FEED,
     METRICS,
@@ -37,6 +38,7 @@ from index.context import (
     find_incident,
     totals,
 )
+from index.corrected import Corrections
 from index.drawing import Drawing
 from index.guard import error_response, json_response
 from index.live import Broadcast, TooManyListeners
@@ -61,6 +63,7 @@ def make_app(
     metrics: Metrics | None = None,
     actions: Mapping[str, Action] | None = None,
     silences: Silences | None = None,
+    corrections: Corrections | None = None,
     token: str | None = None,
     host: str = "127.0.0.1",
     utc_offset_s: int = 28_800,
@@ -70,7 +73,7 @@ def make_app(
     ``status`` gives a mapping with ``state`` (``running``, ``drained``, ``failed`` …); ``problem``, ``lag_records``,
     ``watermark_ms``, ``posts`` and ``expected`` are shown where they are there. ``failed`` turns ``/healthz`` to 503.
     ``actions`` are what POST ``/api/actions/{name}`` may do; one raises ``ValueError`` for bad arguments. Without
-    ``silences`` nobody can be silent.
+    ``silences`` nobody can be silent, without ``corrections`` counts are raw only.
     ``host`` is the address that will be bound, ``utc_offset_s`` the local time of charts. Raises ``ValueError`` for an
     open bind without a token.
     """
@@ -89,6 +92,8 @@ def make_app(
     app[ACTIONS] = dict(actions or {})
     if silences is not None:
         app[SILENCES] = silences
+    if corrections is not None:
+        app[CORRECTIONS] = corrections
     app[TOKEN] = token or ""
     app[STREAMS] = set()
     app[DRAWING] = Drawing(utc_offset_s)

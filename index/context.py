@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from index import course, incidents, parameters
 from index.charts import Course
+from index.corrected import Corrections, with_corrected
 from index.drawing import Drawing
 from index.live import Broadcast
 from index.parameters import KEY_CHARS_MAX, BadParameter
@@ -94,6 +95,7 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 SILENCES: Final = web.AppKey("silences", Silences)
 ACTIONS: Final = web.AppKey("actions", dict[str, Action])
 TOKEN: Final = web.AppKey("token", str)
+CORRECTIONS: Final = web.AppKey("corrections", Corrections)
 DRAWING: Final = web.AppKey("drawing", Drawing)
 STREAMS: Final[web.AppKey[set[asyncio.Task[Any]]]] = web.AppKey("streams")
 
@@ -105,7 +107,13 @@ async def find_entity(request: web.Request, prefix: str) -> dict[str, Any] | Non
         raise BadParameter("key", f"longer than {KEY_CHARS_MAX} characters")
     since_ms, until_ms = parameters.span(request.query)
     reading = request.app[READING]
-    return await reading.ask(lambda: reading.reader.entity(key, since_ms, until_ms))
+    corrections = request.app.get(CORRECTIONS)
+
+    def found() -> dict[str, Any] | None:
+        profile = reading.reader.entity(key, since_ms, until_ms)
+        return None if profile is None else with_corrected(profile, corrections)
+
+    return await reading.ask(found)
 
 
 async def find_incident(request: web.Request) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from index.elastic_search import Question, Searcher, Values, buckets, each, reco
 from index.elastic_settings import ElasticSettings
 from index.footprint import key64, name_of, type_of
 from index.listing import FACET_POSTS_MAX, FACET_ROWS_MAX
-from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
+from index.notes import FOR_EVER_MS, NOTES_MAX, Subject, in_order
 from index.present import alert, hit, reject_row
 from index.query import LIMIT_MAX, Filters, Query, narrowed, parse, phrases
 from index.reader import REPLAYED_MAX, TOO_MANY_NOTES, TooSlow, read_cursor, write_cursor
@@ -49,7 +49,7 @@ class ElasticReader:
     # --- notes -------------------------------------------------------------------------------------------------
 
     def notes(
-        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        self, kind: NoteKind, subject: Subject = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """See ``notes.NoteReader``."""
@@ -59,7 +59,7 @@ class ElasticReader:
             time = {"bool": {"should": [time, {"bool": {"filter": ends}}]}}
         filters: list[Values] = [{"term": {"kind": kind}}, time]
         if subject is not None:
-            filters.append({"term": {"subject": subject}})
+            filters.append({"terms": {"subject": [subject] if isinstance(subject, str) else list(subject)}})
         way = "asc" if newest is None else "desc"
         size = ROWS_MAX if newest is None else newest
         found: list[Note] = []

@@ -25,13 +25,16 @@ SEEN: Final = frozenset(("ok", "empty"))
 FOR_EVER_MS: Final = 1 << 53
 NOTES_MAX: Final = 500_000
 """Notes of one answer of a store; one with more is ``TooSlow``."""
+SUBJECTS_MAX: Final = 10_000
+Subject = str | Sequence[str] | None
+"""What notes are wanted of: one subject, several (up to ``SUBJECTS_MAX``), or any."""
 
 
 class NoteReader(Protocol):
     """The part of a reader that this needs."""
 
     def notes(
-        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        self, kind: NoteKind, subject: Subject = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """Notes whose span touches [from, until) or that were observed in it, in the order of ``in_order``.

@@ -6,6 +6,7 @@ All methods block; the API calls them by ``asyncio.to_thread``. Each sees one mo
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
 import time
@@ -18,7 +19,7 @@ from index import analytics, sqlite_frozen
 from index import sqlite_incidents as incidents
 from index.listing import facets, matching, page, total
 from index.match import expression
-from index.notes import FOR_EVER_MS, NOTES_MAX, in_order
+from index.notes import FOR_EVER_MS, NOTES_MAX, Subject, in_order
 from index.present import alert, hit, iso, reject_row
 from index.query import LIMIT_MAX, Filters, Query, QueryError, narrowed, parse, phrases
 from index.reading import Order
@@ -57,16 +58,20 @@ class SqliteReader:
     # --- notes -------------------------------------------------------------------------------------------------
 
     def notes(
-        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        self, kind: NoteKind, subject: Subject = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """See ``notes.NoteReader``."""
-        given = {"kind": kind, "subject": subject, "from": from_ms, "until": until_ms}
-        where = "kind = :kind AND observed_ms >= :from AND observed_ms < :until"
+        wanted = [subject] if isinstance(subject, str) else subject
+        given = {"kind": kind, "subject": json.dumps(wanted), "from": from_ms, "until": until_ms}
+        # A post has few looks, so they are found by their subject, whatever the range; +x lets no index of x be used.
+        few = "+" if subject is not None and kind == "observation" else ""
+        where = f"({few}observed_ms >= :from AND {few}observed_ms < :until)"
         if newest is None:
-            where = f"({where} OR kind = :kind AND through_ms >= :from AND from_ms < :until)"
+            where = f"({where} OR {few}through_ms >= :from AND from_ms < :until)"
+        where = f"kind = :kind AND {where}"
         if subject is not None:
-            where += " AND subject = :subject"
+            where += " AND subject IN (SELECT value FROM json_each(:subject))"
         last = "" if newest is None else "ORDER BY observed_ms DESC, subject DESC, id DESC"
         most = NOTES_MAX + 1 if newest is None else newest
         with self._moment() as connection:

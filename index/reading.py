@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
-from index.notes import FOR_EVER_MS
+from index.notes import FOR_EVER_MS, Subject
 from index.query import Filters, Query
 from stream.contract.records import Document, Flip, Note, NoteKind, Reject, TrendPoint
 
@@ -73,7 +73,7 @@ class Reader(Protocol):
         """Dead letters as they came, oldest first."""
 
     def notes(
-        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
+        self, kind: NoteKind, subject: Subject = None, from_ms: int = 0, until_ms: int = FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         """Observations, hot lists or lines of the ledger."""

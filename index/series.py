@@ -1,4 +1,7 @@
-"""The course of one entity in raw, author-weighted and engagement-weighted form, from trend points: ``/api/series``."""
+"""The course of one entity in raw, author-weighted, engagement-weighted and corrected form: ``/api/series``.
+
+It is made of trend points, which outlive their posts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from index import parameters
-from index.context import READING
+from index.context import CORRECTIONS, READING
+from index.corrected import with_corrected_series
 from index.guard import error_response, json_response
 from index.measures import DAY_MS, HOUR_MS, WEEK_MS, step_for
 from index.parameters import KEY_CHARS_MAX, BadParameter
@@ -44,7 +48,13 @@ async def api(request: web.Request) -> web.Response:
     since_ms, until_ms = parameters.span(given)
     step = parameters.choice(given, "step", tuple(STEPS_MS))
     reading = request.app[READING]
-    found = await reading.ask(lambda: series(reading.reader, entity, since_ms, until_ms, step))
+    corrections = request.app.get(CORRECTIONS)
+
+    def asked() -> dict[str, Any] | None:
+        forms = series(reading.reader, entity, since_ms, until_ms, step)
+        return None if forms is None else with_corrected_series(forms, corrections)
+
+    found = await reading.ask(asked)
     if found is None:
         return error_response("no trend points of such an entity in this range", 404)
     return json_response(found)

@@ -145,16 +145,17 @@ def _entity(one: Forms) -> dict[str, Any]:
         "mentions": one.mentions,
         "authors": round(one.authors, 2),
         "weighted": round(one.weighted, 2),
-        "corrected": _corrected(one.corrected),
+        "corrected": corrected_values(one.corrected),
         "series": [
             {"at": iso(bin_.start_ms), "mentions": bin_.mentions, "authors": round(bin_.authors, 2),
-             "weighted": round(bin_.weighted, 2), "corrected": _corrected(bin_.corrected)}
+             "weighted": round(bin_.weighted, 2), "corrected": corrected_values(bin_.corrected)}
             for bin_ in one.series
         ],
     }  # fmt: skip
 
 
-def _corrected(found: Corrected | None) -> dict[str, Any] | None:
+def corrected_values(found: Corrected | None) -> dict[str, Any] | None:
+    """A corrected count with its 95 % interval, ``value`` null where it is refused, and why; null without an audit."""
     if found is None:
         return None
     return {

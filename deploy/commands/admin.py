@@ -92,6 +92,8 @@ def _checks(store: Path | None, config: Path | None) -> Iterator[tuple[str, bool
     settings = settings_for(config)
     yield "settings", True, "valid"
     yield _check_model(settings)
+    if settings.bias.audit:
+        yield _check_audit(Path(settings.bias.audit))
     directory = store_directory(store, config)
     yield _check_store(directory)
     place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
@@ -106,6 +108,16 @@ def _check_model(settings: Any) -> tuple[str, bool, str]:
         return "model", False, str(error)
     spans = tagged(tagger, [TagInput("周杰伦在上海")])[0]
     return "model", bool(spans), f"{tagger.model_version}, finds {len(spans)} entities in a test sentence"
+
+
+def _check_audit(path: Path) -> tuple[str, bool, str]:
+    from deploy.bias.auditfile import read_audit
+
+    try:
+        found = read_audit(path)
+    except Failure as error:
+        return "audit", False, str(error)
+    return "audit", True, f"{path}: {len(found.cells)} strata of {', '.join(found.types)}"
 
 
 def _check_store(directory: Path) -> tuple[str, bool, str]:

@@ -55,7 +55,10 @@ def report(
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many entities.")] = 20,
     audit: Annotated[
         Path | None,
-        typer.Option("--audit", help="What people found in samples, CSV or .jsonl (docs/bias.md).", dir_okay=False),
+        typer.Option(
+            "--audit", help="What people found in samples, CSV or .jsonl (docs/bias.md).", show_default="bias.audit",
+            dir_okay=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file to write, and a .json beside it.", dir_okay=False)
@@ -69,7 +72,7 @@ def report(
     the most mentioned entities in every form. With an audit, counts are corrected by its precision and recall, with
     intervals; where it is too thin that is said instead.
     """
-    checked = None if audit is None else _audit(audit)
+    checked = _audit(audit, config)
     if out is not None and out.suffix != ".html":
         raise UsageFailure("--out must name a file that ends in .html")
     reader = reader_for(store, cluster, config)
@@ -91,15 +94,14 @@ def report(
         _show(found, out)
 
 
-def _audit(path: Path) -> Audit:
-    from stream.bias.audit import AuditError, read
+def _audit(path: Path | None, config: Path | None) -> Audit | None:
+    """The audit of the option, else of the settings. Raises ``Failure``."""
+    chosen = path or settings_for(config).bias.audit
+    if not chosen:
+        return None
+    from deploy.bias.auditfile import read_audit
 
-    try:
-        return read(path.read_bytes(), path.name)
-    except OSError as error:
-        raise Failure(f"{path} cannot be read: {error.strerror}") from error
-    except AuditError as error:
-        raise UsageFailure(f"{error}. What an audit may hold: docs/bias.md") from error
+    return read_audit(Path(chosen))
 
 
 def _gathered(reader: Reader, since_ms: int | None, until_ms: int | None) -> tuple[Range, Gathering]:

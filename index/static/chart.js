@@ -32,6 +32,15 @@
           usual(steps("expected"), { name: say("chart.expected"), line: { color: colour("--good"), width: 2, shape: "hv" }, hovertemplate: "%{y:.2f}" }),
         ]
       : [];
+    /* Of an entity with an audit: what the counts come to, and between which ends. A bin alone may have too little. */
+    const whole = bins.map((bin) => bin.corrected?.value ?? null);
+    const corrected = whole.some((value) => value !== null)
+      ? [
+          { type: "scatter", mode: "markers", name: say("chart.corrected"), x: bins.map((bin) => new Date(Date.parse(bin.at) + step_ms / 2).toISOString().slice(0, 19)), y: whole, marker: { color: colour("--good"), size: 6 },
+            error_y: { type: "data", symmetric: false, array: bins.map((bin, place) => (whole[place] === null ? null : bin.corrected.high - whole[place])), arrayminus: bins.map((bin, place) => (whole[place] === null ? null : whole[place] - bin.corrected.low)), color: colour("--good"), thickness: 1.2, width: bins.length > 60 ? 0 : 3 },
+            customdata: bins.map((bin) => [bin.corrected?.low ?? null, bin.corrected?.high ?? null]), hovertemplate: "%{y:.1f} (%{customdata[0]:.1f}–%{customdata[1]:.1f})" },
+        ]
+      : [];
     const tones = { firing: "--warn", escalated: "--bad", resolved: "--good" };
     const shapes = [
       ...gaps.map((gap) => ({ type: "rect", yref: "paper", x0: gap.from.replace("Z", ""), x1: gap.until.replace("Z", ""), y0: 0, y1: 1, line: { width: 0 }, fillcolor: colour("--muted"), opacity: 0.16, layer: "below" })),
@@ -43,6 +52,7 @@
         ...expectation,
         { type: "bar", name: say("mentions"), x: at, y: bins.map((bin) => bin.mentions), offset: (step_ms - width) / 2, width, marker: { color: colour("--accent"), opacity: 0.75 } },
         { type: "scatter", mode: "lines", name: say("authors"), x: [...at, end], y: [...authors, authors[authors.length - 1]], line: { color: colour("--link"), width: 2, shape: "hv" } },
+        ...corrected,
       ],
       {
         margin: { l: 44, r: 12, t: 8, b: 44 },

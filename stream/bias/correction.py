@@ -12,8 +12,10 @@ from typing import Final, NamedTuple
 
 from stream.bias.audit import Audit, Cell
 from stream.bias.rates import Rates, Tally, fitted
+from stream.bias.strata import ANY, Place
 
 Z: Final = 1.96
+DAY_MS: Final = 86_400_000
 SAMPLED_MIN: Final = 50
 """Mentions of a type that the audit must have looked at; also real ones, for the recall."""
 AGREEMENT_MIN: Final = 0.2
@@ -22,6 +24,8 @@ WIDTH_MAX: Final = 3.0
 """Ends of an interval whose quotient is greater say nothing."""
 UNSEEN_WARN: Final = 0.2
 """Share of mentions in strata that nobody looked at."""
+CELLS_MAX: Final = 100_000
+"""Places whose rows are remembered; then it begins anew."""
 
 
 class Corrected(NamedTuple):
@@ -80,6 +84,37 @@ class Corrector:
             recall_moves += part * recall.shared
         shared = precision_moves**2 * self._precision.variance + recall_moves**2 * self._recall.variance
         return total, own + shared
+
+
+class Corrections:
+    """An audit at work: the row that each mention belongs to, and what corrects counts of each type."""
+
+    def __init__(self, audit: Audit) -> None:
+        self.audit = audit
+        self._of_type: dict[str, Corrector] = {}
+        self._cells: dict[tuple[object, ...], Cell | None] = {}
+
+    def of(self, type: str) -> Corrector:
+        """What corrects counts of ``type``."""
+        if type not in self._of_type:
+            self._of_type[type] = Corrector(self.audit, type)
+        return self._of_type[type]
+
+    def cell(self, place: Place) -> Cell | None:
+        """The row of a mention, None where nobody looked."""
+        key = (place.type, place.popularity, place.hour, place.local_ms // DAY_MS, place.image_only)
+        if key not in self._cells:
+            if len(self._cells) >= CELLS_MAX:
+                self._cells.clear()
+            self._cells[key] = self.audit.cell_of(place)
+        return self._cells[key]
+
+    def cut_by(self, type: str) -> frozenset[str]:
+        """By which of ``popularity``, ``time`` and ``image`` the audit tells mentions of ``type`` apart."""
+        strata = [cell.stratum for cell in self.audit.of_type(type)]
+        return frozenset(
+            part for part in ("popularity", "time", "image") if any(getattr(one, part) != ANY for one in strata)
+        )
 
 
 def prevalence(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from stream.bias.audit import Audit, Cell
-from stream.bias.correction import Corrected, Corrector
+from stream.bias.correction import Corrected, Corrections
 from stream.bias.posts import Floats, Integers, Posts
 
 AUTHOR_MAX: Final = 3.0
@@ -51,16 +51,17 @@ class Forming:
         self._start_ms = start_ms
         self._step_ms = step_ms
         self._bins = bins
-        self._audit = audit
-        self._correctors = {kind: Corrector(audit, kind) for kind in posts.types} if audit else {}
+        self._corrections = Corrections(audit) if audit else None
         self._of_entity = np.argsort(posts.entity, kind="stable")
         self._begins = np.searchsorted(posts.entity[self._of_entity], np.arange(len(posts.names) + 1))
-        self._cells: dict[tuple[object, ...], Cell | None] = {}
 
     @property
     def refusals(self) -> dict[str, str]:
         """Types that are not corrected, and why."""
-        return {kind: one.refusal for kind, one in sorted(self._correctors.items()) if one.refusal}
+        if self._corrections is None:
+            return {}
+        found = {kind: self._corrections.of(kind).refusal for kind in sorted(self._posts.types)}
+        return {kind: refusal for kind, refusal in found.items() if refusal}
 
     def most(self, count: int, type: str | None = None) -> list[int]:
         """Codes of the entities with most mentions, those of equal counts by name."""
@@ -96,10 +97,10 @@ class Forming:
 
     def _corrected(self, rows: Integers, places: Integers) -> Mapping[int, Corrected] | None:
         """By bin, and of all bins under −1; None without an audit."""
-        if self._audit is None:
+        if self._corrections is None:
             return None
-        corrector = self._correctors[self._posts.types[int(self._posts.type[rows[0]])]]
-        cells = [self._cell(self._audit, int(row)) for row in rows]
+        corrector = self._corrections.of(self._posts.types[int(self._posts.type[rows[0]])])
+        cells = [self._corrections.cell(self._posts.place(int(row))) for row in rows]
         found: dict[int, Counter[Cell | None]] = {}
         for place, cell in zip(places.tolist(), cells, strict=True):
             found.setdefault(place, Counter())[cell] += 1
@@ -108,10 +109,3 @@ class Forming:
         return {place: corrector.correct(found[place]) if place in found else empty for place in range(self._bins)} | {
             -1: corrector.correct(whole)
         }
-
-    def _cell(self, audit: Audit, mention: int) -> Cell | None:
-        place = self._posts.place(mention)
-        key = (place.type, place.popularity, place.hour, place.local_ms // 86_400_000, place.image_only)
-        if key not in self._cells:
-            self._cells[key] = audit.cell_of(place)
-        return self._cells[key]

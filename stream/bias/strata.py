@@ -45,13 +45,17 @@ class Stratum(msgspec.Struct, frozen=True, order=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a mention stands. ``hour`` and ``date_ms`` are local: hour of the day, and the time as if it were UTC."""
+    """Where a mention stands. ``hour`` and ``local_ms`` are local: hour of the day, and the time as if it were UTC.
+
+    What nobody can tell any more, as the post is gone, lies in no part of its kind: a ``popularity`` of NaN (None is
+    one that was never shown), an ``hour`` and a ``local_ms`` of −1, an ``image_only`` of None.
+    """
 
     type: str
     popularity: float | None
     hour: int
     local_ms: int
-    image_only: bool
+    image_only: bool | None
 
 
 class Matcher:

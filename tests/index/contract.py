@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pytest
 
+from deploy.bias.auditfile import AuditFile
+from deploy.bias.live import AuditedCounts
 from index import notes
+from index.corrected import Shown
 from index.query import Filters, QueryError
 from index.reading import Reader
 from stream.contract.ports import IndexWriter
@@ -565,11 +569,43 @@ class IndexLaws:
         assert reader.notes("coverage", "weibo:user:2") == [NOTES[3]]
         assert reader.notes("coverage", None, MARCH + 2 * HOUR, MARCH + 3 * HOUR) == [NOTES[2], NOTES[3]]
         assert reader.notes("observation", "p1") == [NOTES[0], NOTES[1]]
-        assert reader.notes("observation", "p2") == []
+        assert reader.notes("observation", "p2") == reader.notes("observation", []) == []
+        assert reader.notes("observation", ["p2", "p1", "p'3"]) == [NOTES[0], NOTES[1]]
+        assert reader.notes("coverage", ["weibo:user:2"]) == [NOTES[3]]
         assert reader.notes("hot_list", newest=1) == [NOTES[5]]
         assert reader.notes("hot_list", None, 0, MARCH + HOUR) == [NOTES[4]]
         assert notes.hot(reader) == notes.hot(reader, MARCH + 3 * HOUR) != notes.hot(reader, MARCH)
         assert notes.hot(reader, MARCH - 1) is None
+
+    def test_counts_are_corrected_by_what_is_stored(self, make_index: MakeIndex, tmp_path: Path) -> None:
+        """A third of the posts was popular when it was looked at last; of others only a trend point is left."""
+        index = make_index()
+        index.writer.documents(
+            [document(f"p{number}", "上海", "LOC/上海", at_ms=MARCH + number, counts=Counts()) for number in range(60)]
+        )
+        index.writer.notes(
+            [
+                Observation(source="s", post_id=f"p{number}", observed_ms=MARCH + HOUR, counts=Counts(reposts=500))
+                for number in range(0, 60, 3)
+            ]
+        )
+        index.writer.points([point("LOC/上海", MARCH, mentions=60), point("LOC/上海", MARCH + HOUR, mentions=40)])
+        index.settle()
+        path = tmp_path / "audit.csv"
+        path.write_text(
+            "type,popularity,time,sampled,correct,missed\nLOC,0-99,,400,400,0\nLOC,100+,,400,200,0\n"
+            "LOC,*,9-10,400,400,400\n",
+            encoding="utf-8",
+        )
+        counts = AuditedCounts(AuditFile(path, lambda: 0), index.reader, 28_800_000)
+        day = (MARCH, MARCH + 24 * HOUR)
+        whole, early, late = counts.corrected("LOC/上海", [Shown(*day, 100), Shown(MARCH, MARCH + HOUR, 60),
+                                                       Shown(MARCH + HOUR, day[1], 40)])  # fmt: skip
+        assert (early["value"], late["value"]) == (pytest.approx(50, rel=0.05), pytest.approx(80, rel=0.05))
+        assert whole["value"] == pytest.approx(early["value"] + late["value"], rel=1e-4)
+        assert whole["low"] < whole["value"] < whole["high"] and not whole["warnings"]
+        [refused] = counts.corrected("PER/某人", [Shown(*day, 5)])
+        assert refused == {"value": None, "low": None, "high": None, "warnings": ["the audit has no rows for PER"]}
 
     def test_drift_is_a_note_about_a_type(self, make_index: MakeIndex) -> None:
         index = make_index()

@@ -11,6 +11,9 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from deploy.bias.auditfile import AuditFile
+from deploy.bias.live import AuditedCounts
+from deploy.wiring import now_ms
 from index.api import make_app
 from index.live import Broadcast
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
@@ -101,8 +104,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(path: Path, *, filled: bool = True, token: str | None = None) -> AsyncIterator[Served]:
-    """A running server."""
+async def served(
+    path: Path, *, filled: bool = True, token: str | None = None, audit: Path | None = None
+) -> AsyncIterator[Served]:
+    """A running server. ``audit``: a file by which counts are corrected, in the time zone of Shanghai."""
     server = Served(path)
     if filled:
         server.fill()
@@ -114,6 +119,7 @@ async def served(path: Path, *, filled: bool = True, token: str | None = None) -
         metrics_registry=server.metrics.registry,
         metrics=server.metrics,
         actions={"replay_rejects": server.replay},
+        corrections=None if audit is None else AuditedCounts(AuditFile(audit, now_ms), reader, 28_800_000),
         token=token,
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)

@@ -25,7 +25,7 @@ class Kept:
         self._kept = kept
 
     def notes(
-        self, kind: NoteKind, subject: str | None = None, from_ms: int = 0, until_ms: int = notes.FOR_EVER_MS,
+        self, kind: NoteKind, subject: notes.Subject = None, from_ms: int = 0, until_ms: int = notes.FOR_EVER_MS,
         *, newest: int | None = None,
     ) -> list[Note]:  # fmt: skip
         wanted = Coverage if kind == "coverage" else HotList

@@ -47,7 +47,7 @@ async def test_all_forms_by_hour(server: Served) -> None:
     first, second = found["bins"]
     assert first == {
         "at": "2022-03-01T00:00:00Z", "mentions": sum(range(1, 13)), "authors": 12, "weighted": 18.0 + sum(range(12)),
-        "engagement": 10 * sum(range(12)), "image_only": 6, "late": 0, "score": 0.011,
+        "engagement": 10 * sum(range(12)), "image_only": 6, "late": 0, "score": 0.011, "corrected": None,
     }  # fmt: skip
     assert (second["at"], second["mentions"]) == ("2022-03-01T01:00:00Z", 13)
 
