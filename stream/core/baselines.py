@@ -89,10 +89,10 @@ def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSett
     """``base`` after the tumbling window with the counts ``ended``, and after empty ones up to that of ``frame``."""
     mu = mean(base, frame) * base.exposure
     taken, frozen = _learnable(base, ended.tested, mu, frame, settings)
-    said = []
+    moments = Moments()
     if frame.ready and frozen <= base.frozen:
         error = unsure(base) + dispersion.USUAL / (1.0 + frame.ended)  # of the mean, which varied while it was learned
-        said.append(dispersion.window(taken, mu, error))
+        moments = dispersion.window(taken, mu, error)
     total = base.total * frame.decay + taken
     posts = base.posts * frame.decay + _learnable_posts(base, ended.mentions, frame, settings)
     empty, quiet = frame.tumbling - base.index - 1, 1.0
@@ -100,9 +100,9 @@ def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSett
         quiet = frame.decay**empty
         windows = (1.0 - quiet) / (1.0 - frame.decay)
         if frame.ready:
-            said.append(dispersion.window(0.0, _per_window(total, frame), 0.0, windows))
+            excess, weight = dispersion.window(0.0, _per_window(total, frame), 0.0, windows)
+            moments = Moments(moments.excess + excess, moments.weight + weight)
         total, posts, frozen = total * quiet, posts * quiet, 0
-    moments = Moments(sum(one.excess for one in said), sum(one.weight for one in said))
     kept = frame.decay * quiet
     excess, square = base.excess * kept + moments.excess, base.square * kept + moments.weight
     return Learned(Baseline(frame.tumbling, 0, 1.0, total, excess, square, frozen, 0, posts, frame.epoch), moments, mu)

@@ -21,6 +21,8 @@ TEXT_CHARS_MAX: Final = 2000
 TEXTS_AT_ONCE: Final = 128
 LANE_ROWS_MAX: Final = 255
 
+_ALL: Final = 0xFFFF_FFFF_FFFF_FFFF
+_ODD: Final = 0x9E3779B97F4A7C15
 _WORDS: Final = re.compile(r"[^\W_]+")
 _WIDE_MARKS: Final = re.compile("[\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65…]")
 """Marks that normalisation turns into other marks. Most texts have no other reason to be normalised, which is slow."""
@@ -36,6 +38,11 @@ def hash64(*parts: str) -> int:
 
 remembered64 = lru_cache(maxsize=65_536)(hash64)
 """``hash64`` of what is looked at again and again: a post mentions several entities, and every partition sees it."""
+
+
+def pair64(left: int, right: int) -> int:
+    """A 64-bit hash of two 64-bit hashes, whose order counts (multiply-add by an odd number)."""
+    return left * _ODD + right & _ALL
 
 
 def simhash(text: str) -> int:
@@ -99,7 +106,7 @@ def _column_sums(bits: np.ndarray[Any, np.dtype[np.uint8]], counts: np.ndarray[A
 
 def hamming(left: int, right: int) -> int:
     """How many of the 64 bits differ."""
-    return ((left ^ right) & 0xFFFF_FFFF_FFFF_FFFF).bit_count()
+    return ((left ^ right) & _ALL).bit_count()
 
 
 def near_duplicates(left: int, right: int) -> bool:

@@ -9,6 +9,7 @@ look alike whoever wrote them, the fifty before them do not.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -41,6 +42,7 @@ TEXTS_MAX: Final = 256
 
 _MARK: Final = np.dtype([("key", "<u8"), ("count", "<u4")])
 _KEYS: Final = (1 << 64) - 1
+_LAYOUT: Final = struct.Struct("<QI")  # as _MARK; numpy is slow at making small arrays
 
 
 class Copies(NamedTuple):
@@ -55,8 +57,9 @@ class Copies(NamedTuple):
 
 def pack(counts: Mapping[int, int], count_max: int) -> bytes:
     """Counts by 64-bit key as they are kept, the ``count_max`` greatest: bytes, which cost next to nothing to read."""
-    kept = sorted((-count, key & _KEYS) for key, count in counts.items())[:count_max]
-    return np.array(sorted((key, -count) for count, key in kept), dtype=_MARK).tobytes()
+    if len(counts) > count_max:
+        counts = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0] & _KEYS))[:count_max])
+    return b"".join([_LAYOUT.pack(key & _KEYS, counts[key]) for key in sorted(counts, key=_KEYS.__and__)])
 
 
 def added(marks: bytes, key: int) -> bytes:

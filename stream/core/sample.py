@@ -7,6 +7,7 @@ the posts that mention both are found, whatever partition each comes from and in
 from __future__ import annotations
 
 import bisect
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -28,7 +29,7 @@ def add(hashes: list[int], post: int) -> None:
 
 def pack(hashes: Sequence[int]) -> bytes:
     """``hashes`` as a closed bin keeps them."""
-    return np.array(hashes, dtype="<u8").tobytes()
+    return struct.pack(f"<{len(hashes)}Q", *hashes)
 
 
 def unpacked(part: bytes) -> list[int]:
@@ -55,7 +56,7 @@ def joined(parts: Iterable[bytes]) -> bytes:
         found += hashes
         if len(hashes) == PER_BIN:
             limit = min(limit, hashes[-1])
-    return np.array(sorted(one for one in found if one <= limit)[:PER_WINDOW], dtype="<u8").tobytes()
+    return pack(sorted(one for one in found if one <= limit)[:PER_WINDOW])
 
 
 def shared(one: bytes, other: bytes) -> tuple[int, int]:

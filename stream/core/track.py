@@ -8,8 +8,10 @@ doubles nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from stream.contract.records import (
@@ -27,7 +29,7 @@ from stream.contract.records import (
 from stream.core import coverage, dispersion, drift, memory, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
-from stream.core.dedupe import hash64, remembered64
+from stream.core.dedupe import hash64, pair64, remembered64
 from stream.core.entities import split_id
 from stream.core.memory import GoneRow, SilentRow
 from stream.core.rows import (
@@ -51,6 +53,7 @@ from stream.core.windows import bin_start
 RECHECKS_PER_WINDOW = 12
 
 Placed = TypeVar("Placed", Seen, Sighting)
+_offset = attrgetter("offset")
 TrackRow = OpenRow | TrendState | BinRow | StreamRow | CoverageRow | SilentRow | GoneRow | TrackHeader
 
 
@@ -101,11 +104,18 @@ class _Ahead(Generic[Placed]):
         self._records: Sequence[Placed] = records
         self._next = 0
 
-    def before(self, offset: int) -> Iterator[Placed]:
+    def before(self, offset: int) -> Sequence[Placed]:
         """The next records that stand before ``offset``."""
-        while self._next < len(self._records) and self._records[self._next].offset < offset:
-            self._next += 1
-            yield self._records[self._next - 1]
+        first = self._next
+        self._next = bisect_left(self._records, offset, first, key=_offset)
+        return self._records[first : self._next]
+
+
+class _Place(NamedTuple):
+    """A bin that is counted into; what comes once it is closed is a correction."""
+
+    counted: Bin
+    is_closed: bool
 
 
 class _Work:
@@ -172,18 +182,16 @@ class _Work:
 
     def _take_until(self, posts: _Ahead[Seen], sightings: _Ahead[Sighting], offset: int, log: int, fence: int) -> None:
         """What stands before ``offset``. No bin closes meanwhile, so each is looked up once."""
-        bins: dict[int, Bin | None] = {}
+        places: dict[int, _Place | None] = {}
         width_ms = self._bin_ms
         for seen in posts.before(offset):
             if seen.offset > fence:
                 if not self._modelled:
                     self._take_model()
                 bin_ms = bin_start(seen.created_ms, width_ms)
-                if bin_ms not in bins:
-                    bins[bin_ms] = None if self._too_old(bin_ms) else self._bin(bin_ms)
-                counted = bins[bin_ms]
-                if counted is not None:
-                    self._take_post(counted, bin_ms, seen)
+                place = places[bin_ms] if bin_ms in places else places.setdefault(bin_ms, self._place(bin_ms))
+                if place is not None:
+                    self._take_post(place, bin_ms, seen)
         least = self._watch.rules.min_confidence
         for sighting in sightings.before(offset):
             if sighting.confidence < least:
@@ -193,13 +201,15 @@ class _Work:
                 self._handled["fenced"] += 1
                 continue
             bin_ms = bin_start(sighting.created_ms, width_ms)
-            if bin_ms not in bins:
-                bins[bin_ms] = None if self._too_old(bin_ms) else self._bin(bin_ms)
-            counted = bins[bin_ms]
-            if counted is not None:
-                self._take_sighting(counted, bin_ms, sighting, log)
+            place = places[bin_ms] if bin_ms in places else places.setdefault(bin_ms, self._place(bin_ms))
+            if place is not None:
+                self._take_sighting(place, bin_ms, sighting, log)
             else:
                 self._counts["dropped"] += 1
+
+    def _place(self, bin_ms: int) -> _Place | None:
+        """Where what was posted in a bin is counted; None where it comes too late."""
+        return None if self._too_old(bin_ms) else _Place(self._bin(bin_ms), self._is_closed(bin_ms))
 
     def _take_mark(self, origin: int, mark: Reach | Control) -> None:
         if isinstance(mark, Control):
@@ -227,17 +237,18 @@ class _Work:
             header.rules_version, header.rules,
         )  # fmt: skip
 
-    def _take_post(self, counted: Bin, bin_ms: int, seen: Seen) -> None:
-        if not counted.add_post(remembered64(seen.post_id), self._batch.model_version, seen.offset in self._bare):
+    def _take_post(self, place: _Place, bin_ms: int, seen: Seen) -> None:
+        is_bare = seen.offset in self._bare
+        if not place.counted.add_post(remembered64(seen.post_id), self._batch.model_version, is_bare):
             self._handled["duplicate_posts"] += 1
-        elif self._is_closed(bin_ms):
+        elif place.is_closed:
             stream = self._stream_row()
             if bin_ms in stream.bins:
                 stream.bins[bin_ms] += 1
 
-    def _take_sighting(self, counted: Bin, bin_ms: int, sighting: Sighting, log: int) -> None:
-        take = self._take_late if self._is_closed(bin_ms) else self._take_early
-        outcome = take(counted, sighting, bin_ms, sighting.entity, log)
+    def _take_sighting(self, place: _Place, bin_ms: int, sighting: Sighting, log: int) -> None:
+        take = self._take_late if place.is_closed else self._take_early
+        outcome = take(place.counted, sighting, bin_ms, sighting.entity, log)
         if outcome == "corrected":
             self._counts[outcome] += 1
             self.header.late += 1
@@ -245,11 +256,11 @@ class _Work:
             self._handled[outcome] += 1
         for view in self._watch.views:
             if view.shows(sighting):
-                take(counted, sighting, bin_ms, view_key(view.id, sighting.entity), log)
+                take(place.counted, sighting, bin_ms, view_key(view.id, sighting.entity), log)
 
     def _take_early(self, counted: Bin, sighting: Sighting, bin_ms: int, key: str, log: int) -> str:
         """Count a sighting into the open bin of ``key``. Returns what became of it."""
-        offset, pair = sighting.offset, hash64(key, sighting.post_id)
+        offset, pair = sighting.offset, _pair(key, sighting)
         row = self._open_row(key)
         if offset <= row.fences.get(log, -1):
             counted.add_pair(pair, key)
@@ -262,7 +273,7 @@ class _Work:
 
     def _take_late(self, counted: Bin, sighting: Sighting, bin_ms: int, key: str, log: int) -> str:
         """A correction: the closed bin is told anew, and nothing fires. Returns what became of the sighting."""
-        state, pair = self._history_row(key, sighting.created_ms), hash64(key, sighting.post_id)
+        state, pair = self._history_row(key, sighting.created_ms), _pair(key, sighting)
         outcome = "corrected"
         if sighting.offset <= state.fences.get(log, -1):
             outcome = "fenced"
@@ -589,6 +600,10 @@ class _Work:
         return Tracked(
             points, tuple(self._reports), writes, dict(self._counts), self.header.closed_ms, dict(self._handled)
         )
+
+
+def _pair(key: str, sighting: Sighting) -> int:
+    return pair64(remembered64(key), remembered64(sighting.post_id))
 
 
 def _follow(stream: StreamRow, entity: str, due_ms: int) -> None:

@@ -117,9 +117,10 @@ class Scored(NamedTuple):
 
 def copied_bin(bin_: OpenBin) -> OpenBin:
     """A bin that may be added to."""
-    return msgspec.structs.replace(
-        bin_, authors=dict(bin_.authors), clues=list(bin_.clues), texts=dict(bin_.texts), roots=dict(bin_.roots),
-        sources=dict(bin_.sources), posts=list(bin_.posts),
+    return OpenBin(
+        bin_.mentions, bin_.weight, bin_.engagement, bin_.image_only, bin_.reposts, bin_.unknown, bin_.first_ms,
+        dict(bin_.authors), bin_.clues, dict(bin_.texts), dict(bin_.roots), dict(bin_.sources), list(bin_.posts),
+        bin_.confidence,
     )  # fmt: skip
 
 
@@ -150,7 +151,8 @@ def observe(bin_: OpenBin, sighting: Sighting, settings: CoreSettings, *, source
     sample.add(bin_.posts, remembered64(sighting.post_id))
     clues, count_max = bin_.clues, settings.evidence_per_bin_max
     if len(clues) < count_max or (-sighting.weight, sighting.post_id) < _rank(clues[-1]):
-        bin_.clues = best_clues([*clues, _clue(sighting)], count_max)
+        one = _clue(sighting)  # a new list: that of a row which is stored is shared
+        bin_.clues = best_clues([*clues, one], count_max) if clues else [one]
 
 
 def best_clues(clues: Iterable[Clue], count_max: int) -> list[Clue]:
@@ -227,7 +229,7 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
         state.baselines[one.window_ms] = Baseline(
             one.tumbling, 0, one.running, base.total, base.excess, base.square, base.frozen, 0, base.posts, one.epoch
         )
-        scored = _scored(state, one, base, sums[one.start_ms], settings, fresh)._replace(learned=learned)
+        scored = _scored(state, one, learned, sums[one.start_ms], settings, fresh)
         if one.window_ms in frame.before_ms:
             scored = scored._replace(before=_between(state, one.start_ms - one.window_ms, one.start_ms))
         if one.window_ms in frame.flat_ms:
@@ -296,17 +298,17 @@ def _counted(state: TrendState, one: WindowFrame, sums: tuple[int, int, int]) ->
 def _scored(
     state: TrendState,
     one: WindowFrame,
-    base: Baseline,
+    learned: Learned,
     sums: tuple[int, int, int],
     settings: CoreSettings,
     fresh: bool,
 ) -> Scored:
     """The test of one window. Authors are counted, and copies looked for, only where something may stand out."""
+    base, mentions = learned.base, sums[0]
     mu = baselines.mean(base, one) * one.exposure
     spread = baselines.spread(base, dispersion.SCREEN * settings.dispersion)
     usual = max(mu, baselines.mean_posts(base, one) * one.exposure)
-    mentions = sums[0]
-    scored = Scored(one, *sums, mu, spread, usual, tested=mentions)
+    scored = Scored(one, *sums, mu, spread, usual, 0, mentions, learned=learned)
     if not fresh and (not one.ready or mentions <= mu or negbin.score(mentions, mu, spread) < LEAVE_SCORE):
         return scored
     tally = _tally(state, one)
