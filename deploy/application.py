@@ -18,6 +18,7 @@ import structlog
 
 from deploy import wiring
 from deploy.channels import channels as made_channels
+from deploy.deliveries import OfStore
 from deploy.progress import Progress
 from deploy.rulewatch import RuleWatch
 from deploy.settings import Settings
@@ -235,7 +236,7 @@ async def _dashboard(
     )
     async with serving(
         reader, settings, port, telemetry, feed, status=lambda: _status(runtime, watch), replay=again,
-        silencing=Silencing(InStore(options.directory), wiring.now_ms),
+        silencing=Silencing(InStore(options.directory), wiring.now_ms), deliveries=OfStore(options.directory),
     ) as address:
         yield address
 
@@ -255,6 +256,7 @@ def _status(runtime: Embedded, watch: RuleWatch | None) -> dict[str, Any]:
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
     found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
+
     async def silences() -> Sequence[Silence]:
         control = await runtime.on_writer(lambda: silences_of_state(store.connection))
         return from_payload(control.payload)

@@ -12,7 +12,8 @@ import typer
 
 from deploy import wiring
 from deploy.application import stop_on_signals
-from deploy.orders import hand_over, in_force, put_in_force
+from deploy.deliveries import OfCluster
+from deploy.orders import deliveries, hand_over, in_force, put_in_force
 from deploy.replay import replay
 from deploy.settings import Settings
 from deploy.silencing import InCluster, Silencing
@@ -40,6 +41,7 @@ async def serve(settings: Settings, port: int) -> None:
     async with serving(
         reader, settings, port, telemetry, feed, status=engines.status, replay=again,
         silencing=Silencing(place, wiring.now_ms),
+        deliveries=OfCluster(functools.partial(deliveries, settings, "")),
     ) as address:  # fmt: skip
         typer.echo(address, err=True)
         tail = LiveTail(settings.kafka, feed.publish_commit)

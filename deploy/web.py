@@ -15,7 +15,7 @@ from deploy.settings import Settings
 from deploy.telemetry import Telemetry
 from deploy.wiring import now_ms
 from index.api import make_app
-from index.context import Action, Silences, Status
+from index.context import Action, Deliveries, Silences, Status
 from index.corrected import Corrections
 from index.live import Broadcast
 from index.reading import Reader
@@ -35,6 +35,7 @@ async def serving(
     status: Status,
     replay: Replay,
     silencing: Silences | None = None,
+    deliveries: Deliveries | None = None,
 ) -> AsyncIterator[str]:
     """Serve until the block is left, which also closes ``reader``; yields the address. ``port`` 0 takes a free one.
 
@@ -52,6 +53,7 @@ async def serving(
             actions={"replay_rejects": replaying(replay)},
             silences=silencing,
             corrections=corrections,
+            deliveries=deliveries,
             token=settings.web.token or None,
             host=host,
             utc_offset_s=round(settings.core.utc_offset_s),

@@ -19,6 +19,7 @@ from index import silences as silence_routes
 from index.context import (
     ACTIONS,
     CORRECTIONS,
+    DELIVERIES,
     DRAWING,
     FEED,
     METRICS,
@@ -30,6 +31,7 @@ from index.context import (
     STREAMS,
     TOKEN,
     Action,
+    Deliveries,
     Reading,
     Silences,
     Status,
@@ -64,6 +66,7 @@ def make_app(
     actions: Mapping[str, Action] | None = None,
     silences: Silences | None = None,
     corrections: Corrections | None = None,
+    deliveries: Deliveries | None = None,
     token: str | None = None,
     host: str = "127.0.0.1",
     utc_offset_s: int = 28_800,
@@ -73,7 +76,8 @@ def make_app(
     ``status`` gives a mapping with ``state`` (``running``, ``drained``, ``failed`` …); ``problem``, ``lag_records``,
     ``watermark_ms``, ``posts`` and ``expected`` are shown where they are there. ``failed`` turns ``/healthz`` to 503.
     ``actions`` are what POST ``/api/actions/{name}`` may do; one raises ``ValueError`` for bad arguments. Without
-    ``silences`` nobody can be silent, without ``corrections`` counts are raw only.
+    ``silences`` nobody can be silent, without ``corrections`` counts are raw only, without
+    ``deliveries`` nothing is known of what became of alerts.
     ``host`` is the address that will be bound, ``utc_offset_s`` the local time of charts. Raises ``ValueError`` for an
     open bind without a token.
     """
@@ -94,6 +98,8 @@ def make_app(
         app[SILENCES] = silences
     if corrections is not None:
         app[CORRECTIONS] = corrections
+    if deliveries is not None:
+        app[DELIVERIES] = deliveries
     app[TOKEN] = token or ""
     app[STREAMS] = set()
     app[DRAWING] = Drawing(utc_offset_s)

@@ -19,7 +19,7 @@ from index.drawing import Drawing
 from index.live import Broadcast
 from index.parameters import KEY_CHARS_MAX, BadParameter
 from index.reading import Reader
-from stream.contract.ports import Metrics
+from stream.contract.ports import EngineError, Metrics
 
 READS_AT_ONCE_MAX: Final = 4
 FRESH_S: Final = 2.0
@@ -87,6 +87,17 @@ class Silences(Protocol):
         """End one now; None where none of that id goes on."""
 
 
+class Deliveries(Protocol):
+    """What became of alerts on their channels. Blocking."""
+
+    def of(self, flip_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Alert → for each channel ``channel``, ``status`` (told, waiting, skipped, failed), ``first_told_at``,
+        ``last_told_at``, ``due_at``, ``tries`` and ``why``; empty where nothing is known, or not any more.
+
+        Raises ``EngineError`` where the place is away.
+        """
+
+
 READING: Final = web.AppKey("reading", Reading)
 FEED: Final = web.AppKey("feed", Broadcast)
 STATUS: Final[web.AppKey[Status]] = web.AppKey("status")
@@ -96,6 +107,7 @@ SILENCES: Final = web.AppKey("silences", Silences)
 ACTIONS: Final = web.AppKey("actions", dict[str, Action])
 TOKEN: Final = web.AppKey("token", str)
 CORRECTIONS: Final = web.AppKey("corrections", Corrections)
+DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 DRAWING: Final = web.AppKey("drawing", Drawing)
 STREAMS: Final[web.AppKey[set[asyncio.Task[Any]]]] = web.AppKey("streams")
 
@@ -119,7 +131,20 @@ async def find_entity(request: web.Request, prefix: str) -> dict[str, Any] | Non
 async def find_incident(request: web.Request) -> dict[str, Any] | None:
     """The incident that the path names by its ``id`` or by that of one of its alerts."""
     name, reading = _incident_name(request), request.app[READING]
-    return await reading.ask(lambda: incidents.incident(reading.reader, name))
+    found = await reading.ask(lambda: incidents.incident(reading.reader, name))
+    return None if found is None else await _with_deliveries(request, found)
+
+
+async def _with_deliveries(request: web.Request, found: dict[str, Any]) -> dict[str, Any]:
+    """``found`` with what became of its alerts, asked beside the questions to the store, as it may take a while."""
+    deliveries = request.app.get(DELIVERIES)
+    if deliveries is None:
+        return incidents.with_deliveries(found, {})
+    try:
+        told = await asyncio.to_thread(deliveries.of, [row["id"] for row in found["alerts"]])
+    except EngineError as error:
+        return incidents.with_deliveries(found, {}, str(error))
+    return incidents.with_deliveries(found, told)
 
 
 async def find_course(request: web.Request) -> Course | None:

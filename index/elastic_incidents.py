@@ -25,6 +25,13 @@ def flips_of(searcher: Searcher, name: str) -> list[Flip]:
     return [flip_of(record_of(row)) for row in rows(found)]
 
 
+def made_ms(searcher: Searcher, incident_id: str) -> dict[str, int]:
+    """See ``SqliteReader.made_ms``."""
+    query = {"term": {"incident_id": incident_id}}
+    [found] = searcher.ask(Question("flips", query, size=FLIPS_MAX, _source=["id", "stored_at"]))
+    return {row["_source"]["id"]: int(row["_source"]["stored_at"]) for row in rows(found)}
+
+
 def frozen(searcher: Searcher, incident_id: str) -> dict[str, list[str]]:
     """See ``SqliteReader.frozen``."""
     query = {"term": {"incident_id": incident_id}}

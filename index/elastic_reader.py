@@ -282,6 +282,10 @@ class ElasticReader:
         """See ``SqliteReader.frozen``."""
         return incidents.frozen(self._searcher, incident_id)
 
+    def made_ms(self, incident_id: str) -> dict[str, int]:
+        """See ``SqliteReader.made_ms``."""
+        return incidents.made_ms(self._searcher, incident_id)
+
     def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
         """See ``SqliteReader.points_of``."""
         return incidents.points_of(self._searcher, entity, since_ms, until_ms)

@@ -7,7 +7,7 @@ of the window that are still stored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
@@ -15,6 +15,7 @@ import msgspec
 
 from index.course import CourseReader, course, rows, tested
 from index.present import alert, iso, post_url, window_row
+from index.query import moment
 from stream.contract.records import IMAGE, RESOLVED, Document, Evidence, Flip, WindowScore
 
 POSTS_MAX: Final = 500
@@ -33,6 +34,9 @@ class IncidentReader(CourseReader, Protocol):
     def frozen(self, incident_id: str) -> dict[str, list[str]]:
         """Post → digests of its frozen pictures."""
 
+    def made_ms(self, incident_id: str) -> dict[str, int]:
+        """Alert → when it was stored, by the clock."""
+
     def first_documents(self, entity: str, since_ms: int, until_ms: int, count_max: int) -> list[Document]:
         """The earliest posts that name an entity."""
 
@@ -47,7 +51,7 @@ def incident(reader: IncidentReader, name: str) -> dict[str, Any] | None:
     end_ms = loudest.at_ms
     start_ms = end_ms - window.window_ms if window else flips[0].first_ms
     documents = reader.first_documents(last.entity, start_ms, end_ms, POSTS_MAX)
-    told = alert(last)
+    told, made = alert(last), reader.made_ms(last.incident_id)
     shared = ("incident_id", "rule_id", "rule_kind", "rule_version", "severity", "entity", "name", "type", "labels")
     return {
         **{key: told[key] for key in shared},
@@ -66,9 +70,30 @@ def incident(reader: IncidentReader, name: str) -> dict[str, Any] | None:
         "posts_found": _found(last.entity, documents),
         "posts": _posts(flips, reader.frozen(last.incident_id), documents),
         "posts_removed": _removed(flips),
-        "alerts": [alert(flip, last.state) for flip in flips],
+        "alerts": [alert(flip, last.state, made.get(flip.id)) for flip in flips],
         "timeline": rows(course(reader, flips)),
         "links": _links(last, start_ms, end_ms),
+    }
+
+
+def with_deliveries(
+    found: dict[str, Any], told: Mapping[str, Sequence[dict[str, Any]]], problem: str = ""
+) -> dict[str, Any]:
+    """``found``, an incident, with ``deliveries`` of each alert, and who was told of it first, and when, by the clock.
+
+    ``problem``: why nobody knows what became of the alerts, mostly empty.
+    """
+    heard = [
+        (row["first_told_at"], row["channel"]) for rows in told.values() for row in rows if row["first_told_at"]
+    ]
+    first_told_at, channel = min(heard, key=lambda one: (moment(one[0]), one[1]), default=(None, ""))
+    return {
+        **found,
+        "made_at": found["alerts"][0]["made_at"],
+        "first_told_at": first_told_at,
+        "first_told_by": channel,
+        "deliveries_problem": problem,
+        "alerts": [{**row, "deliveries": list(told.get(row["id"], ()))} for row in found["alerts"]],
     }
 
 

@@ -257,6 +257,11 @@ class SqliteReader:
         with self._moment() as connection:
             return sqlite_frozen.kept(connection, incident_id)
 
+    def made_ms(self, incident_id: str) -> dict[str, int]:
+        """Alert → when it was stored by the clock, of all alerts of this incident."""
+        with self._moment() as connection:
+            return incidents.made_ms(connection, incident_id)
+
     def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
         """The trend points of ``entity`` with bins in [since, until), oldest first: the newest ``POINTS_MAX``."""
         with self._moment() as connection:

@@ -84,6 +84,9 @@ class Reader(Protocol):
     def frozen(self, incident_id: str) -> dict[str, list[str]]:
         """The frozen pictures of an incident's posts."""
 
+    def made_ms(self, incident_id: str) -> dict[str, int]:
+        """Alert → when it was stored, of all alerts of an incident."""
+
     def points_of(self, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
         """Trend points of an entity."""
 

@@ -29,6 +29,11 @@ def flips_of(connection: sqlite3.Connection, name: str) -> list[Flip]:
     return [flip_of(record) for (record,) in rows]
 
 
+def made_ms(connection: sqlite3.Connection, incident_id: str) -> dict[str, int]:
+    """See ``SqliteReader.made_ms``."""
+    return dict(connection.execute("SELECT id, stored_ms FROM flips WHERE incident_id = ?", (incident_id,)).fetchall())
+
+
 def points_of(connection: sqlite3.Connection, entity: str, since_ms: int, until_ms: int) -> list[TrendPoint]:
     """See ``SqliteReader.points_of``."""
     rows = connection.execute(_POINTS, (key64(entity), since_ms, until_ms, POINTS_MAX)).fetchall()

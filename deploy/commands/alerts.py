@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -30,13 +30,12 @@ from deploy.commands.common import (
     show_time,
 )
 from deploy.commands.query import LimitOption, SinceOption, UntilOption
+from deploy.deliveries import STATUSES
 from deploy.errors import Failure, UsageFailure
 from stream.contract.ports import DeliveryError, Telling
 from stream.contract.records import FIRING, Evidence, Flip
 
 alerts_app = typer.Typer(invoke_without_command=True, epilog="Example: weibowatch alerts --json")
-STATUSES: Final = {"waiting": ("due", "claimed"), "told": ("sent",), "skipped": ("skipped",), "failed": ("failed",)}
-"""What people ask for → status in the outbox."""
 ChannelOption = Annotated[str, typer.Option("--channel", help="Only of this channel.")]
 
 

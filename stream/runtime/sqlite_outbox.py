@@ -5,6 +5,7 @@ Below, what other processes do with it while ``run`` writes: to see deliveries, 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -206,12 +207,15 @@ class SqliteOutbox:
 # --- other processes ---------------------------------------------------------------------------------------------
 
 
-def deliveries(connection: sqlite3.Connection, channel: str = "") -> list[Delivery]:
-    """All deliveries that the outbox knows of, in the order of their ids; of ``channel`` only when it is named."""
+def deliveries(
+    connection: sqlite3.Connection, channel: str = "", flip_ids: Sequence[str] | None = None
+) -> list[Delivery]:
+    """All deliveries that the outbox knows of, in the order of their ids; of a channel or some alerts when named."""
+    wanted = "" if flip_ids is None else " AND flip_id IN (SELECT value FROM json_each(?2))"
     rows = connection.execute(
         "SELECT flip_id, channel, status, attempts, due_ms, first_told_ms, told_ms, problem FROM outbox"
-        " WHERE ? IN ('', channel) ORDER BY flip_id, channel",
-        (channel,),
+        f" WHERE ?1 IN ('', channel){wanted} ORDER BY flip_id, channel",
+        (channel,) if flip_ids is None else (channel, json.dumps(flip_ids)),
     ).fetchall()
     return [Delivery(*row) for row in rows]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from pathlib import Path
 
+from deploy import orders
+from deploy.deliveries import OfCluster
 from deploy.services.elastic import ElasticNode
 from deploy.services.kafka import KafkaCluster
+from deploy.settings import Settings
 from tests.deploy.clusters import Commands
 from tests.deploy.conftest import answer, weibowatch
 from tests.notify.fakes import Hook
@@ -123,6 +127,10 @@ async def test_a_cluster_delivers_gives_up_and_tries_again(
             assert len(first) == len(set(first)) > 20
             failed = await asyncio.to_thread(cluster.answer, "alerts", "failed", "--cluster")
             assert failed["total"] == 3 and {row["flip_id"] for row in failed["failed"]} == set(first[:3])
+            settled = OfCluster(functools.partial(orders.deliveries, Settings(kafka=cluster.kafka), ""))
+            told = await asyncio.to_thread(settled.of, first)
+            assert [told[name][0]["status"] for name in first] == ["failed"] * 3 + ["told"] * (len(first) - 3)
+            assert all(told[name][0]["first_told_at"] for name in first[3:])
             hook.asked.clear()
             assert await asyncio.to_thread(cluster.answer, "alerts", "retry", "--cluster") == {"retried": 3}
             await asyncio.to_thread(cluster.answer, "worker", "--once")

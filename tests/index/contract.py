@@ -17,6 +17,7 @@ from deploy.bias.auditfile import AuditFile
 from deploy.bias.live import AuditedCounts
 from index import notes
 from index.corrected import Shown
+from index.present import iso
 from index.query import Filters, QueryError
 from index.reading import Reader
 from stream.contract.ports import IndexWriter
@@ -344,6 +345,11 @@ class IndexLaws:
         index.settle()
         for name in ("i1", "i1-0", "i1-2"):
             assert index.reader.flips_of(name) == told
+        made, listed = index.reader.made_ms("i1"), index.reader.alerts()["alerts"]
+        assert set(made) == {one.id for one in told} and index.reader.made_ms("i9") == {}
+        assert {one["id"]: one["made_at"] for one in listed if one["incident_id"] == "i1"} == {
+            name: iso(made_ms) for name, made_ms in made.items()
+        }
         assert index.reader.flips_of("i9") == []
 
     def test_points_of_a_range_in_their_order(self, make_index: MakeIndex) -> None:

@@ -15,6 +15,7 @@ from deploy.bias.auditfile import AuditFile
 from deploy.bias.live import AuditedCounts
 from deploy.wiring import now_ms
 from index.api import make_app
+from index.context import Deliveries
 from index.live import Broadcast
 from index.sqlite import SqliteIndex, SqliteReader, create_schema
 from stream.contract.records import Counts, Coverage, Document, Flip, HotItem, HotList, Note, Observation, Outcome
@@ -105,7 +106,8 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    path: Path, *, filled: bool = True, token: str | None = None, audit: Path | None = None
+    path: Path, *, filled: bool = True, token: str | None = None, audit: Path | None = None,
+    deliveries: Deliveries | None = None,
 ) -> AsyncIterator[Served]:
     """A running server. ``audit``: a file by which counts are corrected, in the time zone of Shanghai."""
     server = Served(path)
@@ -120,6 +122,7 @@ async def served(
         metrics=server.metrics,
         actions={"replay_rejects": server.replay},
         corrections=None if audit is None else AuditedCounts(AuditFile(audit, now_ms), reader, 28_800_000),
+        deliveries=deliveries,
         token=token,
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
