@@ -27,7 +27,8 @@ from deploy.application import tune_interpreter
 from deploy.services.kafka import KafkaCluster
 from deploy.settings import LogSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
-from stream.contract.ports import TagInput
+from stream.contract.deletion import Deletion
+from stream.contract.ports import Erased, TagInput
 from stream.contract.records import Document, End, Flip, Note, Post, Reach, Record, Reject, Span, TrendPoint
 from stream.notify.deliver import Deliverer
 from stream.runtime import kafka, topics
@@ -88,6 +89,9 @@ class NoIndex:
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         return 0
+
+    def erase(self, deletion: Deletion) -> Erased:
+        raise NotImplementedError
 
 
 def records(count: int) -> Iterable[list[Record]]:

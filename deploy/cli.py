@@ -12,6 +12,7 @@ from deploy.commands import (
     bias,
     cluster,
     data,
+    delete,
     experiment,
     kibana,
     model,
@@ -57,6 +58,7 @@ silences.register(app)
 backtest.register(app)
 tagger.register(app)
 admin.register(app)
+delete.register(app)
 cluster.register(app)
 services.register(app)
 kibana.register(app)

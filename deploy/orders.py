@@ -63,6 +63,18 @@ def put_in_force(settings: Settings, control: Control) -> None:
     write_keyed(settings.kafka, controls, [(0, control.topic.encode(), codec.encode(control))])
 
 
+def delete(settings: Settings, order: Control) -> None:
+    """Tell all who keep something to delete it: ``order`` into the log, behind every report, among the alerts.
+
+    Blocking. Raises ``KafkaProblem``.
+    """
+    names, data = Names(settings.kafka.prefix), codec.encode(order)
+    every = range(partitions_of(settings.kafka))
+    write_keyed(settings.kafka, names.flips, [(number, None, data) for number in every])
+    _write(settings, [order])
+    write_keyed(settings.kafka, names.reports, [(0, None, data)])
+
+
 def deliveries(settings: Settings, channel: str) -> list[Delivery]:
     """All that the outbox knows of, of ``channel`` only when it is named. Blocking. Raises ``KafkaProblem``."""
     changelog = Names(settings.kafka.prefix).changelog("outbox")

@@ -14,6 +14,7 @@ import structlog
 
 from index.elastic_bulk import REPLACED, Bulk, Settled
 from index.elastic_client import Cluster, ElasticError, Patience, Stopped, Unavailable
+from index.elastic_erasure import traces
 from index.elastic_frozen import Frozen
 from index.elastic_months import Months
 from index.elastic_reader import ElasticReader
@@ -36,7 +37,8 @@ from index.elastic_setup import set_up
 from index.footprint import newest_versions, without_pictures
 from index.sqlite import wall_clock_ms
 from stream.contract import codec
-from stream.contract.ports import Metrics
+from stream.contract.deletion import Deletion
+from stream.contract.ports import Erased, Metrics
 from stream.contract.records import Document, Flip, Note, Record, Reject, TrendPoint, note_id
 
 RANK_BITS: Final = 18
@@ -154,9 +156,8 @@ class ElasticIndex:
         """Remove posts with everything that is only theirs, pictures too. Returns how many were there.
 
         Alerts keep what they counted, but not the words, authors and pictures of these posts. Raises ``ElasticError``
-        where a part is refused; the same call may be made again. This reaches the index alone: words may come back
-        with a replay of the log that still has a post, and with an alert told later, since Track keeps excerpts of
-        the posts of its windows for the evidence.
+        where a part is refused; the same call may be made again. This reaches the index alone; ``erase`` is its part
+        of a deletion everywhere.
         """
         wanted = list(dict.fromkeys(post_ids))
         for start in range(0, len(wanted), DELETED_AT_ONCE):
@@ -181,6 +182,17 @@ class ElasticIndex:
             self._bulk.send(deletion(index, name) for name, rows in stored.items() for index in rows)
             self._pictures.clear()
         return len({row.action.id for row in gone if row.done})
+
+    def erase(self, deletion: Deletion) -> Erased:
+        """See ``ports.IndexWriter``. Raises like ``delete``."""
+        found, letters = traces(self._months, self._patience, deletion)
+        self.forget_rejects(letters)
+        self.delete(found.ids)
+        return found
+
+    def trace(self, deletion: Deletion) -> Erased:
+        """What there is of ``deletion``; changes nothing. Waits for Elasticsearch."""
+        return traces(self._months, self._patience, deletion)[0]
 
     def expire(self, days: Mapping[Kind, float]) -> list[str]:
         """Remove months that were stored longer than ``days`` ago, 0 for never. Returns the indices that went.

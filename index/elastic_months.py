@@ -12,6 +12,12 @@ from index.elastic_schema import Kind, alias
 ROWS_AT_ONCE: Final = 5_000
 SOURCES_AT_ONCE: Final = 100
 """Rows whose content, pictures perhaps, comes in one answer."""
+PAGE_ROWS: Final = 100
+_PAGED: Final[dict[Kind, tuple[str, ...]]] = {
+    "documents": ("created_at", "id"), "flips": ("at", "id"), "rejects": ("rank", "number"), "notes": ("id",),
+    "evidence": ("first_at", "incident_id", "post"),
+}  # fmt: skip
+"""Fields that order the rows of a kind; months may share a row for a moment only."""
 LISTED_S: Final = 5.0
 """Months that others begin are noticed this late. Posts go to partitions by id, so others write other posts."""
 
@@ -102,6 +108,14 @@ class Months:
         body = {"query": query, "size": ROWS_AT_ONCE, "sort": [{"id": "asc"}], "_source": fields}
         found = self._searched("flips", body)
         return [] if found is None else [row["_source"] for row in found["hits"]["hits"]]
+
+    def page(self, kind: Kind, query: Mapping[str, Any], field: str, after: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of ``kind`` that match, with ``field``, and the place ``sort`` behind which the next page begins."""
+        body: dict[str, Any] = {
+            "query": query, "size": PAGE_ROWS, "_source": [field], "sort": [{one: "asc"} for one in _PAGED[kind]],
+        }  # fmt: skip
+        found = self._searched(kind, {**body, "search_after": list(after)} if after else body)
+        return [] if found is None else list(found["hits"]["hits"])
 
     # --- observations ------------------------------------------------------------------------------------------
 

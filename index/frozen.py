@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from stream.contract.records import Document, Evidence, Flip, Picture, replace
+from stream.contract.deletion import Deletion, blanked
+from stream.contract.records import Document, Flip, Picture
 
 PICTURES_MAX: Final = 2
 """Pictures that are kept of one post."""
@@ -30,11 +31,4 @@ def wanted(document: Document) -> list[Picture]:
 
 def redacted(flip: Flip, post_ids: Collection[str]) -> Flip:
     """``flip`` without what the posts ``post_ids`` said and who wrote them; what was counted stays."""
-    shown = tuple(_blank(one) if one.post_id in post_ids else one for one in flip.evidence)
-    emptied: Flip = replace(flip, evidence=shown)
-    return emptied
-
-
-def _blank(shown: Evidence) -> Evidence:
-    blank: Evidence = replace(shown, post_id="", author="", excerpt="")
-    return blank
+    return blanked(flip, Deletion(posts=frozenset(post_ids)))

@@ -26,6 +26,7 @@ from index.elastic_schema import KINDS
 from index.elastic_search import Question, Searcher, total
 from index.reading import StoreAway
 from stream.contract import codec
+from stream.contract.deletion import orders
 from stream.contract.ports import EngineError
 from stream.contract.records import Control, Record, Reject
 from stream.core import stages
@@ -234,7 +235,7 @@ class _Log:
 
     def _note(self, record: Record) -> None:
         """Remember which controls are in force, or will be when the log is worked off."""
-        if isinstance(record, Control):
+        if isinstance(record, Control) and not orders(record):
             before = self._controls.get(record.topic)
             if before is None or before.version <= record.version:
                 self._controls[record.topic] = record

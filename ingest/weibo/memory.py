@@ -8,7 +8,7 @@ never knows more than the log does. Blocking, but each call is a few rows.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -178,6 +178,23 @@ class Memory:
         if tries >= TRIES_MAX:
             self.settle(mid, what)
         return tries
+
+    def owed_to(self, wanted: Callable[[Post], bool]) -> list[tuple[str, str]]:
+        """(mid, what) of what is owed to such posts."""
+        rows = self._connection.execute("SELECT mid, what, source, tries, record FROM owed").fetchall()
+        return [(one.mid, one.what) for one in (Owed(*row) for row in rows) if wanted(one.post)]
+
+    def delete(self, wanted: Callable[[Post], bool]) -> int:
+        """Owe nothing to posts that are to be deleted, also as another process. Returns how many went.
+
+        That they were told stays, without words and author: else their lists would show them as news.
+        """
+        gone = self.owed_to(wanted)
+        self._connection.executemany("DELETE FROM owed WHERE mid = ? AND what = ?", gone)
+        if gone:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(gone)
 
     # --- the session -----------------------------------------------------------------------------------------------
 

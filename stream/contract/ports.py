@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from stream.contract.deletion import Deletion
 from stream.contract.records import Document, Flip, Note, Picture, Record, Reject, Span, TrendPoint
 from stream.contract.signals import Name
 
@@ -90,6 +91,24 @@ def tagged(tagger: Tagger, posts: Sequence[TagInput]) -> list[list[Span]]:
     return tagger.decode(prepared, tagger.infer(prepared))
 
 
+class Erased(NamedTuple):
+    """How much an index held of what was deleted: posts, alerts that showed some, dead letters, observations.
+
+    ``ids`` are those of all the posts, also of those that only alerts showed.
+    """
+
+    posts: int = 0
+    alerts: int = 0
+    dead_letters: int = 0
+    observations: int = 0
+    ids: frozenset[str] = frozenset()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers by their names."""
+        return {name: value for name, value in self._asdict().items() if name != "ids"}
+
+
 class IndexWriter(Protocol):
     """The searchable side. All calls are idempotent: the same facts twice change nothing.
 
@@ -113,6 +132,9 @@ class IndexWriter(Protocol):
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         """Remove dead letters that became usable. Returns how many were there."""
+
+    def erase(self, deletion: Deletion) -> Erased:
+        """Remove the posts of ``deletion``, with what alerts and dead letters show of them."""
 
 
 class Metrics(Protocol):

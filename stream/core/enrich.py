@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream.contract import codec
+from stream.contract import codec, deletion
+from stream.contract.deletion import Deletion
 from stream.contract.ports import TagInput
 from stream.contract.records import (
     IMAGE,
@@ -72,6 +73,8 @@ class Enriched(NamedTuple):
 
     ``cut`` posts mention more than ``mentions_per_post_max`` entities; the first ones in the text stand. ``notes``
     and ``flips`` are what sources told besides posts: facts about themselves, and alerts about their own state.
+    ``deletions`` are to be carried out in all that is stored, before anything here is; what stood before them in the
+    batch is no longer among ``documents``, ``rejects`` and ``notes``.
     """
 
     documents: tuple[Document, ...]
@@ -81,6 +84,7 @@ class Enriched(NamedTuple):
     cut: int
     notes: tuple[Note, ...] = ()
     flips: tuple[Flip, ...] = ()
+    deletions: tuple[Deletion, ...] = ()
 
 
 class _Naming(NamedTuple):
@@ -106,7 +110,16 @@ class _Gathered:
         self.heard: list[Heard] = []
         self.notes: list[Note] = []
         self.flips: list[Flip] = []
+        self.deletions: list[Deletion] = []
         self.cut = 0
+
+    def delete(self, wanted: Deletion) -> None:
+        """Take out what was gathered so far of it."""
+        wanted = wanted.among([one.post.id for one in self.documents if deletion.concerns(one, wanted)])
+        self.deletions.append(wanted)
+        self.documents = [one for one in self.documents if not deletion.concerns(one, wanted)]
+        self.rejects = [one for one in self.rejects if not deletion.concerns(one, wanted)]
+        self.notes = [one for one in self.notes if not deletion.concerns(one, wanted)]
 
 
 def inputs(envelopes: Iterable[Envelope]) -> tuple[TagInput, ...]:
@@ -164,7 +177,7 @@ def finish(
     batches = _batches(planned, gathered, partitions)
     return Enriched(
         tuple(gathered.documents), tuple(gathered.rejects), batches, naming.state, gathered.cut,
-        tuple(gathered.notes), tuple(gathered.flips),
+        tuple(gathered.notes), tuple(gathered.flips), tuple(gathered.deletions),
     )  # fmt: skip
 
 
@@ -238,6 +251,8 @@ def halved(batch: Batch) -> tuple[Batch, Batch] | None:
 def _take_control(gathered: _Gathered, state: EnrichState, control: Control, offset: int) -> EnrichState:
     """Obey ``control``; one that nobody can read becomes a reject and changes nothing anywhere."""
     try:
+        if deletion.orders(control):
+            gathered.delete(deletion.ordered(control))
         after = _obeyed(state, control)
     except (AliasError, RuleError, ValueError) as error:
         gathered.rejects.append(_refused(control, offset, str(error)))

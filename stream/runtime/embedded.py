@@ -34,6 +34,7 @@ from stream.contract.records import (
 from stream.core import stages
 from stream.core.models import Model, ordered
 from stream.core.settings import CoreSettings
+from stream.runtime.erasing import Erasing, settle
 from stream.runtime.feeds import Feeds
 from stream.runtime.models import Models, Piece, no_other_model
 from stream.runtime.settings import WorkerSettings
@@ -68,6 +69,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     covered: float | None
     last_offset: int
     counts: dict[str, int]
+    deletions: int = 0
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,6 +320,8 @@ class Embedded:
             self._commit(rest, spans[_posts_of(done) :], done)
 
         await self._durably(commit_the_rest)
+        if any(committed.deletions for committed in done):
+            await self.on_writer(lambda: settle(self._store))
         self._parts.metrics.observe("weibowatch_batch_seconds", time.perf_counter() - started)
         for committed in done:
             self._count(committed)
@@ -362,6 +366,7 @@ class Embedded:
             t2s=parts.t2s,
             settings=parts.core,
         )
+        erasing = Erasing(self._store, parts.index, enriched.deletions)
         indexed = parts.index.documents(enriched.documents)
         parts.index.rejects(enriched.rejects)
         self._journal.add(enriched.batches[0], parts.now_ms())
@@ -370,21 +375,26 @@ class Embedded:
         parts.index.points(tracked.points)
         judged = [self._judge(report) for report in tracked.reports]
         flips = [*enriched.flips, *(flip for one in judged for flip in one.flips)]
+        shown = erasing.left(flips)
         notes = (*enriched.notes, *(note for one in judged for note in one.notes))
         self._track_rows.write(tracked.writes)
         if enriched.state != state:
             self._enrich_rows.write({stages.HEADER: enriched.state})
-        parts.index.flips(flips)
+        parts.index.flips(shown)
         parts.index.notes(notes)
         self._outbox.enqueue(flips, [channel.name for channel in parts.channels], now_ms=parts.now_ms())
         for rows in self._states:
             rows.flush()
         self._store.set_meta("worker_offset", str(envelopes[-1].position.offset))
+        if erasing:
+            erasing.finish(envelopes[-1].position.offset)
+            for rows in self._states:
+                rows.forget()
         return Committed(
             documents=enriched.documents,
             rejects=enriched.rejects,
             points=tracked.points,
-            flips=tuple(flips),
+            flips=tuple(shown),
             notes=notes,
             records=len(envelopes),
             posts=len(spans),
@@ -393,6 +403,7 @@ class Embedded:
             covered=tracked.covered,
             last_offset=envelopes[-1].position.offset,
             counts={**tracked.counts, "mentions_per_post_max": enriched.cut},
+            deletions=len(enriched.deletions),
         )
 
     def _judge(self, report: BinReport) -> stages.Judged:

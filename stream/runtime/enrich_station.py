@@ -179,6 +179,7 @@ class Enrich:
         facts.notes += enriched.notes
         facts.documents += enriched.documents
         facts.rejects += enriched.rejects
+        facts.deletions += enriched.deletions
         facts.count({"mentions_per_post_max": enriched.cut})
         self._states[partition] = (last, enriched.state)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -16,6 +17,7 @@ import msgspec
 
 from stream.contract import codec
 from stream.contract.codec import CodecError
+from stream.contract.deletion import TOPIC, Deletion, blanked, message_without, ordered
 from stream.contract.ports import Claim, Result
 from stream.contract.records import Control, Flip
 from stream.core.grouping import group_of
@@ -23,10 +25,13 @@ from stream.runtime import telling
 from stream.runtime.publisher import Message
 from stream.runtime.stations import Common, Facts, Incoming, Table
 from stream.runtime.telling import BEHIND, ROWS_MAX, Choice, Queue, Waiting
+from stream.runtime.topics import INTERNAL_BYTES_MAX
 
 Status = Literal["due", "claimed", "failed", "sent", "skipped"]
 DONE_MS: Final = telling.AGAIN_MS_MAX
 """So long a row stays that every channel is done with."""
+DELETIONS_MAX: Final = 100
+"""The newest deletions, which alerts are held against that were on their way."""
 
 
 class Try(msgspec.Struct, array_like=True):
@@ -102,6 +107,7 @@ class Outbox:
         self._last: dict[tuple[str, str], int] = {}  # (channel, group) → when it was last told
         self._incidents: dict[str, set[str]] = {}
         self._changed: dict[tuple[int, str], None] = {}
+        self._deletions: deque[Deletion] = deque(maxlen=DELETIONS_MAX)
         self._flushing = asyncio.Lock()
 
     # --- rows --------------------------------------------------------------------------------------------------
@@ -232,6 +238,23 @@ class Outbox:
             for name, one in tuple(held.row.channels.items()):
                 if held.partition == partition and one.status == "failed" and channel in ("", name):
                     self._change(flip_id, name, status="due", attempts=0, due_ms=now_ms)
+
+    def delete(self, partition: int, deletion: Deletion) -> None:
+        """Take ``deletion`` out of what is to be told, and of what may still come: reports may be on their way."""
+        self._deletions.append(deletion)
+        for flip_id, held in self._rows.items():
+            if held.partition != partition or held.flip is None:
+                continue
+            left = message_without(held.flip, deletion)
+            if left is not held.flip:
+                held.flip, held.row.record = left, codec.encode(left, INTERNAL_BYTES_MAX)
+                self._changed[partition, flip_id] = None
+
+    def left(self, flip: Flip, without: Callable[[Flip, Deletion], Flip]) -> Flip:
+        """``flip`` without what was deleted of late."""
+        for deletion in self._deletions:
+            flip = without(flip, deletion)
+        return flip
 
     def trim(self, before_ms: int) -> int:
         """Let go of alerts that no channel wants to try again: taken in before ``before_ms``, or done some time ago."""
@@ -379,11 +402,26 @@ def take_flip(common: Common, outbox: Outbox, channels: Iterable[str], incoming:
         if isinstance(flip, Control) and flip.topic == RETRY:
             outbox.try_again(incoming.partition, flip.payload)
             return
+        if isinstance(flip, Control) and flip.topic == TOPIC:
+            outbox.delete(incoming.partition, _ordered(flip))
+            return
         if not isinstance(flip, Flip):
             raise CodecError("bad_record", f"a {type(flip).__name__} among the alerts")
     except CodecError as error:
         facts.rejects.append(common.letter(error, common.names.flips, incoming))
         return
-    facts.flips.append(flip)
-    facts.messages.append(Message(common.names.live, incoming.value, None, 0))
-    outbox.enqueue(incoming.partition, flip, incoming.value, channels)
+    shown, told = outbox.left(flip, blanked), outbox.left(flip, message_without)
+    facts.flips.append(shown)
+    facts.messages.append(Message(common.names.live, _encoded(shown, flip, incoming.value), None, 0))
+    outbox.enqueue(incoming.partition, told, _encoded(told, flip, incoming.value), channels)
+
+
+def _encoded(changed: Flip, flip: Flip, value: bytes) -> bytes:
+    return value if changed is flip else codec.encode(changed, INTERNAL_BYTES_MAX)
+
+
+def _ordered(order: Control) -> Deletion:
+    try:
+        return ordered(order)
+    except ValueError as error:
+        raise CodecError("bad_record", str(error)) from error

@@ -12,6 +12,8 @@ CACHED_ROWS_MAX: Final = 100_000
 
 Fetch = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
 """Keys → (key, stored row) of those that are there."""
+Scan = Callable[[], Iterable[tuple[str, bytes]]]
+"""(key, stored row) of all that are there."""
 
 
 class RowsLost(Exception):
@@ -25,8 +27,9 @@ class StateRows(Mapping[str, Any]):
     wants stored last, its header, is last. A cached None is a row that is known not to be there.
     """
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, scan: Scan = tuple) -> None:
         self._fetch = fetch
+        self._scan = scan
         self._cache: dict[str, AnyRow | None] = {}
         self._changed: dict[str, None] = {}
 
@@ -53,6 +56,21 @@ class StateRows(Mapping[str, Any]):
                 raise RowsLost(f"{type(error).__name__}: {error}") from error
             self._cache |= dict.fromkeys(wanted)
             self._cache |= found
+
+    def every(self, wanted: Callable[[bytes], bool]) -> list[tuple[str, AnyRow]]:
+        """(key, row) of all rows whose stored form is ``wanted``, those that were just written too.
+
+        Looks at everything. Raises ``RowsLost``.
+        """
+        try:
+            stored = {key: stages.decode_row(data) for key, data in self._scan() if wanted(data)}
+        except Exception as error:
+            raise RowsLost(f"{type(error).__name__}: {error}") from error
+        newest = {key: row for key, row in stored.items() if key not in self._changed}
+        newest |= {
+            key: row for key in self._changed if (row := self._cache[key]) and wanted(stages.encode_row(row))
+        }
+        return [(key, row) for key, row in newest.items() if row is not None]
 
     def __iter__(self) -> Iterator[str]:
         """The keys in memory: no stage looks at all rows."""

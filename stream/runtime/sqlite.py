@@ -63,6 +63,10 @@ class StoreError(Exception):
     """The store cannot be used; the message says what to do."""
 
 
+class StoreBusy(StoreError):
+    """Another process writes the store."""
+
+
 class StoreFull(StoreError):
     """No room on the disk. The transaction was rolled back: the same work may be tried again when there is room."""
 
@@ -148,6 +152,14 @@ class Store:
             if isinstance(error, sqlite3.DatabaseError):
                 raise translated(error, self.path) from error
             raise
+
+    @contextlib.contextmanager
+    def understood(self) -> Iterator[None]:
+        """Around work outside of transactions: errors of SQLite become a ``StoreError`` that a person can act on."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise translated(error, self.path) from error
 
     # --- small values ------------------------------------------------------------------------------------------
 
@@ -249,16 +261,23 @@ def drop_in_inbox(directory: Path, records: Sequence[tuple[Record, Reject | None
 
     Each comes with the dead letter that it was made of, which goes when the record is taken.
     """
+    with writing(directory) as connection:
+        connection.executemany(
+            "INSERT INTO inbox (record, reject) VALUES (?, ?)",
+            [(encoded(record), None if reject is None else codec.encode(reject)) for record, reject in records],
+        )
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[sqlite3.Connection]:
+    """A short transaction beside the process that writes ``directory``, which waits meanwhile. For other processes."""
     path = directory / DATABASE
     if not path.exists():
         raise StoreError(f"there is no store in {directory}; start one with: weibowatch run --store {directory}")
     connection = connect(path)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(
-            "INSERT INTO inbox (record, reject) VALUES (?, ?)",
-            [(encoded(record), None if reject is None else codec.encode(reject)) for record, reject in records],
-        )
+        yield connection
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         raise translated(error, path) from error
@@ -374,7 +393,7 @@ def lock(path: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        raise StoreError(
+        raise StoreBusy(
             f"another weibowatch writes {path.parent} already. Stop it, or choose another --store."
         ) from error
     return handle

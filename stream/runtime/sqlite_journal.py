@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ BATCH_BYTES_MAX: Final = 1 << 30
 _MEND: Final = "Restore a backup (weibowatch backup)."
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[bytes])
+
 
 class Journal:
     """The table ``journal`` behind ``connection``. What is written belongs to the transaction of the caller."""
@@ -70,6 +71,17 @@ class Journal:
 def rows(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     """(stored_ms, row) of the whole journal in the order of the log."""
     yield from connection.execute("SELECT stored_ms, batch FROM journal ORDER BY id")
+
+
+def rows_with(connection: sqlite3.Connection, wanted: Callable[[bytes], bool]) -> Iterator[tuple[int, bytes]]:
+    """(id, row) of those rows whose plain bytes are ``wanted``. Raises ``StoreError`` for what is no row."""
+    for number, row in connection.execute("SELECT id, batch FROM journal ORDER BY id"):
+        try:
+            plain = zlib.decompress(row)
+        except zlib.error as error:
+            raise StoreError(f"the journal is damaged: {error}. {_MEND}") from error
+        if wanted(plain):
+            yield number, row
 
 
 def packed(batches: Iterable[Batch]) -> bytes:

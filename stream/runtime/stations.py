@@ -8,20 +8,25 @@ nothing may be acknowledged; the process ends and everything is read again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import UnionType
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
 
 from stream.contract import codec
+from stream.contract import deletion as deleting
 from stream.contract.bundle import pack, unpack
 from stream.contract.codec import CodecError
+from stream.contract.deletion import Deletion
 from stream.contract.ports import IndexWriter, Metrics
 from stream.contract.records import (
     Batch,
     BinReport,
+    Control,
     Document,
     Flip,
     Note,
@@ -30,6 +35,7 @@ from stream.contract.records import (
     TrendPoint,
 )
 from stream.core import stages
+from stream.core.deletion import row_without
 from stream.core.grouping import place_of
 from stream.core.settings import CoreSettings
 from stream.runtime.letters import LetterLimit
@@ -58,6 +64,9 @@ class Table(Protocol):
     def fetch(self, partition: int, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """(key, row) of those of ``keys`` that are there. Blocking."""
 
+    def scan(self, partition: int) -> Iterable[tuple[str, bytes]]:
+        """(key, row) of all. Blocking."""
+
     async def store(self, partition: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
         """Store rows in their order, and return when they would survive the loss of this machine."""
 
@@ -72,6 +81,7 @@ class Facts(msgspec.Struct, kw_only=True):
     notes: list[Note] = msgspec.field(default_factory=list)
     messages: list[Message] = msgspec.field(default_factory=list)
     reports: list[bytes] = msgspec.field(default_factory=list)
+    deletions: list[Deletion] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     records: int = 0
     posts: int = 0
@@ -134,6 +144,8 @@ async def deliver(common: Common, threads: Threads, facts: Facts) -> None:
     common.limit.take(facts.records, len(own), f"{own[-1].reason} ({own[-1].detail})" if own else "")
 
     def to_index() -> int:
+        for deletion in facts.deletions:
+            _log.info("deleted", **common.index.erase(deletion).counts)
         indexed = common.index.documents(facts.documents) if facts.documents else 0
         if facts.points:
             common.index.points(facts.points)
@@ -194,7 +206,9 @@ class Keyed:
     def rows(self, partition: int) -> StateRows:
         """The rows of ``partition``."""
         if partition not in self._rows:
-            self._rows[partition] = StateRows(lambda keys: self._table.fetch(partition, keys))
+            self._rows[partition] = StateRows(
+                lambda keys: self._table.fetch(partition, keys), lambda: self._table.scan(partition)
+            )
         return self._rows[partition]
 
     async def settle(self, records: Sequence[Incoming]) -> None:
@@ -234,6 +248,9 @@ def take_batch(common: Common, rows: StateRows, incoming: Incoming, facts: Facts
     batch = _own(common, common.names.batches, incoming, Batch, facts)
     if isinstance(batch, Batch):
         _track(common, rows, batch, incoming, facts)
+        for heard in batch.heard:
+            if isinstance(heard.record, Control) and heard.record.topic == deleting.TOPIC:
+                _clear(rows, heard.record)
 
 
 def _track(common: Common, rows: StateRows, batch: Batch, incoming: Incoming, facts: Facts) -> None:
@@ -264,7 +281,9 @@ def _track(common: Common, rows: StateRows, batch: Batch, incoming: Incoming, fa
 
 def take_report(common: Common, rows: StateRows, incoming: Incoming, facts: Facts) -> None:
     """Judge."""
-    report = _own(common, common.names.reports, incoming, BinReport, facts)
+    report = _own(common, common.names.reports, incoming, BinReport | Control, facts)
+    if isinstance(report, Control) and report.topic == deleting.TOPIC:
+        _clear(rows, report)
     if not isinstance(report, BinReport):
         return
     try:
@@ -291,12 +310,24 @@ def _failed(common: Common, error: Exception, topic: str, incoming: Incoming) ->
     return common.letter(CodecError("bad_record", f"{type(error).__name__}: {error}"), topic, incoming)
 
 
-def _own(common: Common, topic: str, incoming: Incoming, kind: type[Record], facts: Facts) -> Record | None:
+def _clear(rows: StateRows, order: Control) -> None:
+    """Take out of ``rows`` what is to be deleted; each source partition repeats the order behind its own posts."""
+    with contextlib.suppress(ValueError):  # Enrich has made a dead letter of one that nobody can read
+        deletion = deleting.ordered(order)
+        for key, row in rows.every(deletion.may_be_in):
+            left = row_without(row, deletion)
+            if left is not None:
+                rows.write({key: left})
+
+
+def _own(
+    common: Common, topic: str, incoming: Incoming, kind: type[Record] | UnionType, facts: Facts
+) -> Record | None:
     """A record that this project wrote itself; another one can only come from outside and is a dead letter."""
     try:
         record = codec.decode(incoming.value)
         if not isinstance(record, kind):
-            raise CodecError("bad_record", f"a {type(record).__name__} in the topic of {kind.__name__}")
+            raise CodecError("bad_record", f"a {type(record).__name__} does not belong into the topic {topic}")
     except CodecError as error:
         facts.rejects.append(common.letter(error, topic, incoming))
         return None

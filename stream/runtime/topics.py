@@ -8,6 +8,8 @@ from stream.runtime.settings import KafkaSettings
 
 DAY_MS: Final = 86_400_000
 LIVE_MS: Final = 3_600_000
+COMPACTED_MS: Final = DAY_MS
+"""After so long older states of a row are dropped: they may hold what was deleted since."""
 LIVE_BYTES: Final = 50_000_000
 DEAD_LETTER_BYTES_MAX: Final = 2_500_000
 """A dead letter holds the bytes of a whole bundle and its envelope."""
@@ -119,7 +121,7 @@ def topics(
     def compacted(name: str, partitions: int) -> Topic:
         return topic(
             name, partitions, cleanup_policy="compact", min_cleanable_dirty_ratio="0.2", segment_bytes="67108864",
-            max_message_bytes=internal,
+            max_compaction_lag_ms=str(COMPACTED_MS), max_message_bytes=internal,
         )  # fmt: skip
 
     return [

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from index.footprint import without_pictures
 from stream.contract import codec
+from stream.contract.deletion import Deletion
+from stream.contract.ports import Erased
 from stream.contract.records import (
     Coverage,
     Document,
@@ -56,6 +58,9 @@ class FactsFile:
         self._append(notes)
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
+        raise NotImplementedError
+
+    def erase(self, deletion: Deletion) -> Erased:
         raise NotImplementedError
 
 

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from stream.contract import codec
+from stream.contract.deletion import Deletion, blanked, message_without
 from stream.contract.ports import Result
+from stream.contract.records import Flip
 from stream.runtime.outbox import Outbox, OutboxRow
 from tests.notify.alerts import alert
 from tests.runtime.test_stations import Rows
@@ -98,3 +100,22 @@ async def test_a_partition_that_changed_hands_is_left_alone() -> None:
     table.gate.set()
     await asyncio.gather(taken_in, failing)
     assert status(table, "a") == "due"
+
+
+async def test_what_is_deleted_is_not_told_and_nothing_of_it_is_taken_in_later() -> None:
+    table = Slow()
+    table.gate.set()
+    box, shown = outbox(table), alert().evidence
+    gone, other = Deletion(posts=frozenset({shown[0].post_id})), "somebody"
+    flips = [alert(id=one, incident_id=one, evidence=evidence) for one, evidence in (("a", shown), ("b", shown[1:]))]
+    for flip in flips:
+        box.enqueue(0, flip, codec.encode(flip), ["hook"])
+    await box.on_loop(lambda: box.delete(0, gone))
+    for flip_id, data in table.rows.items():
+        told = codec.decode(msgspec.msgpack.decode(data, type=OutboxRow).record)
+        assert isinstance(told, Flip) and told.evidence == shown[1:], flip_id
+    [claim] = box.claim("hook", 0)
+    assert shown[0].excerpt.encode() not in claim.record
+    late = alert(id="c", incident_id="c", evidence=(*shown, msgspec.structs.replace(shown[0], author=other)))
+    assert box.left(late, message_without).evidence == shown[1:]
+    assert [one.excerpt for one in box.left(late, blanked).evidence] == ["", shown[1].excerpt, ""]

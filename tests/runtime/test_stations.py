@@ -9,6 +9,8 @@ import pytest
 
 from deploy.telemetry import Telemetry
 from stream.contract import codec
+from stream.contract.deletion import Deletion, control
+from stream.contract.ports import Erased
 from stream.contract.records import (
     Batch,
     Control,
@@ -47,6 +49,9 @@ class Rows:
             raise OSError("the disk is gone")
         return [(key, self.rows[key]) for key in keys if key in self.rows]
 
+    def scan(self, partition: int) -> Iterable[tuple[str, bytes]]:
+        return list(self.rows.items())
+
     async def store(self, partition: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
         for key, row in changes:
             if row is None:
@@ -79,6 +84,9 @@ class Told:
 
     def forget_rejects(self, rejects: Sequence[Reject]) -> int:
         return 0
+
+    def erase(self, deletion: Deletion) -> Erased:
+        raise NotImplementedError
 
 
 def batch() -> Batch:
@@ -167,6 +175,27 @@ async def test_records_that_do_not_belong_here_are_dead_letters_within_limits() 
         await tracked(foreign * 30, settings=WorkerSettings(dead_letters_window=20))
     index, _ = await tracked(foreign * 30, settings=WorkerSettings(dead_letters_window=20, dead_letters_share_max=1))
     assert len(index.letters) == 90
+
+
+async def test_track_and_judge_forget_the_excerpts_of_what_is_deleted() -> None:
+    """Also those that were stored long before, and those of the batch that brings the order."""
+    whole, table = batch(), Rows()
+    early, late = stages.halved(whole) or (whole, whole)
+    await tracked([codec.encode(early, 4_000_000)], table)
+    both = {one.author for one in early.sightings} & {one.author for one in late.sightings}
+    author = next(one for one in sorted(both) if any(_names(row, one) for row in table.rows.values()))
+    order = control(Deletion(authors=frozenset({author})), 1)
+    late = msgspec.structs.replace(late, heard=(*late.heard, Heard(late.last, order)))
+    index, _ = await tracked([codec.encode(late, 4_000_000)], table)
+    assert not any(_names(row, author) for row in table.rows.values()) and index.letters == []
+    calm = Rows()
+    await tracked([codec.encode(whole, 4_000_000)], calm)
+    assert calm.rows.keys() == table.rows.keys()
+
+
+def _names(row: bytes, author: str) -> bool:
+    """Whether a stored row has ``author`` as a text of its own."""
+    return bytes((0xA0 + len(author),)) + author.encode() in row
 
 
 def test_rows_of_the_outbox_from_before_are_read() -> None:
