@@ -1,16 +1,14 @@
-"""Commands around the tagger: ``tag``, ``evaluate``, ``series``."""
+"""Commands around the tagger: ``tag`` and ``evaluate``; ``series`` joins them on the command line."""
 
 from __future__ import annotations
 
-import csv
-import math
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deploy.commands import series
 from deploy.commands.common import (
     ConfigOption,
     JsonOption,
@@ -19,7 +17,7 @@ from deploy.commands.common import (
     reports_failures,
     settings_for,
 )
-from deploy.errors import Failure, UsageFailure
+from deploy.errors import Failure
 from stream.contract.ports import TagInput, tagged
 from stream.contract.records import Picture
 
@@ -28,7 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     app.command(epilog="Example: weibowatch tag '周杰伦在上海开演唱会' --json")(tag)
     app.command(epilog="Example: weibowatch evaluate --data dev.txt --json")(evaluate)
-    app.command(epilog="Example: weibowatch series --input counts.csv --output scores.csv")(series)
+    series.register(app)
 
 
 @reports_failures
@@ -114,57 +112,3 @@ def evaluate(
         typer.echo(f"{name:10} {row['precision']:10.4f} {row['recall']:8.4f} {row['f1']:8.4f}")
     for reason, count in left_out.items():
         typer.echo(f"pictures left out, {reason}: {count}")
-
-
-@reports_failures
-def series(
-    source: Annotated[Path, typer.Option("--input", help="CSV with the columns timestamp,value.", dir_okay=False)],
-    target: Annotated[Path, typer.Option("--output", help="CSV to write: timestamp,score (0 to 1).", dir_okay=False)],
-) -> None:
-    """Score every row of a count series by how far it stands out from what was usual before it."""
-    from stream.core.series import series as score_series
-
-    stamps, seconds, values = _read_series(source)
-    scores = score_series(seconds, values)
-    try:
-        with target.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(("timestamp", "score"))
-            writer.writerows((stamp, f"{score:.6f}") for stamp, score in zip(stamps, scores, strict=True))
-    except OSError as error:
-        raise Failure(f"{target}: cannot be written ({error.strerror})") from error
-
-
-def _read_series(path: Path) -> tuple[list[str], list[float], list[float]]:
-    """The rows as written, their times in Unix seconds and their values (NaN where empty or no number)."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            if not reader.fieldnames or not {"timestamp", "value"} <= set(reader.fieldnames):
-                raise UsageFailure(f"{path}: the first line must name the columns timestamp,value")
-            rows = [(reader.line_num, row["timestamp"] or "", row["value"] or "") for row in reader]
-    except OSError as error:
-        raise Failure(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Failure(f"{path}: no readable CSV: {error}") from error
-    seconds = [_seconds(stamp, f"{path}:{line}") for line, stamp, _ in rows]
-    return [stamp for _, stamp, _ in rows], seconds, [_number(value) for _, _, value in rows]
-
-
-def _seconds(stamp: str, place: str) -> float:
-    try:
-        number = float(stamp)
-    except ValueError:
-        try:
-            value = datetime.fromisoformat(stamp.strip().replace("Z", "+00:00"))
-        except ValueError as error:
-            raise Failure(f"{place}: {stamp!r} is no time; write ISO 8601 or Unix seconds") from error
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    return number / 1000 if abs(number) > 1e11 else number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
