@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
+import os
+import queue
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from deploy import __version__, rulefile, wiring
+from deploy.application import tune_interpreter
 from deploy.errors import Failure
 from ingest.ids import created_ms_from_mid, mid_from_bid
 from ingest.sources import DEMO_FILE
@@ -20,7 +25,8 @@ from nlp.datasets import DatasetError, Example
 from nlp.labels import chunks
 from stream.core.entities import entity_id, raw_key
 from stream.experiment import report
-from stream.experiment.trends import Declared, Part, Results
+from stream.experiment.trends import PARTS as RUNS
+from stream.experiment.trends import Bench, Declared, Part, Results, Told
 from stream.experiment.world import Corpus
 
 FILES: Final = ("train.txt", "dev.txt")
@@ -103,3 +109,41 @@ class PartStore:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}-{self._digest}.json"
+
+
+# --- parts in processes of their own -------------------------------------------------------------------------------
+
+LOOK_S: Final = 0.2
+
+
+def run_parts(
+    declared: Declared, names: Sequence[str], told: Told, done: Callable[[str, Part], None], workers: int | None = None
+) -> None:
+    """Run the parts ``names`` at the same time, as many as there are cores or ``workers``.
+
+    ``told`` hears how far each is, ``done`` gets each when it has ended. Raises ``ValueError`` where ``declared`` is
+    impossible.
+    """
+    fresh = multiprocessing.get_context("spawn")
+    with fresh.Manager() as manager:
+        heard: queue.Queue[tuple[str, int, int]] = manager.Queue()
+        with ProcessPoolExecutor(workers or os.cpu_count(), fresh) as pool:
+            running = {pool.submit(_run_part, declared, name, heard): name for name in names}
+            try:
+                while running:
+                    ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
+                    while not heard.empty():
+                        told(*heard.get())
+                    for one in ended:
+                        done(running.pop(one), one.result())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_part(declared: Declared, name: str, heard: Any) -> Part:
+    tune_interpreter()
+
+    def told(part: str, done: int, total: int) -> None:
+        heard.put((part, done, total))
+
+    return RUNS[name](Bench(declared, told))

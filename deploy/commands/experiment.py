@@ -44,6 +44,9 @@ def trends(
     rules: Annotated[
         Path | None, typer.Option(help="Rules file.", dir_okay=False, exists=True, show_default="the default rules")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Parts that run at the same time.", min=1, show_default="one a core")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Bursts and attacks put into a declared stream: recall, delay, and alerts a day where nothing happens."""
@@ -55,7 +58,7 @@ def trends(
     declared = Declared(
         stream, experiments.corpus(data), experiments.rules(rules or wiring.DEFAULT_RULES), CoreSettings()
     )
-    found = results(declared.stream, _parts(declared, out, resume))
+    found = results(declared.stream, _parts(declared, out, resume, workers))
     experiments.write_report(out, declared, found)
     if json:
         print_json(msgspec.to_builtins(found))
@@ -79,10 +82,10 @@ def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
     return msgspec.structs.replace(usual, **changes)
 
 
-def _parts(declared: Declared, out: Path, resume: bool) -> dict[str, Part]:
+def _parts(declared: Declared, out: Path, resume: bool, workers: int | None) -> dict[str, Part]:
     """Every part, run now or kept from before."""
-    from deploy.experiments import PartStore
-    from stream.experiment.trends import PARTS, Bench
+    from deploy.experiments import PartStore, run_parts
+    from stream.experiment.trends import PARTS
 
     store = PartStore(out, declared)
     found: dict[str, Part] = {}
@@ -92,17 +95,21 @@ def _parts(declared: Declared, out: Path, resume: bool) -> dict[str, Part]:
         def told(name: str, done: int, total: int) -> None:
             progress.update(tasks[name], completed=done, total=total)
 
-        bench = Bench(declared, told)
-        for name, run in PARTS.items():
-            part = store.kept(name) if resume else None
-            if part is None:
-                try:
-                    part = run(bench)
-                except ValueError as error:
-                    raise UsageFailure(str(error)) from error
-                store.keep(name, part)
+        def done(name: str, part: Part) -> None:
             found[name] = part
             progress.update(tasks[name], completed=1, total=1)
+
+        def done_now(name: str, part: Part) -> None:
+            store.keep(name, part)
+            done(name, part)
+
+        kept = {name: part for name in PARTS if resume and (part := store.kept(name)) is not None}
+        for name, part in kept.items():
+            done(name, part)
+        try:
+            run_parts(declared, [name for name in PARTS if name not in kept], told, done_now, workers)
+        except ValueError as error:
+            raise UsageFailure(str(error)) from error
     return found
 
 

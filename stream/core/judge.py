@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream.contract.records import FIRING, RESOLVED, BinReport, Control, Drift, EntityReport, Flip
-from stream.core import alerts, dispersion, drift, events, readings, silences
+from stream.core import alerts, calibration, dispersion, drift, events, readings, silences
 from stream.core.alerts import Incident
+from stream.core.calibration import Peaks
 from stream.core.events import Events, Fresh
 from stream.core.readings import Moment, Reading
-from stream.core.rows import HEADER, JudgeHeader, WaitingReport, events_key, incident_key, report_key
+from stream.core.rows import HEADER, JudgeHeader, WaitingReport, events_key, incident_key, peaks_key, report_key
 from stream.core.rules import COMPOSITE, DATA_QUALITY, DRIFT, OF_STREAM, TESTED, Rule, RuleSet
 from stream.core.settings import CoreSettings
 from stream.core.views import view_id
@@ -28,7 +29,7 @@ TEST_DAYS = 7
 MODEL_DRIFT = "model_drift"
 """Label of alerts while the model is not what it was: ``warn``, ``alert`` or ``new_model``."""
 
-JudgeRow = JudgeHeader | WaitingReport | Incident | Events
+JudgeRow = JudgeHeader | WaitingReport | Incident | Events | Peaks
 
 
 class Judged(NamedTuple):
@@ -78,6 +79,7 @@ class _Bench:
         self._active = set(header.active)
         self._incidents: dict[str, Incident | None] = {}
         self._events: dict[str, Events | None] = {}
+        self._peaks: dict[str, Peaks | None] = {}
         self._members: dict[str, tuple[str, ...]] = {}
         self._notes: list[Drift] = []
         self._served: list[str] = []
@@ -91,7 +93,7 @@ class _Bench:
         passed_ms = min(header.progress.values()) if len(header.progress) >= self._partitions else -1
         while header.waiting and header.waiting[0] + report.width_ms <= passed_ms:
             self._decide(header.waiting.pop(0))
-        writes: dict[str, JudgeRow | None] = {**self._events, **self._incidents}
+        writes: dict[str, JudgeRow | None] = {**self._peaks, **self._events, **self._incidents}
         if report.bin_ms in header.waiting:
             writes[report_key(report.bin_ms, report.partition)] = WaitingReport(report)
         writes[HEADER] = header
@@ -129,6 +131,7 @@ class _Bench:
             for rule in rules.rules
             if rule.kind in TESTED and rule.significance.mode == "fdr"
         }
+        levels |= {rule.id: self._calibrated(rule, moment) for rule in rules.rules if calibration.is_calibrated(rule)}
         moment = moment._replace(levels=levels)
         order = [(rule, views.get(view_id(rule.match), {})) for rule in sorted(rules.rules, key=_turn)]
         told = [list(self._told(rule, seen, moment)) for rule, seen in order]
@@ -136,6 +139,21 @@ class _Bench:
             self._tell(rule, own, seen, moment, rules)
         self._retire(before, rules, moment)
         header.active = sorted(self._active)
+
+    def _calibrated(self, rule: Rule, moment: Moment) -> int:
+        """What ``rule`` asks of a score, by how high scores rose on the days before."""
+        key = peaks_key(rule.id)
+        before: Peaks | None = self._peaks.get(key) or self._states.get(key)
+        row = self._peaks[key] = calibration.begun(before, rule, moment.bin_ms, self._report.width_ms)
+        return calibration.level(row, rule, readings.level(rule, moment))
+
+    def _remember(self, rule: Rule, found: Mapping[str, Reading], moment: Moment) -> None:
+        """How high the scores of ``rule`` rose in this bin."""
+        key = peaks_key(rule.id)
+        row = self._peaks[key]
+        assert row is not None
+        scores = {entity: seen.score for entity, seen in found.items() if seen.fits}
+        self._peaks[key] = calibration.with_scores(row, scores, moment.end_ms)
 
     def _obey(self, controls: Iterable[Control]) -> None:
         """What has come in force since the bin before; each partition repeats it."""
@@ -205,6 +223,8 @@ class _Bench:
         for entity in sorted(found.keys() | active):
             if told := self._advance(rule, entity, found.get(entity), moment):
                 yield told
+        if calibration.is_calibrated(rule):
+            self._remember(rule, found, moment)
 
     def _combined(self, rule: Rule, reports: Mapping[str, EntityReport], active: set[str]) -> dict[str, Reading]:
         """Readings of a ``composite`` rule: of the entities on which some of its rules fire, or did."""
@@ -358,6 +378,7 @@ class _Bench:
                 self._incidents[key] = None
                 self._active.discard(key)
             self._events[events_key(rule.id)] = None
+            self._peaks[peaks_key(rule.id)] = None
 
 
 def _turn(rule: Rule) -> int:

@@ -39,7 +39,10 @@ LATE_MIN: Final = 20
 
 
 class Reading(NamedTuple):
-    """A rule's view of an entity in a bin: whether its condition holds, and the score against its level."""
+    """A rule's view of an entity in a bin: whether its condition holds, and the score against its level.
+
+    ``fits``: whether it would hold at any score, for the kinds in ``BURSTS``.
+    """
 
     holds: bool
     score: int
@@ -47,6 +50,7 @@ class Reading(NamedTuple):
     window: WindowScore | None
     report: EntityReport
     reason: str
+    fits: bool = False
 
 
 class Moment(NamedTuple):
@@ -62,7 +66,7 @@ class Moment(NamedTuple):
     total_posts: int
     covered: Mapping[int, int] = MappingProxyType({})
     levels: Mapping[str, int] = MappingProxyType({})
-    """Of rules with ``fdr``, by their id: what is asked of a score in this bin."""
+    """By the id of a rule: what is asked of a score in this bin, where it is not what ``level`` says."""
     volume: Mapping[int, int] = MappingProxyType({})
     late: int = 0
     counted: int = 0
@@ -200,7 +204,7 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
     count, expected = (best.mentions, best.usual) if of_posts else (best.observed, best.expected)
     reason = f"{count} against {expected:.2f} expected, {lift(best):.1f} times the usual"
     score = _score(rule, best)
-    return Reading(bool(fit) and score >= theta, score, theta, best, report, reason)
+    return Reading(bool(fit) and score >= theta, score, theta, best, report, reason, bool(fit))
 
 
 def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:

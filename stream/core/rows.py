@@ -27,6 +27,7 @@ _BIN: Final = "\x00bin/"
 _REPORT: Final = "\x00report/"
 _INCIDENT: Final = "\x00incident/"
 _EVENTS: Final = "\x00events/"
+_PEAKS: Final = "\x00peaks/"
 
 
 def history_key(entity: str) -> str:
@@ -67,6 +68,11 @@ def incident_key(rule_id: str, entity: str) -> str:
 def events_key(rule_id: str) -> str:
     """Key of the events that ``rule_id`` has made."""
     return f"{_EVENTS}{rule_id}"
+
+
+def peaks_key(rule_id: str) -> str:
+    """Key of what is known of how high the scores of ``rule_id`` rise."""
+    return f"{_PEAKS}{rule_id}"
 
 
 class EnrichState(msgspec.Struct, frozen=True, array_like=True, tag="enrich"):

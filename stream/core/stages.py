@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from stream.core.alerts import Incident
+from stream.core.calibration import Peaks
 from stream.core.coverage import CoverageRow
 from stream.core.enrich import Enriched, Plan, enrich, finish, halved, inputs, partition_of, plan
 from stream.core.events import Events
@@ -23,7 +24,7 @@ from stream.core.volume import StreamRow
 
 AnyRow = (
     EnrichState | OpenRow | TrendState | BinRow | StreamRow | CoverageRow | SilentRow | GoneRow | TrackHeader
-    | JudgeHeader | WaitingReport | Incident | Events
+    | JudgeHeader | WaitingReport | Incident | Events | Peaks
 )  # fmt: skip
 
 _encoder: Final = msgspec.msgpack.Encoder()

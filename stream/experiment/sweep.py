@@ -18,7 +18,7 @@ from stream.experiment.table import Table, alone
 
 FACTORS: Final = tuple(2.0 ** (step / 8) for step in range(-8, 49))
 """The thresholds are these multiples of the usual one, which is among them; the steps are fine, to match rates."""
-COUNT_MIN: Final = 5.0
+COUNT_MIN: Final = 7.0
 """Mentions that an hour must have, as the default rules ask for."""
 QUIET_MS: Final = DAY_MS
 """A name that brought an alert brings none for a day. Bursts of the default rules are quiet a day after they end."""
