@@ -255,7 +255,10 @@ def _status(runtime: Embedded, watch: RuleWatch | None) -> dict[str, Any]:
 
 
 def _deliverer(runtime: Embedded, store: Store, settings: Settings, telemetry: Telemetry) -> Deliverer:
-    found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
+    from index.reader import SqliteReader
+
+    reader = functools.partial(SqliteReader, store.path)
+    found = {channel.name: channel for channel in made_channels(settings, wiring.now_ms, reader)}
 
     async def silences() -> Sequence[Silence]:
         control = await runtime.on_writer(lambda: silences_of_state(store.connection))

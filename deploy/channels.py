@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.errors import Failure
 from deploy.settings import Settings
@@ -24,14 +25,25 @@ from stream.notify.slack import Slack
 from stream.notify.webhook import Webhook
 from stream.notify.wecom import Wecom
 
+if TYPE_CHECKING:
+    from index.reading import Reader
 
-def channels(settings: Settings, now_ms: Callable[[], int]) -> tuple[Answering, ...]:
+
+def channels(
+    settings: Settings, now_ms: Callable[[], int], reader: Callable[[], Reader] | None = None
+) -> tuple[Answering, ...]:
     """All channels of ``settings``, in the order of the file; none of them has connected to anything.
 
+    ``reader`` makes one of the index that alerts are in; without it no channel shows a chart.
     Raises ``Failure`` where a library is missing.
     """
     notify = settings.notify
-    tools = Tools(Http(networks(notify.allow), notify.timeout_s), now_ms, settings.web.public_url)
+    chart = None
+    if reader is not None and any(isinstance(one, kinds.EmailSettings) for one in notify.channels.values()):
+        from deploy.charts import AlertCharts
+
+        chart = AlertCharts(reader, round(settings.core.utc_offset_s))
+    tools = Tools(Http(networks(notify.allow), notify.timeout_s), now_ms, settings.web.public_url, chart)
     found: list[Answering] = [FileChannel(Path(notify.file))] if notify.file else []
     for name, one in notify.channels.items():
         found.append(NamedChannel(name, one.limits, _delivers(name, one, tools, settings)))

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from index.present import iso
 from stream.contract.ports import EngineError
-from stream.runtime.outbox import Delivery
+
+if TYPE_CHECKING:
+    from stream.runtime.outbox import Delivery
 
 STATUSES: Final = {"waiting": ("due", "claimed"), "told": ("sent",), "skipped": ("skipped",), "failed": ("failed",)}
 """What people ask for → status in the outbox."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 import threading
@@ -23,7 +24,7 @@ from deploy.cluster import shown
 from deploy.errors import Failure
 from deploy.settings import RetentionSettings, Settings
 from deploy.telemetry import Telemetry, set_up_logging
-from index.elastic import ElasticError, ElasticIndex
+from index.elastic import ElasticError, ElasticIndex, ElasticReader
 from index.elastic_schema import Kind
 from stream.contract.ports import ModelError, Tagger
 from stream.contract.records import Reject
@@ -88,7 +89,8 @@ def _parts(
     directory: Path,
     instance: str,
 ) -> WorkerParts:
-    channels = {channel.name: channel for channel in made_channels(settings, wiring.now_ms)}
+    reader = functools.partial(ElasticReader, settings.elastic)
+    channels = {channel.name: channel for channel in made_channels(settings, wiring.now_ms, reader)}
     keep = settings.retention
 
     async def silences() -> Sequence[Silence]:

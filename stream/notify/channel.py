@@ -8,15 +8,26 @@ from typing import Protocol
 import msgspec
 
 from stream.contract.ports import Channel, Limit, Telling
+from stream.contract.records import Flip
 from stream.notify.http import Http
+from stream.notify.settings import Language
+
+
+class Chart(Protocol):
+    """Draws the course of an alert. Whoever makes the channels hands it in: what it is drawn from is no channel's."""
+
+    async def __call__(self, flip: Flip, language: Language) -> bytes | None:
+        """A PNG of it, None where there is nothing to be seen. Never blocks the event loop; may raise anything."""
 
 
 class Tools(msgspec.Struct, frozen=True):
-    """What a kind of channel works with. ``public_url`` is where people reach the dashboard, or empty."""
+    """What a kind of channel works with. ``public_url`` is where people reach the dashboard, or empty; without
+    ``chart`` there are no pictures."""
 
     http: Http
     now_ms: Callable[[], int]
     public_url: str = ""
+    chart: Chart | None = None
 
 
 class Answering(Channel, Protocol):

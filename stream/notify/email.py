@@ -1,7 +1,8 @@
-"""Mail over SMTP: plain text, encrypted unless the settings say otherwise, to addresses that are open only."""
+"""Mail over SMTP: plain text and charts, encrypted unless the settings say otherwise, to open addresses only."""
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import socket
 import ssl
@@ -18,12 +19,19 @@ from stream.contract.ports import DeliveryError, Telling
 from stream.notify.aside import Aside
 from stream.notify.channel import Tools
 from stream.notify.http import FORBIDDEN, OPEN_IT, told
+from stream.notify.mail_message import fill
 from stream.notify.message import Style, compose
 from stream.notify.settings import EmailSettings
 
 _log = structlog.get_logger(__name__)
 DOMAIN: Final = "weibowatch.invalid"
 """Right of the @ in message ids: a name that is nobody's."""
+CHARTS_MAX: Final = 3
+"""Charts in a mail that tells of several alerts."""
+CHART_S_MAX: Final = 20.0
+"""A mail waits so long for a chart."""
+CHART_BYTES_MAX: Final = 1 << 20
+"""Charts have about 50 kB."""
 
 
 def escape(text: str) -> str:
@@ -43,7 +51,7 @@ class Email:
 
     async def deliver(self, telling: Telling) -> str:
         """What was answered. Raises ``DeliveryError``."""
-        message = self._message(telling)
+        message = self._message(telling, await self._charts(telling))
         try:
             refused = await self._aside(lambda: self._sent(message))
         except smtplib.SMTPRecipientsRefused as error:
@@ -64,7 +72,25 @@ class Email:
             _log.warning("mail_not_for_all", channel=self._name, problem=self._refused(refused))
         return f"accepted for {len(self._settings.to) - len(refused)} of {len(self._settings.to)}"
 
-    def _message(self, telling: Telling) -> EmailMessage:
+    async def _charts(self, telling: Telling) -> list[bytes]:
+        """The course of the first alerts of ``telling``; a chart that fails, is too late or too large is left out."""
+        if self._tools.chart is None:
+            return []
+        found = []
+        newest = {flip.incident_id: flip for flip in telling.flips}
+        for flip in tuple(newest.values())[:CHARTS_MAX]:
+            try:
+                picture = await asyncio.wait_for(self._tools.chart(flip, self._settings.language), CHART_S_MAX)
+                if picture is not None and len(picture) > CHART_BYTES_MAX:
+                    raise ValueError(f"the chart has {len(picture)} bytes")
+            except Exception as error:  # whatever it is, people must be told of the alert
+                _log.warning("mail_without_chart", channel=self._name, flip=flip.id, error=repr(error))
+                continue
+            if picture is not None:
+                found.append(picture)
+        return found
+
+    def _message(self, telling: Telling, charts: Sequence[bytes]) -> EmailMessage:
         words = compose(telling, Style(self._settings.language, self._tools.public_url), escape)
         message = EmailMessage(policy=SMTP)
         message["Subject"] = words.title
@@ -76,9 +102,7 @@ class Email:
         message["References"] = " ".join(f"<{incident}@{DOMAIN}>" for incident in incidents)
         message["Auto-Submitted"] = "auto-generated"
         message["X-Alert-Id"] = telling.id
-        link = [f"{words.label}: {words.link}"] if words.link else []
-        head = "\n".join((words.title, *words.facts))
-        message.set_content("\n\n".join((head, *words.body, *link, *words.posts)) + "\n")
+        fill(message, words, charts, DOMAIN)
         return message
 
     def _sent(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:

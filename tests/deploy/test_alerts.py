@@ -6,6 +6,8 @@ import asyncio
 import functools
 import json
 import time
+from collections.abc import Sequence
+from email.message import EmailMessage
 from pathlib import Path
 
 from deploy import orders
@@ -15,7 +17,9 @@ from deploy.services.kafka import KafkaCluster
 from deploy.settings import Settings
 from tests.deploy.clusters import Commands
 from tests.deploy.conftest import answer, weibowatch
+from tests.notify import mail
 from tests.notify.fakes import Hook
+from tests.notify.mail import Mailbox
 from tests.notify.services import TOKEN, DingTalkFake
 
 ALLOW = "[web]\npublic_url = 'https://watch.example'\n[notify]\nallow = ['127.0.0.0/8']\n"
@@ -111,12 +115,35 @@ async def test_alerts_of_a_run_are_delivered_given_up_and_tried_again(tmp_path: 
     assert set(json.loads(hook.asked[0][2])["commonLabels"]) >= {"alertname", "entity", "severity"}
 
 
+async def test_mails_of_a_run_show_the_course(tmp_path: Path) -> None:
+    box = Mailbox()
+    async with mail.serving(box) as port:
+        config = settings(tmp_path, mail_to(port))
+        words = ("run", "--source", "demo", "--once", "--json", "--store", str(tmp_path / "store"))
+        await asyncio.to_thread(answer, *words, "--config", str(config))
+    assert box.mails
+    check_charts(box.mails)
+
+
+def mail_to(port: int) -> str:
+    channel = f"[notify.channels.mail]\nkind = 'email'\nhost = '127.0.0.1'\nport = {port}\nsecurity = 'none'\n"
+    return channel + "sender = 'w@example.org'\nto = ['a@example.org']\nper_minute = 0\n"
+
+
+def check_charts(mails: Sequence[EmailMessage]) -> None:
+    for found in mails:
+        pictures = [part for part in found.walk() if part.get_content_type() == "image/png"]
+        page = found.get_body(("html",))
+        assert page is not None and f"cid:{str(pictures[0]['Content-ID']).strip('<>')}" in page.get_content()
+        assert all(10_000 < len(part.get_payload(decode=True)) < 200_000 for part in pictures)
+
+
 async def test_a_cluster_delivers_gives_up_and_tries_again(
     kafka: KafkaCluster, elastic: ElasticNode, prefix: str, tmp_path: Path
 ) -> None:
-    hook = Hook()
-    async with hook.serving() as url:
-        config = settings(tmp_path, hook_in(url))
+    hook, box = Hook(), Mailbox()
+    async with hook.serving() as url, mail.serving(box) as port:
+        config = settings(tmp_path, hook_in(url) + mail_to(port))
         cluster = Commands(kafka, elastic, prefix, tmp_path, WEIBOWATCH_CONFIG=str(config))
         try:
             await asyncio.to_thread(cluster.create_topics)
@@ -125,10 +152,14 @@ async def test_a_cluster_delivers_gives_up_and_tries_again(
             await asyncio.to_thread(cluster.answer, "worker", "--once")
             first = delivered(hook)
             assert len(first) == len(set(first)) > 20
+            drawn = [one for one in box.mails if one.is_multipart()]
+            assert len(drawn) > len(box.mails) / 2, "what no search finds yet is told without a chart"
+            check_charts(drawn)
             failed = await asyncio.to_thread(cluster.answer, "alerts", "failed", "--cluster")
             assert failed["total"] == 3 and {row["flip_id"] for row in failed["failed"]} == set(first[:3])
             settled = OfCluster(functools.partial(orders.deliveries, Settings(kafka=cluster.kafka), ""))
             told = await asyncio.to_thread(settled.of, first)
+            told = {name: [row for row in rows if row["channel"] == "hook"] for name, rows in told.items()}
             assert [told[name][0]["status"] for name in first] == ["failed"] * 3 + ["told"] * (len(first) - 3)
             assert all(told[name][0]["first_told_at"] for name in first[3:])
             hook.asked.clear()
