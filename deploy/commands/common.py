@@ -39,7 +39,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 SOURCES_HELP = (
     "demo; jsonl:FILE (.gz too; - is standard input); cmner:FILE; conll:FILE; weibo:hot, weibo:user:UID, "
     "weibo:search:WORDS, weibo:topic:NAME, weibo:post:MID, weibo:list:FILE (docs/weibo.md); rss:URL; "
-    "mastodon:HOST[/TAG]."
+    "mastodon:HOST or mastodon:HOST/TAG."
 )
 Parameters = ParamSpec("Parameters")
 

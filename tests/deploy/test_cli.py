@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from tests.corpus import demo_posts, write_jsonl
 from tests.deploy.conftest import answer, weibowatch
 
@@ -240,3 +244,22 @@ def test_exit_codes(words: list[str], code: int, tmp_path: Path) -> None:
     done = weibowatch(*words, *store, check=False)
     assert done.returncode == code
     assert b"Traceback" not in done.stderr
+
+
+def helped(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group of ``command``."""
+    yield words
+    for name, sub in getattr(command, "commands", {}).items():
+        yield from helped(sub, (*words, name))
+
+
+EVERY: Final = sorted(helped(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_every_command_helps(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"])
+    assert done.exit_code == 0, done.output
+    assert "Usage:" in done.output
+    # What looks like markup to the terminal would be left out.
+    assert "HOST/TAG" in done.output or words not in (("run",), ("ingest",))
