@@ -56,11 +56,11 @@ class Commands:
         runtime_kafka.create_topics(self.kafka, wanted_topics(Settings(kafka=self.kafka)))
 
     @contextlib.contextmanager
-    def started(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *words: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
         """The command under way; its standard error goes to a file, see ``said``."""
         with (self.folder / f"{words[0]}.log").open("ab") as log:
             with started(
-                *words, stderr=log.fileno(), environment=self.environment, program=self.program
+                *words, stdin=stdin, stderr=log.fileno(), environment=self.environment, program=self.program
             ) as process:
                 yield process
 
