@@ -11,11 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from deploy.names import named
 from deploy.yamlmarks import Marks
 from stream.contract import codec
 from stream.contract.records import Control
 from stream.core.enrich import T2s
-from stream.core.entities import ANY_TYPE, AliasError, entity_id, merged, raw_key, split_id
+from stream.core.entities import ANY_TYPE, AliasError, merged
 
 NAMES_MAX = 100_000
 
@@ -129,10 +130,7 @@ class _Names:
 
 def _name(written: str, t2s: T2s) -> str:
     """``LOC/沪`` or ``沪`` as it stands in the payload; empty for an empty text."""
-    kind, key = split_id(written)
-    if key and kind and kind.isupper():
-        return entity_id(kind, raw_key(key, t2s=t2s))
-    return entity_id(ANY_TYPE, raw_key(written, t2s=t2s)) if written else ""
+    return named(written, t2s, ANY_TYPE) if written else ""
 
 
 def _shown(name: str) -> str:

@@ -10,11 +10,12 @@ from typing import Final
 import yaml
 
 from deploy import rulenotice
+from deploy.names import named
 from deploy.yamlmarks import Marks
 from stream.contract.records import Origin
 from stream.core import events
 from stream.core.enrich import T2s
-from stream.core.entities import entity_id, raw_key, split_id
+from stream.core.entities import split_id
 from stream.core.origin import COORDINATED, ORGANIC, SINGLE_SOURCE, TEXTS_MAX
 from stream.core.rules import (
     BURST,
@@ -289,9 +290,9 @@ def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s, kind: str) -
         marks.complain(pattern_node, f"{at}.entity_re", f"is no regular expression: {error}")
     return Match(
         type=marks.texts(fields.get("type"), f"{at}.type"),
-        entity=tuple(_name(one, t2s) for one in marks.texts(fields.get("entity"), f"{at}.entity")),
+        entity=tuple(named(one, t2s) for one in marks.texts(fields.get("entity"), f"{at}.entity")),
         entity_re=pattern,
-        exclude=tuple(_name(one, t2s) for one in marks.texts(fields.get("exclude"), f"{at}.exclude")),
+        exclude=tuple(named(one, t2s) for one in marks.texts(fields.get("exclude"), f"{at}.exclude")),
         source=marks.texts(fields.get("source"), f"{at}.source"),
         picture_only=marks.flag(fields.get("picture_only"), f"{at}.picture_only", False),
         alias=marks.texts(fields.get("alias"), f"{at}.alias"),
@@ -302,16 +303,10 @@ def _match(marks: Marks, node: yaml.Node | None, at: str, t2s: T2s, kind: str) -
 def _whole_name(marks: Marks, node: yaml.Node, at: str, t2s: T2s) -> Iterator[str]:
     """Ids with their types, since nothing else is known of a post's other entities."""
     for one in marks.texts(node, at):
-        name = _name(one, t2s)
+        name = named(one, t2s)
         if one and not split_id(name)[1]:
             marks.complain(node, at, f'"{one}" has no type; write it like PER/{one}')
         yield name
-
-
-def _name(written: str, t2s: T2s) -> str:
-    """``PER/张三`` or ``张三`` as it stands in ids and keys."""
-    kind, key = split_id(written)
-    return entity_id(kind, raw_key(key, t2s=t2s)) if key and kind.isupper() else raw_key(written, t2s=t2s)
 
 
 def _significance(marks: Marks, node: yaml.Node | None, at: str, kind: str) -> Significance:

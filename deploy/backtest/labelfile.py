@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.errors import Failure
+from deploy.names import named
 from index.query import moment
 from stream.backtest.labels import Label
 from stream.core.enrich import T2s
-from stream.core.entities import entity_id, raw_key, split_id
 
 LABELS_MAX: Final = 1_000_000
 ERRORS_SHOWN: Final = 10
@@ -72,9 +72,7 @@ def _label(row: Any, t2s: T2s) -> Label:
     start_ms, end_ms = _time(row, "start"), _time(row, "end")
     if end_ms < start_ms:
         raise ValueError("end: is before start")
-    kind, key = split_id(entity.strip())
-    named = entity_id(kind, raw_key(key, t2s=t2s)) if key and kind.isupper() else raw_key(entity, t2s=t2s)
-    return Label(named, start_ms, end_ms)
+    return Label(named(entity.strip(), t2s), start_ms, end_ms)
 
 
 def _time(row: dict[str, Any], field: str) -> int:
