@@ -28,6 +28,8 @@ HELD_BACK: Final = 0.4
 WARMUP_ROWS: Final = 8
 VALUE_MAX: Final = 1e15
 """Greater values are cut."""
+TIME_MAX_S: Final = 1e14
+"""A row of a later time is passed over."""
 
 _MIDDLE: Final = 2.0
 _WIDTH: Final = 1.5
@@ -36,14 +38,14 @@ _WIDTH: Final = 1.5
 def series(timestamps: Sequence[float], values: Sequence[float]) -> list[float]:
     """Scores in [0, 1], row for row. ``timestamps`` in Unix seconds, any spacing; unordered rows are ordered first.
 
-    A row whose time or value is not finite scores 0 and is passed over. The first six hours score 0 (six rows, if that
+    A row without a finite time and value scores 0 and is passed over. The first six hours score 0 (six rows, if that
     is longer), and scores are held back in proportion for a day after them (eight rows). Values need not be counts.
     """
     scores = [0.0] * len(values)
     usable = [
         row
         for row, (time, value) in enumerate(zip(timestamps, values, strict=True))
-        if math.isfinite(time) and math.isfinite(value)
+        if abs(time) <= TIME_MAX_S and math.isfinite(value)
     ]
     usable.sort(key=lambda row: timestamps[row])
     if len(usable) <= WARMUP_ROWS:

@@ -53,12 +53,13 @@ def expected(times: Floats, values: Floats, parts: list[slice], pace: float) -> 
     """Expectations for all rows; ``pace`` is how many times coarser than hourly they are, at least 1."""
     rows = len(times)
     found = Expected(np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(len(parts)))
+    residuals = np.zeros(rows)
     season = _Season() if pace <= SEASON_PACE_MAX else None
     for number, part in enumerate(parts):
         if number:
             fast, slow = (_past(times, values, part.start, memory_s * pace) for memory_s in MEMORY_S)
             levels = float(np.median(fast)), float(np.median(slow))
-            distances = np.abs(slow - levels[1])
+            distances = np.abs(_past(times, residuals, part.start, MEMORY_S[1] * pace))
             found.distance[part] = np.median(distances)
             found.noise[number] = _noise(distances)
             found.low[part], found.high[part] = min(levels), max(levels)
@@ -71,6 +72,7 @@ def expected(times: Floats, values: Floats, parts: list[slice], pace: float) -> 
             season.learn(times[part], np.clip(offsets, -limit, limit))
             found.low[part] += shift
             found.high[part] += shift
+        residuals[part] = values[part] - (found.low[part] + found.high[part]) / 2
     return found
 
 

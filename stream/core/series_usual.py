@@ -1,12 +1,13 @@
 """How far windows of a series stand out from the extremes that this series has shown before.
 
 A channel is a sum over a window that ends with the row: of what exceeds the higher expectation, of what falls short of
-the lower one, or of distance from the middle beyond the usual distance. Its greatest value in each block of six hours
-is remembered for four weeks. The 84 % quantile of these (about the median of daily extremes) is the usual extreme, and
-how far those above it lie above it, in logarithms, tells how heavy the tail is: in a series that is often hit by huge
-spikes a window must exceed the usual by a greater factor to stand out as far. This is peaks over threshold as in
-Siffert et al., *Anomaly detection in streams with extreme value theory*, KDD 2017, with an exponential tail of the
-logarithm (Hill's estimator) shrunk towards a prior, since weeks of a series have few extremes.
+the lower one, of distance from the middle beyond the usual distance, or of rows that repeat the one before. Its
+greatest value in each block of six hours is remembered for four weeks. The 84 % quantile of these (about the median of
+daily extremes) is the usual extreme, and how far those above it lie above it, in logarithms, tells how heavy the tail
+is: in a series that is often hit by huge spikes a window must exceed the usual by a greater factor to stand out as far.
+This is peaks over threshold as in Siffert et al., *Anomaly detection in streams with extreme value theory*, KDD 2017,
+with an exponential tail of the logarithm (Hill's estimator) shrunk towards a prior, since weeks of a series have few
+extremes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Rows = NDArray[np.int64]
 
 
 class Channel(NamedTuple):
-    """``form`` is up, down or spread; ``handicap`` is taken from what the channel says."""
+    """``form`` is up, down, spread or still; ``handicap`` is taken from what it says, since more channels err more."""
 
     form: str
     window_s: float
@@ -33,9 +34,10 @@ class Channel(NamedTuple):
 CHANNELS: Final = (
     Channel("up", 0.25 * HOUR_S, 0.3),
     Channel("up", HOUR_S, 0.0),
-    Channel("up", 4 * HOUR_S, 0.3),
-    Channel("down", 4 * HOUR_S, 0.3),
+    Channel("up", 4 * HOUR_S, 0.5),
+    Channel("down", 4 * HOUR_S, 0.5),
     Channel("spread", 4 * HOUR_S, 0.5),
+    Channel("still", 4 * HOUR_S, 0.5),
 )
 BLOCKS_MAX: Final = 112
 RECENT_BLOCKS: Final = 8
@@ -51,6 +53,8 @@ _PRIOR_BLOCKS: Final = 2.0
 _PRIOR_NOISE: Final = 3.0
 _NOISE: Final = 2.0
 _COUNTS: Final = 2.0
+_REPEATS: Final = 8.0
+"""So many repeated rows say nothing."""
 
 
 def standing(times: Floats, values: Floats, parts: list[slice], usual: Expected, pace: float) -> Floats:
@@ -61,6 +65,7 @@ def standing(times: Floats, values: Floats, parts: list[slice], usual: Expected,
         axis=1,
     )
     noise = _noise(values, parts, usual, firsts)
+    noise[:, [channel.form == "still" for channel in CHANNELS]] = _REPEATS
     handicaps = np.array([channel.handicap for channel in CHANNELS])
     extremes = _Extremes()
     found = np.zeros(len(times))
@@ -105,6 +110,8 @@ def _terms(form: str, values: Floats, usual: Expected) -> Floats:
         return values - usual.high
     if form == "down":
         return usual.low - values
+    if form == "still":
+        return np.asarray(np.diff(values, prepend=np.nan) == 0.0, dtype=np.float64)
     return np.abs(values - (usual.low + usual.high) / 2) - usual.distance
 
 
