@@ -35,11 +35,12 @@ from index.elastic_schema import MONTH_DAYS, Kind
 from index.elastic_settings import ElasticSettings
 from index.elastic_setup import set_up
 from index.footprint import newest_versions, without_pictures
+from index.frozen import Place
 from index.sqlite import wall_clock_ms
 from stream.contract import codec
 from stream.contract.deletion import Deletion
 from stream.contract.ports import Erased, Metrics
-from stream.contract.records import Document, Flip, Note, Record, Reject, TrendPoint, note_id
+from stream.contract.records import Document, Flip, Note, Picture, Record, Reject, TrendPoint, note_id
 
 RANK_BITS: Final = 18
 """Dead letters are ordered by when they were stored, and so many bits tell those of one millisecond apart."""
@@ -123,6 +124,13 @@ class ElasticIndex:
         now_ms = self._now_ms()
         self._refuse(self._bulk.send(flip_action(self._prefix, flip, now_ms) for flip in first.values()))
         self._frozen.freeze(list(first.values()), now_ms)
+
+    def restore(self, rows: Iterable[tuple[Place, int, Sequence[Picture]]]) -> None:
+        """Keep pictures of posts of incidents as they were kept elsewhere: (place, when the incident began, pictures).
+
+        Raises ``ElasticError`` where some are refused.
+        """
+        self._frozen.restore(rows, self._now_ms())
 
     def rejects(self, rejects: Sequence[Reject]) -> None:
         """Store dead letters; one with the same source, place, reason and bytes is stored once."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from index import frozen
@@ -52,6 +52,10 @@ class Frozen:
             for place, first_ms in began.items()
             if kept[place[1]]
         )
+
+    def restore(self, rows: Iterable[tuple[Place, int, Sequence[Picture]]], now_ms: int) -> None:
+        """See ``ElasticIndex.restore``."""
+        self._bulk.send_all(evidence_action(self._prefix, *row, now_ms) for row in rows)
 
     def redact(self, post_ids: Sequence[str]) -> None:
         """Take the posts ``post_ids`` out of all alerts, words and pictures.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -16,6 +17,7 @@ from stream.contract.records import Document, Picture, Record, replace
 
 PAGE_ROWS: Final[dict[Kind, int]] = {
     "documents": 1_000, "points": 5_000, "flips": 500, "rejects": 50, "pictures": 200, "notes": 2_000,
+    "evidence": 100,
 }  # fmt: skip
 _FILLED_POSTS: Final = 50
 """Posts that hold their pictures at once."""
@@ -27,6 +29,7 @@ _SORT: Final[dict[Kind, tuple[str, str]]] = {
     "rejects": ("rank", "number"),
     "pictures": ("stored_at", "sha256"),
     "notes": ("observed_at", "id"),
+    "evidence": ("incident_id", "post"),
 }
 
 
@@ -60,6 +63,15 @@ def known_ids(searcher: Searcher, post_ids: Sequence[str]) -> set[str]:
     """Those of ``post_ids`` that are there."""
     parts = _parts(post_ids, PAGE_ROWS["documents"])
     return {row["_source"]["id"] for part in parts for row in _of_ids(searcher, part, "id")}
+
+
+def frozen_pictures(searcher: Searcher) -> Iterator[tuple[str, str, int, int, str, bytes]]:
+    """(incident, post, when the incident began, place, digest, jpeg) of every picture that is kept of alerts."""
+    for page in _pages_of(searcher, "evidence", {"exists": {"field": "sha256"}}):
+        for row in (row["_source"] for row in page):
+            kept = zip(row["sha256"], row["record"], strict=True)
+            for place, (digest, jpeg) in enumerate(kept):
+                yield row["incident_id"], row["post"], row["first_at"], place, digest, base64.b64decode(jpeg)
 
 
 def _of_ids(searcher: Searcher, post_ids: Sequence[str], field: str) -> list[Values]:
@@ -126,7 +138,7 @@ def _pages(searcher: Searcher, kind: Kind, pit: str, query: Clause) -> Iterator[
             "query": query,
             "size": PAGE_ROWS[kind],
             "sort": [{field: "asc"} for field in _SORT[kind]],
-            "_source": ["record", "sha256", "stored_at"],
+            "_source": ["record", "sha256", "stored_at", *(("incident_id", "post", "first_at") * (kind == "evidence"))],
             "track_total_hits": False,
             **after,
         }

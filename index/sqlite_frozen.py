@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from index import frozen
@@ -40,6 +40,26 @@ def fill(connection: sqlite3.Connection, post_ids: Sequence[str]) -> None:
             for place, picture in enumerate(frozen.wanted(document_of(record)))
         ],
     )
+
+
+def stored(connection: sqlite3.Connection) -> Iterator[tuple[str, str, int, int, str, bytes]]:
+    """(incident, post, when the incident began, place, digest, jpeg) of every picture that is kept."""
+    began: dict[str, int] = {}
+    query = "SELECT incident_id, post, place, sha256, jpeg FROM evidence_pictures ORDER BY incident_id, post, place"
+    for incident, post, place, digest, jpeg in connection.execute(query):
+        if incident not in began:
+            row = connection.execute("SELECT record FROM flips WHERE incident_id = ? LIMIT 1", (incident,)).fetchone()
+            began = {incident: flip_of(row[0]).first_ms if row else 0}
+        yield incident, post, began[incident], place, digest, jpeg
+
+
+def restore(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, int, str, bytes]]) -> None:
+    """Keep pictures, (incident, post, place, digest, jpeg), as they were kept elsewhere; those of a post in a row."""
+    for table in ("evidence", "evidence_pictures"):
+        firsts = [row[:2] for row in rows if not row[2]]
+        connection.executemany(f"DELETE FROM {table} WHERE incident_id = ? AND post = ?", firsts)
+    connection.executemany("INSERT INTO evidence VALUES (?, ?) ON CONFLICT DO NOTHING", [row[:2] for row in rows])
+    connection.executemany("INSERT INTO evidence_pictures VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def redact(connection: sqlite3.Connection, post_ids: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from deploy.backtest import report
 from deploy.backtest.facts import Facts
 from deploy.backtest.report import Expected, Period, iso
-from deploy.backtest.run import Course, Live, Outcome, against_live, names_rules, replayed
+from deploy.backtest.run import Course, Live, Outcome, against_live, eras, names_rules, replayed
 from deploy.errors import Failure
 from deploy.progress import counted
 from stream.backtest.alerts import DAY_MS
@@ -87,10 +87,10 @@ class Bench:
     # --- parts -------------------------------------------------------------------------------------------------
 
     def _replayed(self, wanted: Wanted) -> Outcome:
-        partitions = range(1 if wanted.retelling else self._facts.partitions)
+        rows = sum(one.rows(range(1 if wanted.retelling else one.partitions)) for one in eras(self._facts))
         rules = wanted.rules or (None if self._whole else self._facts.in_force.rules)
         until_ms = FOR_EVER_MS if self._question.to_ms is None else self._question.to_ms
-        with counted("replaying", self._facts.rows(partitions)) as moved:
+        with counted("replaying", rows) as moved:
             outcome = replayed(
                 self._facts, Course(until_ms, rules, wanted.retelling), lambda rows: moved(wanted.name, rows)
             )

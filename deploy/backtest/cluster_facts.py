@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from deploy.backtest.facts import InForce, Moved
+from deploy.backtest.facts import Era, InForce, Moved
 from deploy.settings import Settings
 from index.elastic_scan import by_id, known_ids, stored
 from index.elastic_search import Searcher
@@ -13,9 +13,32 @@ from stream.contract import codec
 from stream.contract.bundle import unpack
 from stream.contract.records import Batch, Document, Flip
 from stream.core.entities import Aliases
-from stream.runtime import kafka
+from stream.runtime import history, kafka
 from stream.runtime.ingest import controls_in_force, log_topic
+from stream.runtime.settings import KafkaSettings
+from stream.runtime.sqlite_journal import unpacked
 from stream.runtime.topics import Names
+
+
+class _ClusterEra:
+    """An era that an import has brought; ``rows`` by partition."""
+
+    def __init__(self, settings: KafkaSettings, era: int, partitions: int, rows: Mapping[int, int]) -> None:
+        self._kafka = settings
+        self._era = era
+        self._rows = rows
+        self.partitions = partitions
+
+    def rows(self, partitions: Sequence[int]) -> int:
+        """See ``Era``."""
+        return sum(self._rows.get(one, 0) for one in partitions)
+
+    def batches(self, partition: int, moved: Moved) -> Iterator[Batch]:
+        """See ``Era``."""
+        for past in history.read(self._kafka):
+            if (past.era, past.partition) == (self._era, partition):
+                yield from unpacked(past.row)
+                moved(1)
 
 
 class ClusterFacts:
@@ -27,6 +50,12 @@ class ClusterFacts:
         self._topic = Names(settings.kafka.prefix).batches
         self._searcher = Searcher(settings.elastic)
         self.partitions = log_topic(settings.kafka)[1]
+
+    @property
+    def past(self) -> Sequence[Era]:
+        """See ``Facts``."""
+        found = history.eras(self._kafka)
+        return [_ClusterEra(self._kafka, era, partitions, rows) for (era, partitions), rows in sorted(found.items())]
 
     @property
     def in_force(self) -> InForce:

@@ -16,7 +16,7 @@ from stream.core.entities import Aliases
 from stream.core.rows import HEADER, TrackHeader
 from stream.core.settings import CoreSettings
 from stream.runtime import sqlite_journal
-from stream.runtime.sqlite import read_only
+from stream.runtime.sqlite import Connection, read_only
 from stream.runtime.sqlite_in_force import enrich_state
 
 Moved = Callable[[int], None]
@@ -30,12 +30,26 @@ class InForce(NamedTuple):
     aliases: Aliases
 
 
-class Facts(Protocol):
-    """Kept facts of either mode, as of one moment."""
+class Era(Protocol):
+    """Batches of one installation, from its beginning to a move, or until now."""
 
     @property
     def partitions(self) -> int:
         """Track partitions, and source partitions as well."""
+
+    def rows(self, partitions: Sequence[int]) -> int:
+        """How many rows ``batches`` will read for ``partitions``."""
+
+    def batches(self, partition: int, moved: Moved) -> Iterator[Batch]:
+        """The batches of one Track partition in the order in which it took them."""
+
+
+class Facts(Era, Protocol):
+    """Kept facts of either mode, as of one moment; they are an era themselves, the newest one."""
+
+    @property
+    def past(self) -> Sequence[Era]:
+        """What was kept before the installation was moved here, oldest first."""
 
     @property
     def core(self) -> CoreSettings:
@@ -44,12 +58,6 @@ class Facts(Protocol):
     @property
     def in_force(self) -> InForce:
         """What is in force now."""
-
-    def rows(self, partitions: Sequence[int]) -> int:
-        """How many rows ``batches`` will read for ``partitions``."""
-
-    def batches(self, partition: int, moved: Moved) -> Iterator[Batch]:
-        """The batches of one Track partition in the order in which it took them."""
 
     def known(self, post_ids: Sequence[str]) -> set[str]:
         """Those of ``post_ids`` that are stored."""
@@ -62,6 +70,25 @@ class Facts(Protocol):
 
     def close(self) -> None:
         """Let go of what is read."""
+
+
+class _StoreEra:
+    """An era that an import has brought."""
+
+    def __init__(self, connection: Connection, era: int, partitions: int) -> None:
+        self._connection = connection
+        self._era = era
+        self.partitions = partitions
+
+    def rows(self, partitions: Sequence[int]) -> int:
+        """See ``Era``."""
+        return sum(sqlite_journal.rows_of_era(self._connection, self._era, one) for one in partitions)
+
+    def batches(self, partition: int, moved: Moved) -> Iterator[Batch]:
+        """See ``Era``."""
+        for row in sqlite_journal.of_era(self._connection, self._era, partition):
+            yield from sqlite_journal.unpacked(row)
+            moved(1)
 
 
 class StoreFacts:
@@ -79,6 +106,11 @@ class StoreFacts:
             raise Failure(f"{path} was written by an older weibowatch, which kept nothing to replay; a newer one will")
         width = self._connection.execute("SELECT value FROM meta WHERE key = 'bin_s'").fetchone()
         self.core = msgspec.structs.replace(core, bin_s=int(width[0])) if width else core
+
+    @property
+    def past(self) -> Sequence[Era]:
+        """See ``Facts``."""
+        return [_StoreEra(self._connection, *era) for era in sqlite_journal.eras(self._connection)]
 
     @property
     def in_force(self) -> InForce:

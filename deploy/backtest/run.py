@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from deploy.backtest.facts import Facts, Moved
+from deploy.backtest.facts import Era, Facts, Moved
+from deploy.errors import Failure
 from stream.backtest.alerts import Told, alerts_of
 from stream.backtest.replay import RULES, Replay
 from stream.backtest.retold import Retelling, kept
 from stream.contract import codec
 from stream.contract.records import OF_SOURCE, Batch, Control, Flip
+from stream.core.partitioning import NotAtRest
 
 POSTS_AT_ONCE: Final = 1_000
 """Posts that are looked up in the index together."""
@@ -49,35 +51,67 @@ class Course(NamedTuple):
 
 def names_rules(facts: Facts) -> bool:
     """Whether the kept facts begin with the rules that were in force then."""
-    heard = (one.record for batch in next(_parts(facts.batches(0, _unseen)), []) for one in batch.heard)
+    first = next(_parts(eras(facts)[0].batches(0, _unseen)), [])
+    heard = (one.record for batch in first for one in batch.heard)
     return any(isinstance(one, Control) and one.topic == RULES and one.version == 1 for one in heard)
 
 
 def replayed(facts: Facts, course: Course, moved: Moved = lambda _: None) -> Outcome:
-    """Replay ``facts`` from their beginning until all bins before ``course.until_ms`` are closed."""
+    """Replay ``facts`` from their beginning until all bins before ``course.until_ms`` are closed.
+
+    Raises ``Failure`` where what was kept before a move does not fit together.
+    """
     gone: set[str] = set()
     retelling = course.retelling
-    if retelling is None:
-        partitions = list(range(facts.partitions))
-        streams = [_kept(facts, facts.batches(number, moved), gone) for number in partitions]
-    else:  # every partition sees every post: one of them is enough to tell all of it anew
-        partitions = [0]
-        streams = [_retold(facts, facts.batches(0, moved), retelling)]
-    replay = Replay(facts.core, partitions=len(partitions), origins=facts.partitions, rules=course.rules)
+    replay: Replay | None = None
     flips: list[Flip] = []
-    while partitions and replay.through_ms < course.until_ms:
-        number = replay.hindmost(partitions)
-        batch = next(streams[number], None)
-        if batch is None:
-            partitions.remove(number)
+    for era in eras(facts):
+        width = era.partitions if retelling is None else 1
+        if replay is None:
+            replay = Replay(facts.core, partitions=width, origins=era.partitions, rules=course.rules)
+        elif replay.through_ms >= course.until_ms:
+            break
         else:
-            flips += replay.take(number, batch)
+            _go_on(replay, width, era.partitions)
+        if retelling is None:
+            streams = [_kept(facts, era.batches(number, moved), gone) for number in range(width)]
+        else:  # every partition sees every post: one of them is enough to tell all of it anew
+            streams = [_retold(facts, era.batches(0, moved), retelling)]
+        flips += _through(replay, streams, course.until_ms)
+    assert replay is not None
     counts = Counter(replay.counts)
     counts.update(retelling.counts if retelling is not None else {"gone": len(gone)})
     return Outcome(
         flips=tuple(flips), since_ms=replay.since_ms, through_ms=replay.through_ms, posts=replay.posts,
         counts=dict(counts),
     )  # fmt: skip
+
+
+def eras(facts: Facts) -> Sequence[Era]:
+    """All eras of ``facts``, oldest first."""
+    return [*facts.past, facts]
+
+
+def _go_on(replay: Replay, partitions: int, origins: int) -> None:
+    try:
+        replay.go_on(partitions=partitions, origins=origins)
+    except NotAtRest as error:
+        raise Failure(
+            f"what was kept before the installation was moved is not whole: {error}. Retention may have taken a part "
+            "of it; it all goes in time (retention.documents_days)."
+        ) from error
+
+
+def _through(replay: Replay, streams: Sequence[Iterator[Batch]], until_ms: int) -> Iterator[Flip]:
+    """Feed the partitions of one era, each with its stream."""
+    partitions = list(range(len(streams)))
+    while partitions and replay.through_ms < until_ms:
+        number = replay.hindmost(partitions)
+        batch = next(streams[number], None)
+        if batch is None:
+            partitions.remove(number)
+        else:
+            yield from replay.take(number, batch)
 
 
 class Live(msgspec.Struct, frozen=True):

@@ -14,17 +14,19 @@ from deploy.errors import Failure
 from deploy.settings import Settings
 from deploy.transfer.export import Moved
 from deploy.transfer.facts import FACTS
-from deploy.transfer.items import Cursor, Delivery, Fact, Item, Name, Row, encoded
+from deploy.transfer.items import Cursor, Delivery, Fact, Frozen, Item, Name, Replayed, Row, encoded
 from deploy.transfer.state import in_force, stored
+from index.elastic_scan import frozen_pictures
 from index.elastic_scan import stored as scan
 from index.elastic_schema import Kind
 from index.elastic_search import Searcher
 from stream.contract import codec
-from stream.contract.records import TrendPoint
+from stream.contract.bundle import unpack
+from stream.contract.records import Batch, TrendPoint
 from stream.core import stages
 from stream.core.partitioning import enrich_joined, joined, judge_joined
 from stream.core.rows import HEADER, EnrichState, JudgeHeader, TrackHeader
-from stream.runtime import kafka
+from stream.runtime import history, kafka, sqlite_journal
 from stream.runtime.ingest import log_topic, read_cursors
 from stream.runtime.outbox import OutboxRow
 from stream.runtime.topics import Names
@@ -107,6 +109,26 @@ class ClusterOrigin:
 
     def _sources(self) -> Iterator[Cursor]:
         return (Cursor(*row) for row in sorted(read_cursors(self._kafka).items()))
+
+    def _frozen(self) -> Iterator[Frozen]:
+        return (Frozen(*row) for row in frozen_pictures(self._searcher))
+
+    def _past(self) -> Iterator[Replayed]:
+        newest = -1
+        for one in history.read(self._kafka):
+            newest = max(newest, one.era)
+            yield Replayed(*one)
+        for number in range(self._partitions):
+            for stored_ms, row in sqlite_journal.packs(self._batches(number)):
+                yield Replayed(newest + 1, self._partitions, number, stored_ms, row)
+
+    def _batches(self, partition: int) -> Iterator[tuple[int, Batch]]:
+        """(stored_ms, batch) of a Track partition; what nobody can read was a dead letter for Track, too."""
+        for read in kafka.read_all(self._kafka, self._names.batches, [partition]):
+            for value in unpack(read.value or b""):
+                record = codec.decode(value)
+                if isinstance(record, Batch) and (record.posts or record.sightings or record.heard):
+                    yield read.at_ms, record
 
     def _outbox(self) -> Iterator[Delivery]:
         for partition in range(self._partitions):

@@ -17,7 +17,7 @@ from deploy.settings import Settings
 from deploy.transfer.cluster_origin import workers_stay
 from deploy.transfer.export import Moved, items_of, write_secret
 from deploy.transfer.facts import StoredAt, add_facts
-from deploy.transfer.items import Cursor, Delivery, Fact, Letter, Name, Row
+from deploy.transfer.items import Cursor, Delivery, Fact, Frozen, Letter, Name, Replayed, Row
 from deploy.transfer.manifest import KEY_FILE, Manifest
 from deploy.wiring import AUTHOR_KEY_FILE, now_ms
 from index.elastic import ElasticIndex
@@ -28,10 +28,11 @@ from index.reading import StoreAway
 from stream.contract import codec
 from stream.contract.deletion import orders
 from stream.contract.ports import EngineError
-from stream.contract.records import Control, Record, Reject
+from stream.contract.records import Control, Picture, Record, Reject
 from stream.core import stages
 from stream.core.partitioning import judge_split, split
-from stream.runtime import kafka
+from stream.runtime import history, kafka
+from stream.runtime.history import Past
 from stream.runtime.ingest import messages, partition_for
 from stream.runtime.outbox import OutboxRow, Try
 from stream.runtime.topics import Names, Topic
@@ -148,12 +149,24 @@ def _fill(folder: Path, made: Manifest, settings: Settings, moved: Moved) -> tup
             facts = cast(Iterator[Fact], items_of(folder, made, name, moved))
             # People see when a dead letter was stored.
             add_facts(index, clock, name, facts, 1 if name == "rejects" else GRAIN_MS)
+            if name == "flips":
+                clock.show(0)
+                _freeze(index, cast(Iterator[Frozen], items_of(folder, made, "frozen", moved)))
         clock.show(0)
         log = _Log(folder, made, settings, moved)
         log.fill(index)
     finally:
         index.close()
     return log.written, len(refused)
+
+
+def _freeze(index: ElasticIndex, items: Iterable[Frozen]) -> None:
+    """The pictures of alerts as they were kept."""
+    by_post = groupby(items, lambda one: (one.incident, one.post, one.first_ms))
+    index.restore(
+        ((incident, post), first_ms, [Picture(id="", sha256=one.sha256, jpeg=one.jpeg) for one in part])
+        for (incident, post, first_ms), part in by_post
+    )
 
 
 class _Log:
@@ -186,6 +199,8 @@ class _Log:
         self._write_log(self._inbox(index))
         controls = self._controls.values()
         self._write(names.controls, ((0, one.topic.encode(), codec.encode(one)) for one in controls))
+        past = cast(Iterator[Replayed], self._items("past"))
+        self.written[names.history] += history.write(self._kafka, (Past(*msgspec.structs.astuple(one)) for one in past))
 
     def _items(self, name: Name) -> Iterator[Any]:
         return items_of(self._folder, self._made, name, self._moved)

@@ -9,19 +9,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
+
 from deploy.errors import Failure
 from deploy.transfer.export import Moved, items_of, sync, write_secret
 from deploy.transfer.facts import FACTS, StoredAt, add_facts
 from deploy.transfer.files import groups
-from deploy.transfer.items import Cursor, Delivery, Fact, Item, Letter, Name, Row, encoded
+from deploy.transfer.items import Cursor, Delivery, Fact, Frozen, Item, Letter, Name, Replayed, Row, encoded
 from deploy.transfer.manifest import KEY_FILE, Manifest
 from deploy.transfer.state import in_force, stored
+from index import sqlite_frozen
 from index.sqlite import SqliteIndex, create_schema
 from index.sqlite_scan import Kind, scan
 from stream.contract import codec
 from stream.core import stages
 from stream.core.partitioning import enrich_joined, joined, judge_joined
 from stream.core.rows import HEADER, EnrichState, JudgeHeader, TrackHeader
+from stream.runtime import sqlite_journal
 from stream.runtime.sqlite import DATABASE, Store, lock
 from stream.runtime.sqlite_tables import Tables
 
@@ -81,6 +85,12 @@ class StoreOrigin:
     def _outbox(self) -> Iterator[Delivery]:
         for flip_id, channel, record, status, attempts, due_ms, problem, *told_ms in self._tables.outbox():
             yield Delivery(flip_id, channel, status, attempts, due_ms, problem, record, *told_ms)
+
+    def _frozen(self) -> Iterator[Frozen]:
+        return (Frozen(*row) for row in sqlite_frozen.stored(self._connection))
+
+    def _past(self) -> Iterator[Replayed]:
+        return (Replayed(*row) for row in sqlite_journal.everything(self._connection))
 
     def _log(self) -> Iterator[Fact]:
         return (Fact(*row) for row in self._tables.unprocessed())
@@ -161,7 +171,8 @@ def _make(folder: Path, made: Manifest, work: Path, now_ms: int, moved: Moved) -
 
 
 NAMES_OF_A_STORE: Final[tuple[Name, ...]] = (
-    "documents", "points", "flips", "rejects", "notes", "enrich", "track", "judge", "sources", "outbox", "log", "inbox",
+    "documents", "points", "flips", "frozen", "rejects", "notes", "enrich", "track", "judge", "sources", "outbox",
+    "log", "inbox", "past",
 )  # fmt: skip
 """All but the controls, which stand in the state."""
 
@@ -186,6 +197,12 @@ class _Target:
             self._tables.add_cursors((one.source, one.cursor) for one in items)
         elif name == "log":
             self._tables.add_unprocessed((one.stored_ms, one.record) for one in items)
+        elif name == "frozen":
+            sqlite_frozen.restore(
+                self._store.connection, [(one.incident, one.post, one.place, one.sha256, one.jpeg) for one in items]
+            )
+        elif name == "past":
+            sqlite_journal.add_past(self._store.connection, [msgspec.structs.astuple(one) for one in items])
         elif name == "inbox":
             self._tables.add_to_inbox((one.record, one.reject) for one in items)
         else:

@@ -25,11 +25,13 @@ from stream.contract.records import (
 )
 
 Name = Literal[
-    "documents", "points", "flips", "rejects", "notes", "enrich", "track", "judge", "sources", "controls", "outbox",
-    "log", "inbox",
+    "documents", "points", "flips", "frozen", "rejects", "notes", "enrich", "track", "judge", "sources", "controls",
+    "outbox", "log", "inbox", "past",
 ]  # fmt: skip
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 """All data sets in the order in which they are written and read."""
+NEWER: Final[Mapping[Name, int]] = {"frozen": 2, "past": 2}
+"""Data sets that older formats lack, by the first format that has them."""
 RECORD_BYTES_MAX: Final = 8_000_000
 """A document with its pictures, and its mentions, is larger than the post was."""
 _LONG_MAX: Final = (1 << 63) - 1
@@ -77,7 +79,28 @@ class Letter(msgspec.Struct, frozen=True):
     reject: bytes | None
 
 
-Item = Fact | Row | Cursor | Delivery | Letter
+class Frozen(msgspec.Struct, frozen=True):
+    """A picture that an incident, which began at ``first_ms``, keeps of a post: number ``place`` of it."""
+
+    incident: str
+    post: str
+    first_ms: int
+    place: int
+    sha256: str
+    jpeg: bytes
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """A row of the journal: batches of one Track partition that follow one another. See ``stream.runtime.history``."""
+
+    era: int
+    partitions: int
+    partition: int
+    stored_ms: int
+    row: bytes
+
+
+Item = Fact | Row | Cursor | Delivery | Letter | Frozen | Replayed
 Shape = Literal["text", "texts", "time", "int", "float"]
 """What a shown column holds; a time is in Unix milliseconds."""
 
@@ -209,6 +232,7 @@ KINDS: Final[Mapping[Name, Kind]] = {
     "documents": _facts(_DOCUMENT, Document, _document),
     "points": _facts(_POINT, TrendPoint, _point),
     "flips": _facts(_FLIP, Flip, _flip),
+    "frozen": Kind(Frozen),
     "rejects": _facts(_REJECT, Reject, _reject),
     "notes": Kind(Fact, _NOTE, _note_of_fact),
     "enrich": Kind(Row),
@@ -219,6 +243,8 @@ KINDS: Final[Mapping[Name, Kind]] = {
     "outbox": Kind(Delivery),
     "log": Kind(Fact),
     "inbox": Kind(Letter),
+    "past": Kind(Replayed),
 }
 """``enrich``, ``track`` and ``judge`` in the plain form of ``stream.core.partitioning``; ``log`` and ``inbox`` hold
-what was collected but not worked off; ``controls`` what is in force, newest of each topic."""
+what was collected but not worked off; ``controls`` what is in force, newest of each topic; ``past`` what backtests
+replay."""

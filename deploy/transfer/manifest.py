@@ -12,11 +12,11 @@ import msgspec
 
 from deploy.errors import Failure
 from deploy.transfer.files import SUFFIXES
-from deploy.transfer.items import NAMES, Name
+from deploy.transfer.items import NAMES, NEWER, Name
 
 MANIFEST: Final = "manifest.json"
 KEY_FILE: Final = "author.key"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -100,6 +100,8 @@ def verified(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Look at each file, and yield its name. Raises ``Failure`` for the first one that is not as it was written."""
     for name in NAMES:
         file = manifest.files.get(name)
+        if file is None and manifest.format < NEWER.get(name, 0):
+            continue
         if file is None or file.name not in {f"{name}{suffix}" for suffix in SUFFIXES.values()}:
             raise Failure(f"{folder / MANIFEST} is damaged: it names no file of {name}. Export again.")
     for file in [*manifest.files.values(), *([manifest.key_file] if manifest.key_file else [])]:

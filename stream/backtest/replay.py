@@ -14,6 +14,7 @@ import msgspec
 
 from stream.contract.records import Batch, BinReport, Control, Flip, Heard
 from stream.core import stages
+from stream.core.partitioning import joined, judge_joined, judge_split, split
 from stream.core.settings import CoreSettings
 
 RULES = "rules"
@@ -23,6 +24,7 @@ class Replay:
     """A replay over the batches of ``partitions`` Track partitions and of ``origins`` source partitions.
 
     ``rules`` are in force from the beginning, and those of the log are left out; None replays those of the log.
+    ``go_on`` takes what was learned into another width, as a move of the installation did.
     """
 
     def __init__(
@@ -38,6 +40,17 @@ class Replay:
         self.counts: Counter[str] = Counter()
         self.since_ms = 0
         self.posts = 0
+
+    def go_on(self, *, partitions: int, origins: int) -> None:
+        """What comes next is of so many partitions. Raises ``NotAtRest`` where those before are not at one."""
+        plain = list(joined([list(states.items()) for states in self._track], self._origins))
+        judge = list(judge_joined(self._judge.items(), len(self._track)))
+        self._track = [{} for _ in range(partitions)]
+        for number, key, row in split(plain, partitions, origins):
+            self._track[number][key] = row
+        self._judge = dict(judge_split(judge, partitions))
+        self._times_ms = [self.through_ms] * partitions
+        self._origins = origins
 
     @property
     def through_ms(self) -> int:

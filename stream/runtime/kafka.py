@@ -293,6 +293,10 @@ def end_of(consumer: KafkaConsumer, topic: str) -> None:
         consumer.position(place)
 
 
+Keyed = tuple[int | None, bytes | None, bytes | None]
+"""(partition, key, value) of a record."""
+
+
 class Read(NamedTuple):
     """A record as it stands in a topic."""
 
@@ -300,6 +304,7 @@ class Read(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    at_ms: int = 0
 
 
 def read_all(settings: KafkaSettings, topic: str, partitions: Sequence[int] | None = None) -> Iterator[Read]:
@@ -316,7 +321,7 @@ def read_all(settings: KafkaSettings, topic: str, partitions: Sequence[int] | No
             for place, records in consumer.poll(timeout_ms=500).items():
                 for record in records:
                     if record.offset < ends.get(place, 0):
-                        yield Read(place.partition, record.offset, record.key, record.value)
+                        yield Read(place.partition, record.offset, record.key, record.value, record.timestamp)
                     deadline = time.monotonic() + READ_S_MAX  # whoever reads may take their time
             open_ = {place for place in open_ if consumer.position(place) < ends[place]}
             if time.monotonic() > deadline:
@@ -339,9 +344,11 @@ def read_compacted(
 
 
 def write_keyed(
-    settings: KafkaSettings, topic: str, rows: Iterable[tuple[int | None, bytes | None, bytes | None]]
+    settings: KafkaSettings, topic: str, rows: Iterable[Keyed | tuple[int | None, bytes | None, bytes | None, int]]
 ) -> int:
     """Write (partition, key, value) rows and wait until the broker has them all; None lets the key choose.
+
+    A fourth value is when a row was stored, in Unix milliseconds, which retention counts from; else it is now.
 
     Returns how many.
     """
@@ -350,8 +357,9 @@ def write_keyed(
         client = producer(settings)
         try:
             waiting: list[Any] = []
-            for partition, key, value in rows:
-                waiting.append(client.send(topic, value=value, key=key, partition=partition))
+            for partition, key, value, *stored in rows:
+                stamp = stored[0] if stored else None
+                waiting.append(client.send(topic, value=value, key=key, partition=partition, timestamp_ms=stamp))
                 count += 1
                 if len(waiting) >= 10_000:
                     _settled(waiting)

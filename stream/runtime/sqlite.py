@@ -20,6 +20,7 @@ from stream.contract import codec
 from stream.contract.records import Envelope, Position, Record, Reject
 from stream.runtime.wire import decoded, encoded
 
+Connection = sqlite3.Connection
 DatabaseError = sqlite3.DatabaseError
 DATABASE: Final = "weibowatch.db"
 LAYOUT: Final = 2
@@ -42,6 +43,9 @@ CREATE INDEX IF NOT EXISTS outbox_due ON outbox (status, due_ms);
 CREATE INDEX IF NOT EXISTS outbox_channel ON outbox (channel, status, due_ms);
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, stored_ms INTEGER NOT NULL,
   closed INTEGER NOT NULL, batch BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS journal_past (id INTEGER PRIMARY KEY, era INTEGER NOT NULL, partitions INTEGER NOT NULL,
+  part INTEGER NOT NULL, stored_ms INTEGER NOT NULL, batch BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS journal_past_part ON journal_past (era, part);
 """
 
 _OUTBOX_COLUMNS: Final = (

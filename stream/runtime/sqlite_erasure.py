@@ -17,7 +17,7 @@ from stream.contract.records import Batch, Control, Post, Record, Reject
 from stream.core import stages
 from stream.core.deletion import row_without
 from stream.runtime.sqlite import Store
-from stream.runtime.sqlite_journal import packed, rows_with, unpacked
+from stream.runtime.sqlite_journal import TABLES, packed, rows_with, unpacked
 from stream.runtime.telling import read
 from stream.runtime.wire import decoded, encoded
 
@@ -46,7 +46,7 @@ def posts_of(connection: sqlite3.Connection, deletion: Deletion) -> set[str]:
     for _, record in (*_log(connection, deletion), *_inbox(connection)):
         if isinstance(record, Post) and record.author in deletion.authors:
             found.add(record.id)
-    for _, batches in _journal(connection, deletion):
+    for _, batches in (found for table in TABLES for found in _journal(connection, table, deletion)):
         for one in (one for batch in batches for one in batch.sightings if one.author in deletion.authors):
             found.add(one.post_id)
     return found
@@ -145,19 +145,22 @@ def _letter(record: Record, deletion: Deletion) -> bool:
 # --- journal -----------------------------------------------------------------------------------------------------
 
 
-def _journal(connection: sqlite3.Connection, deletion: Deletion) -> Iterator[tuple[int, list[Batch]]]:
+def _journal(connection: sqlite3.Connection, table: str, deletion: Deletion) -> Iterator[tuple[int, list[Batch]]]:
     """(row, batches) of what may say something of ``deletion``."""
-    for number, row in rows_with(connection, deletion.may_be_in):
+    for number, row in rows_with(connection, table, deletion.may_be_in):
         yield number, unpacked(row)
 
 
 def _of_journal(connection: sqlite3.Connection, deletion: Deletion) -> list[Change]:
-    changed = []
-    for number, batches in _journal(connection, deletion):
-        left = [batch_without(batch, deletion) for batch in batches]
-        if any(after is not before for after, before in zip(left, batches, strict=True)):
-            changed.append((packed(left), number))
-    return [("UPDATE journal SET batch = ? WHERE id = ?", changed)]
+    changes: list[Change] = []
+    for table in TABLES:
+        changed: list[tuple[Any, ...]] = []
+        for number, batches in _journal(connection, table, deletion):
+            left = [batch_without(batch, deletion) for batch in batches]
+            if any(after is not before for after, before in zip(left, batches, strict=True)):
+                changed.append((packed(left), number))
+        changes.append((f"UPDATE {table} SET batch = ? WHERE id = ?", changed))
+    return changes
 
 
 # --- state, outbox -----------------------------------------------------------------------------------------------

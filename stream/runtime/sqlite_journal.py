@@ -10,7 +10,7 @@ import itertools
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +21,9 @@ from stream.runtime.sqlite import StoreError
 OPEN_ROWS_MAX: Final = 64
 ROW_BYTES: Final = 32_768
 """Open rows are closed when there are so many, or when they hold so much."""
+PACKED_RECORDS: Final = 2_000
+"""Posts and sightings of a row that is made of a cluster's batches."""
+TABLES: Final = ("journal", "journal_past")
 BATCH_BYTES_MAX: Final = 1 << 30
 """A batch is as large as what follows from its posts, and travels nowhere."""
 _MEND: Final = "Restore a backup (weibowatch backup)."
@@ -62,10 +65,13 @@ class Journal:
 
     def trim(self, before_ms: int, *, rows_max: int) -> int:
         """Delete what was stored before ``before_ms``, oldest first, at most ``rows_max`` rows. Returns how many."""
-        return self._connection.execute(
-            "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE stored_ms < ? ORDER BY id LIMIT ?)",
-            (before_ms, rows_max),
-        ).rowcount
+        gone = 0
+        for table in ("journal_past", "journal"):
+            gone += self._connection.execute(
+                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE stored_ms < ? ORDER BY id LIMIT ?)",
+                (before_ms, rows_max - gone),
+            ).rowcount
+        return gone
 
 
 def rows(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
@@ -73,9 +79,60 @@ def rows(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     yield from connection.execute("SELECT stored_ms, batch FROM journal ORDER BY id")
 
 
-def rows_with(connection: sqlite3.Connection, wanted: Callable[[bytes], bool]) -> Iterator[tuple[int, bytes]]:
-    """(id, row) of those rows whose plain bytes are ``wanted``. Raises ``StoreError`` for what is no row."""
-    for number, row in connection.execute("SELECT id, batch FROM journal ORDER BY id"):
+def eras(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    """(era, number of its Track partitions) of what imports have brought, oldest first."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal_past'").fetchone() is None:
+        return []
+    return connection.execute("SELECT DISTINCT era, partitions FROM journal_past ORDER BY era").fetchall()
+
+
+def everything(connection: sqlite3.Connection) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """(era, its partitions, partition, stored_ms, row): what imports have brought, then the journal as a last era."""
+    found = eras(connection)
+    yield from connection.execute("SELECT era, partitions, part, stored_ms, batch FROM journal_past ORDER BY id")
+    newest = found[-1][0] + 1 if found else 0
+    yield from ((newest, 1, 0, stored_ms, row) for stored_ms, row in rows(connection))
+
+
+def add_past(connection: sqlite3.Connection, past: Iterable[tuple[Any, ...]]) -> None:
+    """Keep what ``everything`` gave elsewhere, inside the caller's transaction."""
+    connection.executemany(
+        "INSERT INTO journal_past (era, partitions, part, stored_ms, batch) VALUES (?, ?, ?, ?, ?)", past
+    )
+
+
+def of_era(connection: sqlite3.Connection, era: int, partition: int) -> Iterator[bytes]:
+    """The rows of one Track partition of an era, in their order."""
+    query = "SELECT batch FROM journal_past WHERE era = ? AND part = ? ORDER BY id"
+    return (row for (row,) in connection.execute(query, (era, partition)))
+
+
+def rows_of_era(connection: sqlite3.Connection, era: int, partition: int) -> int:
+    """How many rows ``of_era`` gives."""
+    query = "SELECT count(*) FROM journal_past WHERE era = ? AND part = ?"
+    return int(connection.execute(query, (era, partition)).fetchone()[0])
+
+
+def packs(batches: Iterable[tuple[int, Batch]]) -> Iterator[tuple[int, bytes]]:
+    """(stored_ms, row) of many batches that follow one another, each with when it was stored; rows are small."""
+    held: list[Batch] = []
+    since_ms = size = 0
+    for stored_ms, batch in batches:
+        since_ms = since_ms if held else stored_ms
+        held.append(batch)
+        size += len(batch.posts) + len(batch.sightings)
+        if size >= PACKED_RECORDS:
+            yield since_ms, packed(held)
+            held, size = [], 0
+    if held:
+        yield since_ms, packed(held)
+
+
+def rows_with(
+    connection: sqlite3.Connection, table: str, wanted: Callable[[bytes], bool]
+) -> Iterator[tuple[int, bytes]]:
+    """(id, row) of those rows of ``table`` whose plain bytes are ``wanted``. Raises ``StoreError`` for no rows."""
+    for number, row in connection.execute(f"SELECT id, batch FROM {table} ORDER BY id"):
         try:
             plain = zlib.decompress(row)
         except zlib.error as error:

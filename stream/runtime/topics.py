@@ -31,9 +31,10 @@ class Names(NamedTuple):
     """Topics and the group of one installation.
 
     ``posts`` is the log: posts, rejects, reaches and controls of the ingesters. ``batches`` are what Enrich tells
-    Track, ``reports`` what Track tells Judge, ``flips`` the alerts, ``rejects`` the dead letters, ``live`` what
-    dashboards show at once. Compacted: ``cursors`` (source → where it goes on), ``controls`` (what is in force),
-    ``enrich`` (Enrich's state by place in the log), and the changelogs of the worker's tables.
+    Track, ``history`` such from before a move to this cluster, ``reports`` what Track tells Judge, ``flips`` the
+    alerts, ``rejects`` the dead letters, ``live`` what dashboards show at once. Compacted: ``cursors`` (source → where
+    it goes on), ``controls`` (what is in force), ``enrich`` (Enrich's state by place in the log), and the changelogs of
+    the worker's tables.
     """
 
     prefix: str
@@ -50,6 +51,10 @@ class Names(NamedTuple):
     @property
     def batches(self) -> str:
         return f"{self.prefix}.batches"
+
+    @property
+    def history(self) -> str:
+        return f"{self.prefix}.history"
 
     @property
     def reports(self) -> str:
@@ -127,6 +132,7 @@ def topics(
     return [
         kept(names.posts, many, log_days),
         kept(names.batches, many, batches_days, max_message_bytes=internal),
+        kept(names.history, 1, batches_days, max_message_bytes=internal),
         kept(names.reports, 1, log_days, max_message_bytes=internal),
         kept(names.flips, many, alerts_days, max_message_bytes=internal),
         kept(names.rejects, 1, rejects_days, max_message_bytes=str(DEAD_LETTER_BYTES_MAX)),

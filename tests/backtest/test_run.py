@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from deploy.backtest.facts import InForce
+from deploy.backtest.facts import Era, InForce
 from deploy.backtest.run import DOCUMENTS_AT_ONCE, Course, against_live, names_rules, replayed
 from stream.backtest.retold import Retelling, as_stored
 from stream.contract.records import Batch, Document, Flip, Heard
@@ -22,6 +22,7 @@ class Kept:
 
     core = QUICK
     partitions = 1
+    past: Sequence[Era] = ()
     in_force = InForce(rules_control(), Aliases())
 
     def __init__(self, runtime: Runtime, first: int = 0) -> None:

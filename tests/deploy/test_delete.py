@@ -116,7 +116,8 @@ def standing(store: Path, traces: frozenset[bytes]) -> set[str]:
     """Where any of ``traces`` stands: files by their bytes, and rows that are compressed."""
     found = {path.name for path in store.rglob("*") if path.is_file() and _in(path.read_bytes(), traces)}
     with database(store) as connection:
-        journal = [zlib.decompress(row) for (row,) in connection.execute("SELECT batch FROM journal")]
+        batches = connection.execute("SELECT batch FROM journal UNION ALL SELECT batch FROM journal_past").fetchall()
+    journal = [zlib.decompress(row) for (row,) in batches]
     return found | {"journal" for row in journal if _in(row, traces)}
 
 
@@ -238,6 +239,7 @@ def test_what_is_collected_but_not_worked_off_goes_as_well(store: Held) -> None:
             connection.execute("INSERT INTO log (stored_ms, record) VALUES (1, ?)", (codec.encode(record),))
         connection.execute("INSERT INTO inbox (record, reject) VALUES (?, ?)", (codec.encode(late),) * 2)
         connection.execute("UPDATE inbox SET reject = ?", (codec.encode(letter),))
+        connection.execute("INSERT INTO journal_past SELECT id, 0, 1, 0, stored_ms, batch FROM journal")
     memory = Memory(store.store)
     told = Told("late", "s", 1, 1, 0, (0, 0, 0))
     memory.tell([told], [Owed("late", "detail", "s", 0, codec.encode(late)), Owed("x", "detail", "s", 0, other())])

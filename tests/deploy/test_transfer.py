@@ -19,8 +19,11 @@ from deploy.services.kafka import KafkaCluster
 from deploy.settings import Settings
 from deploy.transfer import cluster_origin
 from deploy.transfer.cluster_target import GRAIN_MS
-from deploy.transfer.items import NAMES, Fact, Name, encoded
-from index.sqlite import SqliteIndex
+from deploy.transfer.items import NAMES, NEWER, Fact, Name, encoded
+from index import sqlite_frozen
+from index.elastic import ElasticReader
+from index.reading import Reader
+from index.sqlite import SqliteIndex, SqliteReader
 from stream.contract import codec
 from stream.contract.records import Control, Document, Post, Reject, replace
 from stream.core import stages
@@ -46,10 +49,13 @@ from tests.deploy.transfers import (
     write_posts,
 )
 from tests.index.contract import NOTES
+from tests.index.corpus import picture
 
 pytestmark = pytest.mark.xdist_group("transfer")
 FIRST, SECOND, THIRD = 270, 600, 700
 """Posts before the first move, before the second one, and in all."""
+EXPIRED = "expired"
+"""A post that no index has any more."""
 
 
 class Undisturbed:
@@ -88,15 +94,24 @@ def killed(tmp_path_factory: pytest.TempPathFactory, undisturbed: Undisturbed) -
     note(watch.store)
     holds = watch.exported(folder / "export")
     assert FIRST <= len(holds["documents"]) < SECOND
-    for name in ("points", "flips", "rejects", "notes", "controls", "outbox", "log"):
+    for name in ("points", "flips", "frozen", "rejects", "notes", "controls", "outbox", "log", "past"):
         assert holds[name], name
     return Killed(watch, folder / "export", holds)
 
 
 def note(store: Path) -> None:
-    """What a source that asks a site would have noted."""
+    """What a source that asks a site would have noted, and a picture that an alert has of a post which has expired."""
     with contextlib.closing(sqlite3.connect(store / DATABASE, isolation_level=None)) as connection:
         SqliteIndex(connection).notes(NOTES)
+        [incident] = connection.execute("SELECT incident_id FROM flips ORDER BY id LIMIT 1").fetchone()
+        sqlite_frozen.restore(connection, [(incident, EXPIRED, 0, picture().sha256, picture().jpeg)])
+
+
+def shown_of_the_expired(reader: Reader) -> list[list[str]]:
+    """The pictures that alerts show of it."""
+    alerts = reader.alerts(since_ms=None, until_ms=None, limit=1_000)["alerts"]
+    kept = [reader.frozen(one) for one in sorted({alert["incident_id"] for alert in alerts})]
+    return [pictures[EXPIRED] for pictures in kept if EXPIRED in pictures]
 
 
 def documents(store: Path) -> int:
@@ -126,6 +141,20 @@ def test_lines_of_json_hold_the_same(killed: Killed, tmp_path: Path) -> None:
     after = elsewhere(killed, tmp_path)
     after.said("import", str(tmp_path / "lines"), "--store", str(after.store))
     assert after.exported(tmp_path / "again") == killed.holds
+
+
+def test_an_export_of_an_older_version_is_imported_as_far_as_it_goes(killed: Killed, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(killed.export, older)
+    made = json.loads((older / "manifest.json").read_text())
+    made["format"] = 1
+    for name in NEWER:
+        (older / made["files"].pop(name)["name"]).unlink()
+    (older / "manifest.json").write_text(json.dumps(made))
+    after = elsewhere(killed, tmp_path)
+    after.said("import", str(older), "--store", str(after.store))
+    holds = after.exported(tmp_path / "again")
+    assert {name for name in NAMES if holds[name] != killed.holds[name]} == set(NEWER)
 
 
 def elsewhere(killed: Killed, folder: Path) -> Watch:
@@ -238,6 +267,9 @@ def test_a_store_goes_on_in_a_cluster_and_a_cluster_in_a_store(
     write_posts(undisturbed.source, THIRD)
     back.run()
     after = back.exported(tmp_path / "after")
+    as_live(back.said("backtest", "--store", str(back.store), "--json"))
+    assert shown_of_the_expired(SqliteReader(back.store / DATABASE)) == [[picture().sha256]]
+    assert SqliteReader(back.store / DATABASE).picture(picture().sha256) == picture().jpeg
     same(without_orders(after, undisturbed.third), undisturbed.third)
     assert after["notes"] == moved.holds["notes"]
 
@@ -261,12 +293,27 @@ def test_a_cluster_goes_on_in_a_fresh_one_of_another_width(
         assert held(origin.items) == moved.holds
         assert hours(origin.items) == hours(reader(moved.export))
 
+    as_live(fresh.run("backtest", "--cluster", "--json"))
+    reader_of_it = ElasticReader(fresh.elastic)
+    assert shown_of_the_expired(reader_of_it) == [[picture().sha256]]
+    assert reader_of_it.picture(picture().sha256) == picture().jpeg
+    reader_of_it.close()
     write_posts(undisturbed.source, THIRD)
     assert fresh.answer("ingest", "--source", killed.watch.source)["posts"] == THIRD - SECOND
     assert fresh.answer("worker", "--once")["documents"] == THIRD - SECOND
     fresh.run("export", str(tmp_path / "after"), "--cluster", "--format", "jsonl")
     same(without_orders(content(tmp_path / "after"), undisturbed.third), undisturbed.third)
     fresh.close()
+
+
+def as_live(said: str) -> None:
+    """A backtest from the very beginning, through all moves, tells what the live runs told, byte for byte."""
+    found = json.loads(said.splitlines()[-1])
+    assert found["facts"]["whole"] and found["alerts"] > 0
+    assert found["live"]["same"] > 0
+    assert {name: count for name, count in found["live"].items() if name != "same"} == {
+        "different": 0, "only_live": 0, "only_replay": 0
+    }  # fmt: skip
 
 
 def hours(items: Items) -> dict[Name, list[tuple[bytes, int]]]:
@@ -348,7 +395,7 @@ def test_a_store_in_use_and_a_folder_in_use_are_refused(killed: Killed, tmp_path
 
 
 def _later(data: bytes) -> bytes:
-    return data.replace(b'"format": 1', b'"format": 9')
+    return data.replace(b'"format": 2', b'"format": 9')
 
 
 @pytest.mark.parametrize(
