@@ -149,7 +149,7 @@ def flip(row: Incident, told: str, rule: Rule, version: int, entity: str, seen: 
         first_seen_ms=report.first_seen_ms if report else 0,
         authors_known=report.authors_known if report else True,
         tests=moment.tests,
-        threshold=threshold(rule, moment),
+        threshold=threshold(rule, moment, seen.window if seen else None),
         total_posts=moment.total_posts,
         evidence=report.evidence if report else (),
         labels=dict(sorted(rule.labels.items())),

@@ -7,7 +7,7 @@ dispersion is learned from those of which something was known before (``core.dis
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -70,7 +70,7 @@ def spread(base: Baseline, kind: float) -> float:
     return dispersion.predictive(dispersion.own(Moments(base.excess, base.square), kind), unsure(base))
 
 
-class Learned(NamedTuple):
+class Learned(msgspec.Struct, frozen=True, gc=False):
     """A baseline, and what was learned of the dispersion where ``mu`` were to be expected."""
 
     base: Baseline

@@ -131,8 +131,8 @@ class _Bench:
             for rule in rules.rules
             if rule.kind in TESTED and rule.significance.mode == "fdr"
         }
-        levels |= {rule.id: self._calibrated(rule, moment) for rule in rules.rules if calibration.is_calibrated(rule)}
-        moment = moment._replace(levels=levels)
+        shifts = {rule.id: self._shift(rule, moment) for rule in rules.rules if calibration.is_calibrated(rule)}
+        moment = moment._replace(levels=levels, shifts=shifts)
         order = [(rule, views.get(view_id(rule.match), {})) for rule in sorted(rules.rules, key=_turn)]
         told = [list(self._told(rule, seen, moment)) for rule, seen in order]
         for (rule, seen), own in zip(order, told, strict=True):  # all have moved on: one may keep another from telling
@@ -140,20 +140,22 @@ class _Bench:
         self._retire(before, rules, moment)
         header.active = sorted(self._active)
 
-    def _calibrated(self, rule: Rule, moment: Moment) -> int:
-        """What ``rule`` asks of a score, by how high scores rose on the days before."""
+    def _shift(self, rule: Rule, moment: Moment) -> int:
+        """By how much more ``rule`` asks of a score than theory says, by how high scores rose on the days before."""
         key = peaks_key(rule.id)
         before: Peaks | None = self._peaks.get(key) or self._states.get(key)
         row = self._peaks[key] = calibration.begun(before, rule, moment.bin_ms, self._report.width_ms)
-        return calibration.level(row, rule, readings.level(rule, moment))
+        theory = (readings.level(rule, moment, round(1000 * window_s)) for window_s in rule.windows_s)
+        return calibration.shift(row, rule, min(theory))
 
     def _remember(self, rule: Rule, found: Mapping[str, Reading], moment: Moment) -> None:
-        """How high the scores of ``rule`` rose in this bin."""
+        """How near the scores of ``rule`` came in this bin to what theory asks for."""
         key = peaks_key(rule.id)
         row = self._peaks[key]
         assert row is not None
-        scores = {entity: seen.score for entity, seen in found.items() if seen.fits}
-        self._peaks[key] = calibration.with_scores(row, scores, moment.end_ms)
+        moved = moment.shifts[rule.id]
+        margins = {entity: seen.score - (seen.level - moved) for entity, seen in found.items() if seen.fits}
+        self._peaks[key] = calibration.with_margins(row, margins, moment.end_ms)
 
     def _obey(self, controls: Iterable[Control]) -> None:
         """What has come in force since the bin before; each partition repeats it."""

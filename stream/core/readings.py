@@ -66,17 +66,22 @@ class Moment(NamedTuple):
     total_posts: int
     covered: Mapping[int, int] = MappingProxyType({})
     levels: Mapping[str, int] = MappingProxyType({})
-    """By the id of a rule: what is asked of a score in this bin, where it is not what ``level`` says."""
+    """Of rules with ``fdr``, by their id: what is asked of a score in this bin."""
+    shifts: Mapping[str, int] = MappingProxyType({})
+    """By the id of a rule: by how much more is asked than ``level`` says, as ``calibration`` found."""
     volume: Mapping[int, int] = MappingProxyType({})
     late: int = 0
     counted: int = 0
 
 
-def level(rule: Rule, moment: Moment) -> int:
-    """θ = −log10(budget / independent tests a day), in thousandths, at least 2000."""
-    step_ms = moment.end_ms - moment.bin_ms
-    tests = max(moment.tests_per_day, 1.0) * sum(independent(1000.0 * one, step_ms) for one in rule.windows_s)
-    return max(LEVEL_LOW, round(-UNIT * math.log10(rule.significance.alerts_per_day / tests)))
+def level(rule: Rule, moment: Moment, window_ms: int) -> int:
+    """θ = −log10(budget / independent tests a day) of one window, in thousandths, at least 2000.
+
+    The windows share the budget equally: a long one makes few independent tests, so that less is asked of it.
+    """
+    tests = max(moment.tests_per_day, 1.0) * independent(window_ms, moment.end_ms - moment.bin_ms)
+    share = rule.significance.alerts_per_day / len(rule.windows_s)
+    return max(LEVEL_LOW, round(-UNIT * math.log10(share / tests)))
 
 
 def independent(window_ms: float, step_ms: float) -> float:
@@ -92,16 +97,18 @@ def independent(window_ms: float, step_ms: float) -> float:
     return min(1.0, CLUMP_SIGMAS**2 * step * math.exp(-0.583 * CLUMP_SIGMAS * math.sqrt(2.0 * step)))
 
 
-def asked(rule: Rule, moment: Moment) -> int:
-    """What is asked of a score in this bin, in thousandths; for the kinds in ``TESTED``."""
+def asked(rule: Rule, moment: Moment, window_ms: int) -> int:
+    """What is asked of a score over a window in this bin, in thousandths; for the kinds in ``TESTED``."""
     found = moment.levels.get(rule.id)
-    return level(rule, moment) if found is None else found
+    if found is not None:
+        return found
+    return max(LEVEL_LOW, level(rule, moment, window_ms) + moment.shifts.get(rule.id, 0))
 
 
-def threshold(rule: Rule, moment: Moment) -> float:
+def threshold(rule: Rule, moment: Moment, window: WindowScore | None) -> float:
     """What was asked for: a score, a count, or a factor."""
     if rule.kind in TESTED:
-        return asked(rule, moment) / UNIT
+        return asked(rule, moment, window.window_ms if window else round(UNIT * rule.windows_s[-1])) / UNIT
     if rule.kind == SPIKE:
         return rule.significance.min_lift
     return float(rule.above if rule.kind in COUNTING else rule.significance.min_count)
@@ -181,13 +188,19 @@ def _score(rule: Rule, window: WindowScore) -> int:
     return window.silence if rule.kind == FLATLINE else window.score
 
 
+def _most(rule: Rule, windows: Sequence[WindowScore], moment: Moment) -> tuple[WindowScore | None, int]:
+    """The window whose score exceeds most what is asked of it, or comes nearest, and what is asked."""
+    best = _best(windows, lambda one: _score(rule, one) - asked(rule, moment, one.window_ms))
+    return best, asked(rule, moment, best.window_ms) if best else LEVEL_LOW
+
+
 def _best(windows: Sequence[WindowScore], value: Callable[[WindowScore], float]) -> WindowScore | None:
     """The window that is greatest by ``value``, of equals the shortest."""
     return max(windows, key=lambda one: (value(one), -one.window_ms), default=None)
 
 
 def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
-    theta, wanted = asked(rule, moment), rule.significance
+    wanted = rule.significance
     of_posts = rule.metric == "mentions"
 
     def lift(one: WindowScore) -> float:
@@ -198,7 +211,7 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
         for one in windows
         if enough(rule, one) and lift(one) >= wanted.min_lift and (not rule.origin or one.origin in rule.origin)
     ]
-    best = _best(fit or windows, lambda one: _score(rule, one))
+    best, theta = _most(rule, fit or windows, moment)
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     count, expected = (best.mentions, best.usual) if of_posts else (best.observed, best.expected)
@@ -208,7 +221,6 @@ def _burst(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], mom
 
 
 def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
-    theta = asked(rule, moment)
     fit = [
         one
         for one in windows
@@ -216,7 +228,7 @@ def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowSco
         and one.mentions >= rule.significance.min_count
         and one.mentions >= rule.significance.min_lift * one.expected
     ]
-    best = _best(fit or windows, lambda one: one.loudness)
+    best, theta = _most(rule, fit or windows, moment)
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     score = best.loudness if fit else 0
@@ -228,9 +240,9 @@ def _concentration(rule: Rule, report: EntityReport, windows: Sequence[WindowSco
 
 
 def _flatline(rule: Rule, report: EntityReport, windows: Sequence[WindowScore], moment: Moment) -> Reading:
-    theta, wanted = asked(rule, moment), rule.significance
+    wanted = rule.significance
     fit = [one for one in windows if one.usual >= max(wanted.min_count, wanted.min_lift * one.mentions)]
-    best = _best(fit or windows, lambda one: one.silence)
+    best, theta = _most(rule, fit or windows, moment)
     if best is None:
         return Reading(False, 0, theta, None, report, "")
     score = best.silence if fit else 0

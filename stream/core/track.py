@@ -30,7 +30,6 @@ from stream.core import coverage, dispersion, drift, memory, reports, silences, 
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64, pair64, remembered64
-from stream.core.entities import split_id
 from stream.core.memory import GoneRow, SilentRow
 from stream.core.rows import (
     COVERAGE,
@@ -479,13 +478,22 @@ class _Work:
         scored = trends.close(state, closing, frame, self._settings, fresh=fresh)
         view, entity = split_key(key)
         if not view:
-            self._learn_spread(split_id(entity)[0], scored)
-        if closing is not None and not view:
-            self._counted += closing.mentions
-            places = self._confidences.setdefault(split_id(entity)[0], [0] * drift.PLACES)
-            places[drift.place(closing.confidence, closing.mentions)] += 1
-            self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
-        return self._followed(key, state, fresh, scored, frame, stream)
+            type_, _, _ = entity.partition("/")
+            self._learn_spread(type_, scored)
+            if closing is not None:
+                self._counted += closing.mentions
+                places = self._confidences.setdefault(type_, [0] * drift.PLACES)
+                places[drift.place(closing.confidence, closing.mentions)] += 1
+                self._points[frame.bin_ms, entity] = reports.point(entity, frame.bin_ms, state, self._settings)
+        was = state.reported
+        window_ms, state.reported = interest(self._watch, view, entity, fresh, was, scored)
+        # An entity that some rule may care about is looked at again even if it falls silent.
+        pause_ms = max(window_ms // RECHECKS_PER_WINDOW, self._settings.bin_ms)
+        state.due_ms = frame.end_ms + pause_ms if window_ms else 0
+        _follow(stream, key, state.due_ms)
+        if not state.reported and not was:
+            return None
+        return reports.entity_report(entity, view, state, fresh, scored, self._settings)
 
     def _learn_spread(self, type_: str, scored: list[Scored]) -> None:
         """Add what windows that have ended say of dispersion to their kinds, in whole numbers."""
@@ -497,19 +505,6 @@ class _Work:
                 self._spreads[kind] = (
                     excess + round(dispersion.UNIT * moments.excess), weight + round(dispersion.UNIT * moments.weight)
                 )
-
-    def _followed(
-        self, key: str, state: TrendState, fresh: bool, scored: list[Scored], frame: Frame, stream: StreamRow
-    ) -> EntityReport | None:
-        """The report on an entity that some rule may care about; it is looked at again even if it falls silent."""
-        was, (view, entity) = state.reported, split_key(key)
-        window_ms, state.reported = interest(self._watch, view, entity, fresh, was, scored)
-        pause_ms = max(window_ms // RECHECKS_PER_WINDOW, self._settings.bin_ms)
-        state.due_ms = frame.end_ms + pause_ms if window_ms else 0
-        _follow(stream, key, state.due_ms)
-        if not state.reported and not was:
-            return None
-        return reports.entity_report(entity, view, state, fresh, scored, self._settings)
 
     def _drop(self, bin_ms: int) -> None:
         """Forget a bin past the late horizon, and the fences of entities that have been silent since."""

@@ -11,7 +11,7 @@ entity (``dispersion``): Judge tests anew what stands out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -84,15 +84,15 @@ class TrendState(msgspec.Struct, array_like=True, tag="trend", gc=False):
     hour: int = -1
 
 
-class Scored(NamedTuple):
+class Scored(msgspec.Struct, gc=False):
     """An entity's test over one window, before it is worth a ``WindowScore``.
 
-    ``tested`` is the count that was compared with ``mu``. ``loudness`` is the score of all posts, however few authors
-    and texts are behind them; ``copies`` is known where one of the two scores is worth a look. ``usual`` posts were to
-    be expected; ``before`` and ``silence`` as in ``WindowScore``. Where even all ``mentions`` together would not stand
-    out, or nothing is known of the past yet, the two scores are 0 and authors were not counted: there is no ``tally``,
-    and ``tested`` is ``mentions``. ``learned``: the baseline, and what windows that have just ended said; None where no
-    past is asked.
+    ``tested`` is the count that was compared with ``mu``, at ``dispersion``, which is 0 where no test was made.
+    ``loudness`` is the score of all posts, however few authors and texts are behind them; ``copies`` is known where one
+    of the two scores is worth a look. ``usual`` posts were to be expected; ``before`` and ``silence`` as in
+    ``WindowScore``. Where even all ``mentions`` together would not stand out, or nothing is known of the past yet, the
+    two scores are 0 and authors were not counted: there is no ``tally``, and ``tested`` is ``mentions``. ``learned``:
+    the baseline, and what windows that have just ended said; None where no past is asked.
     """
 
     frame: WindowFrame
@@ -100,8 +100,8 @@ class Scored(NamedTuple):
     engagement: int
     weight: int
     mu: float
-    dispersion: float
     usual: float
+    dispersion: float = 0.0
     score: int = 0
     tested: int = 0
     loudness: int = 0
@@ -199,8 +199,10 @@ def close(
     state.looked_ms = frame.bin_ms
     scored = score(state, frame, settings, fresh=fresh)
     if bin_ is not None:
-        best = max(scored, key=lambda one: one.score)
-        closed = state.bins[frame.bin_ms]
+        best, closed = scored[0], state.bins[frame.bin_ms]
+        for one in scored:
+            if one.score > best.score:
+                best = one
         closed.score, closed.window_ms = best.score, best.frame.window_ms
         closed.observed, closed.expected = best.tested, round(best.mu, 4)
     _forget(state, frame, settings)
@@ -231,9 +233,10 @@ def score(state: TrendState, frame: Frame, settings: CoreSettings, *, fresh: boo
         )
         scored = _scored(state, one, learned, sums[one.start_ms], settings, fresh)
         if one.window_ms in frame.before_ms:
-            scored = scored._replace(before=_between(state, one.start_ms - one.window_ms, one.start_ms))
+            scored.before = _between(state, one.start_ms - one.window_ms, one.start_ms)
         if one.window_ms in frame.flat_ms:
-            scored = scored._replace(silence=negbin.silence(scored.mentions, scored.usual, scored.dispersion))
+            scored.dispersion = _screen(base, settings)
+            scored.silence = negbin.silence(scored.mentions, scored.usual, scored.dispersion)
         found.append(scored)
     return found
 
@@ -292,7 +295,7 @@ def _between(state: TrendState, start_ms: int, end_ms: int) -> int:
 def _counted(state: TrendState, one: WindowFrame, sums: tuple[int, int, int]) -> Scored:
     """A window of which no past is asked."""
     tally, usual = _tally(state, one), float(max(sums[0], 1))
-    return Scored(one, *sums, usual, 0.0, usual, tested=tally.tested, tally=tally)
+    return Scored(one, *sums, usual, usual, tested=tally.tested, tally=tally)
 
 
 def _scored(
@@ -306,24 +309,30 @@ def _scored(
     """The test of one window. Authors are counted, and copies looked for, only where something may stand out."""
     base, mentions = learned.base, sums[0]
     mu = baselines.mean(base, one) * one.exposure
-    spread = baselines.spread(base, dispersion.SCREEN * settings.dispersion)
     usual = max(mu, baselines.mean_posts(base, one) * one.exposure)
-    scored = Scored(one, *sums, mu, spread, usual, 0, mentions, learned=learned)
-    if not fresh and (not one.ready or mentions <= mu or negbin.score(mentions, mu, spread) < LEAVE_SCORE):
+    scored = Scored(one, *sums, mu, usual, tested=mentions, learned=learned)
+    if not fresh and (not one.ready or mentions <= mu):
         return scored
-    tally = _tally(state, one)
-    tested = tally.tested
-    score = loudness = negbin.score(tested, mu, spread)
+    spread = scored.dispersion = _screen(base, settings)
+    if not fresh and negbin.score(mentions, mu, spread) < LEAVE_SCORE:
+        return scored
+    tally = scored.tally = _tally(state, one)
+    tested = scored.tested = tally.tested
+    scored.score = scored.loudness = negbin.score(tested, mu, spread)
     if mentions > tested and mentions >= LOUD_MIN:
-        loudness = max(score, negbin.score(mentions, usual, spread))
-    scored = scored._replace(score=score, tested=tested, loudness=loudness, tally=tally)
-    if loudness < LEVEL_LOW or not one.ready:
+        scored.loudness = max(scored.score, negbin.score(mentions, usual, spread))
+    if scored.loudness < LEVEL_LOW or not one.ready:
         return scored
-    copies = _copies(state, one, tally)
+    copies = scored.copies = _copies(state, one, tally)
     if copies.support < tested:
-        tested = copies.support
-        score = negbin.score(tested, mu, spread)
-    return scored._replace(score=score, tested=tested, copies=copies)
+        scored.tested = copies.support
+        scored.score = negbin.score(copies.support, mu, spread)
+    return scored
+
+
+def _screen(base: Baseline, settings: CoreSettings) -> float:
+    """The least dispersion that is to be expected of an entity: Judge knows its kind's."""
+    return baselines.spread(base, dispersion.SCREEN * settings.dispersion)
 
 
 def _tally(state: TrendState, one: WindowFrame) -> Tally:
@@ -366,12 +375,12 @@ def _add(tally: Tally, closed: ClosedBin) -> None:
 
 def _closed(bin_: OpenBin, settings: CoreSettings) -> ClosedBin:
     authors, cut = kept_authors(bin_.authors, settings.authors_per_bin_max)
-    texts, roots, sources = (
-        origin.pack(counts, settings.authors_per_bin_max) for counts in (bin_.texts, bin_.roots, bin_.sources)
-    )
+    kept_max = settings.authors_per_bin_max
     return ClosedBin(
         bin_.mentions, bin_.weight, bin_.engagement, bin_.image_only, bin_.reposts, bin_.unknown,
-        authors, len(bin_.authors), cut, texts=texts, roots=roots, sources=sources, posts=sample.pack(bin_.posts),
+        authors, len(bin_.authors), cut,
+        texts=origin.pack(bin_.texts, kept_max), roots=origin.pack(bin_.roots, kept_max) if bin_.roots else b"",
+        sources=origin.pack(bin_.sources, kept_max) if bin_.sources else b"", posts=sample.pack(bin_.posts),
     )  # fmt: skip
 
 
@@ -431,17 +440,17 @@ def correct(
 def window_score(state: TrendState, one: Scored, settings: CoreSettings) -> WindowScore:
     """The test of a window of ``state`` as it is reported."""
     tally = one.tally or _tally(state, one.frame)
-    one = one if one.tally else one._replace(tested=tally.tested)
+    tested = one.tested if one.tally else tally.tested
     copies = one.copies or _copies(state, one.frame, tally)
     base = one.learned.base if one.learned else None
     return WindowScore(
         window_ms=one.frame.window_ms,
-        observed=one.tested,
+        observed=tested,
         expected=round(one.mu, 4),
         dispersion=round(one.dispersion, 4),
         score=one.score,
-        lift=round(one.tested / one.mu, 4),
-        lift_low=round(negbin.lift_low(one.tested, one.mu, one.dispersion), 4),
+        lift=round(tested / one.mu, 4),
+        lift_low=round(negbin.lift_low(tested, one.mu, one.dispersion), 4),
         mentions=tally.mentions,
         authors=tally.authors,
         effective_authors=round(tally.effective, 2),
@@ -509,7 +518,7 @@ def _forget(state: TrendState, frame: Frame, settings: CoreSettings) -> None:
     horizon_ms = frame.end_ms - settings.late_horizon_ms
     horizon_ms -= horizon_ms % HOUR_MS
     longest_ms = frame.windows[-1].window_ms
-    for bin_ms in [bin_ms for bin_ms in state.bins if bin_ms < horizon_ms]:
+    while state.bins and (bin_ms := next(iter(state.bins))) < horizon_ms:
         hour_ms = bin_ms - bin_ms % HOUR_MS
         old, new = state.hours.get(hour_ms), state.bins.pop(bin_ms)
         state.hours[hour_ms] = _folded(old, new, settings) if old else new
@@ -517,8 +526,8 @@ def _forget(state: TrendState, frame: Frame, settings: CoreSettings) -> None:
     oldest = next(iter(state.hours), frame.end_ms)
     if oldest < reach_ms:
         state.hours = {hour_ms: hour for hour_ms, hour in state.hours.items() if hour_ms >= reach_ms}
-    windows = {one.window_ms for one in frame.windows}
-    if len(state.baselines) > len(windows):
+    if len(state.baselines) > len(frame.windows):
+        windows = {one.window_ms for one in frame.windows}
         state.baselines = {window: base for window, base in state.baselines.items() if window in windows}
 
 

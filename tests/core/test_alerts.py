@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from stream.contract.records import BinReport, EntityReport, Flip, Record, WindowScore
 from stream.core import stages
-from stream.core.readings import Moment, fdr_level, independent, level
+from stream.core.readings import Moment, fdr_level, independent, level, reading
 from stream.core.rules import LEVEL_LOW, Escalate, Match, Resolve, Rule, RuleError, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from tests.core.harness import RULES, START, ending, post, rules_control, run
@@ -125,9 +125,11 @@ def test_escalation_is_the_same_incident_told_louder() -> None:
 
 def test_thresholds_follow_the_budget() -> None:
     bins, moment = rule(windows_s=(300,)), Moment(START, START + BIN, 9, 500_000.0, 9)
-    assert level(bins, moment) == level(bins, moment._replace(end_ms=START + 2 * BIN)) == 5000
-    assert level(rule(windows_s=(300, 3600)), moment) == 5000 + round(1000 * np.log10(1 + independent(12, 1)))
-    assert level(bins, moment._replace(tests_per_day=1.0)) == 2000
+    assert level(bins, moment, BIN) == level(bins, moment._replace(end_ms=START + 2 * BIN), BIN) == 5000
+    both = rule(windows_s=(300, 3600))
+    assert level(both, moment, BIN) == 5000 + round(1000 * np.log10(2))
+    assert level(both, moment, 12 * BIN) == 5000 + round(1000 * np.log10(2 * independent(12, 1)))
+    assert level(bins, moment._replace(tests_per_day=1.0), BIN) == 2000
 
 
 @pytest.mark.parametrize("length", [12, 72])
@@ -254,3 +256,22 @@ def test_partitions_share_one_share_of_false_alerts() -> None:
     assert flips([3400] * 10, 4) == together
     assert flips([3400], 1) == []
     assert flips([4400], 4) == ["PER/0"]
+
+
+def test_each_window_is_asked_for_its_share_of_the_budget() -> None:
+    """A long window makes fewer independent tests: what is nothing in a short one may be an alert there."""
+    both = rule(windows_s=(300, 21_600))
+    moment = Moment(START, START + BIN, 9, 500_000.0, 9)
+    asked = {window_ms: level(both, moment, window_ms) for window_ms in (BIN, 72 * BIN)}
+    [entity] = report(0, 0).entities
+    [window] = entity.windows
+    for window_ms, score, holds in ((BIN, asked[BIN] - 1, False), (72 * BIN, asked[BIN] - 1, True)):
+        one = msgspec.structs.replace(window, window_ms=window_ms, score=score)
+        found = reading(both, msgspec.structs.replace(entity, windows=(one,)), moment, SETTINGS)
+        assert (found.holds, found.level) == (holds, asked[window_ms])
+    short, long_ = (
+        msgspec.structs.replace(window, window_ms=window_ms, score=asked[window_ms] + more)
+        for window_ms, more in ((BIN, 100), (72 * BIN, 200))
+    )
+    found = reading(both, msgspec.structs.replace(entity, windows=(short, long_)), moment, SETTINGS)
+    assert found.window == long_ and short.score > long_.score

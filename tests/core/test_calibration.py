@@ -28,67 +28,72 @@ def rule(budget: float = 5.0, **changes: Any) -> Rule:
 
 
 def after(days: list[list[int]], wanted: Rule, *, bins: int = WHOLE, before: Peaks | None = None) -> Peaks:
-    """What is known the day after ``days``, each with these highest scores, of which so many bins were judged."""
+    """What is known the day after ``days``, each with these margins, of which so many bins were judged."""
     row = before
     first = 0 if before is None else before.day + 1
-    for number, scores in enumerate(days, start=first):
+    for number, margins in enumerate(days, start=first):
         row = calibration.begun(row, wanted, number * DAY, BIN)
-        names = {f"PER/{place}": score for place, score in enumerate(scores)}
+        names = {f"PER/{place}": margin for place, margin in enumerate(margins)}
         for step in range(bins):
-            row = calibration.with_scores(row, names if step == 7 else {}, number * DAY + (step + 1) * BIN)
+            row = calibration.with_margins(row, names if step == 7 else {}, number * DAY + (step + 1) * BIN)
     return calibration.begun(row, wanted, (first + len(days)) * DAY, BIN)
 
 
-def heights(rate: float, slope: float, days: int, seed: int = 1) -> list[list[int]]:
-    """Of days on which ``rate`` entities reach 3 and 10^−``slope`` of them 4."""
+def margins(rate: float, slope: float, days: int, seed: int = 1) -> list[list[int]]:
+    """Of days on which ``rate`` entities come to what theory asks for, and 10^``slope`` as many a unit below it."""
     draw = np.random.default_rng(seed)
+    reach = rate * 10 ** (1.5 * slope)
     return [
-        (3000 + 1000 * draw.exponential(1 / (slope * np.log(10)), draw.poisson(rate))).astype(int).tolist()
+        (-1500 + 1000 * draw.exponential(1 / (slope * np.log(10)), draw.poisson(reach))).astype(int).tolist()
         for _ in range(days)
     ]
 
 
 @pytest.mark.parametrize("slope", [0.8, 1.0, 1.2])
-@pytest.mark.parametrize(("rate", "budget"), [(60.0, 5.0), (400.0, 5.0), (400.0, 20.0)])
+@pytest.mark.parametrize(("rate", "budget"), [(1.0, 5.0), (5.0, 5.0), (20.0, 5.0), (80.0, 20.0)])
 def test_the_budget_is_spent(rate: float, budget: float, slope: float) -> None:
-    wanted = 3000 + 1000 * np.log10(rate / budget) / slope
-    found = calibration.level(after(heights(rate, slope, 8), rule(budget)), rule(budget), THEORY)
+    wanted = 1000 * np.log10(rate / budget) / slope
+    found = calibration.shift(after(margins(rate, slope, 8), rule(budget)), rule(budget), THEORY)
     assert found == pytest.approx(wanted, abs=200)
 
 
 def test_what_happened_is_no_chance() -> None:
-    quiet = heights(100.0, 1.0, 8)
-    busy = [[*scores, *[9000] * 50] for scores in quiet]
-    loud = [scores + [3900] * 300 * (number == 5) for number, scores in enumerate(quiet)]
-    usual = calibration.level(after(quiet, rule()), rule(), THEORY)
-    assert calibration.level(after(busy, rule()), rule(), THEORY) == usual
-    assert calibration.level(after(loud, rule()), rule(), THEORY) == pytest.approx(usual, abs=50)
+    quiet = margins(5.0, 1.0, 8)
+    busy = [[*day, *[4000] * 50] for day in quiet]
+    loud = [day + [-100] * 300 * (number == 5) for number, day in enumerate(quiet)]
+    usual = calibration.shift(after(quiet, rule()), rule(), THEORY)
+    assert calibration.shift(after(busy, rule()), rule(), THEORY) == usual
+    assert calibration.shift(after(loud, rule()), rule(), THEORY) == pytest.approx(usual, abs=120)
 
 
 def test_the_theory_holds_until_enough_was_seen() -> None:
-    many, few = heights(300.0, 1.0, 8), heights(2.0, 1.0, 8)
-    assert calibration.level(after(many[:3], rule()), rule(), THEORY) == THEORY  # the first day is none
-    assert calibration.level(after(many[:4], rule()), rule(), THEORY) != THEORY
-    assert calibration.level(after(few, rule()), rule(), THEORY) == THEORY
-    assert calibration.level(after(many, rule(), bins=WHOLE // 2), rule(), THEORY) == THEORY
+    many, few = margins(30.0, 1.0, 8), margins(0.1, 1.0, 8)
+    assert calibration.shift(after(many[:3], rule()), rule(), THEORY) == 0  # the first day is none
+    assert calibration.shift(after(many[:4], rule()), rule(), THEORY) > 0
+    assert calibration.shift(after(few, rule()), rule(), THEORY) == 0
+    assert calibration.shift(after(many, rule(), bins=WHOLE // 2), rule(), THEORY) == 0
 
 
-def test_it_goes_no_farther_from_the_theory_than_a_factor_of_ten() -> None:
-    busy = after(heights(3000.0, 1.0, 8), rule())
-    assert calibration.level(busy, rule(), 3000) == 4000
-    assert calibration.level(busy, rule(), 9000) == 8000
-    assert calibration.level(busy, rule(budget=1e6), 2500) == LEVEL_LOW
+def test_scores_that_are_not_reported_cannot_be_counted() -> None:
+    row = after(margins(30.0, 1.0, 8), rule())
+    least = LEVEL_LOW - calibration.LOW
+    assert calibration.shift(row, rule(), least) > 0 == calibration.shift(row, rule(), least - 1)
 
 
-def test_a_rule_that_asks_for_something_else_begins_anew_and_another_budget_does_not() -> None:
-    row = after(heights(300.0, 1.0, 8), rule())
-    assert row.days and calibration.begun(row, rule(budget=50.0), row.day * DAY, BIN) == row
-    other = rule(significance=Significance(min_count=9))
-    assert not calibration.begun(row, other, row.day * DAY, BIN).days
+def test_it_is_no_more_than_a_factor_of_ten() -> None:
+    assert calibration.shift(after(margins(200.0, 1.0, 8), rule()), rule(), THEORY) == 1000
+    assert calibration.shift(after([[-1500] * 9] * 8, rule(budget=500.0)), rule(budget=500.0), THEORY) == -1000
+
+
+def test_a_rule_that_asks_for_something_else_begins_anew() -> None:
+    row = after(margins(30.0, 1.0, 8), rule())
+    assert row.days and calibration.begun(row, rule(), row.day * DAY, BIN) == row
+    for other in (rule(significance=Significance(min_count=9)), rule(budget=50.0), rule(windows_s=(3600, 7200))):
+        assert not calibration.begun(row, other, row.day * DAY, BIN).days
 
 
 def test_old_days_are_forgotten() -> None:
-    row = after(heights(300.0, 1.0, 12), rule())
+    row = after(margins(30.0, 1.0, 12), rule())
     assert len(row.days) == calibration.DAYS_MAX
     assert set(after([[]] * 9, rule(), before=row).days.values()) == {(0, 0)}
 
@@ -117,13 +122,13 @@ def thresholds(partitions: int) -> tuple[list[float], Peaks]:
     found = []
     for number in range(6 * WHOLE):
         day, step = divmod(number, WHOLE)
-        scores = {f"PER/{day}/{step}": 3000 + 17 * step} if step < 60 else {}
+        scores = {f"PER/{day}/{step}": 3600 + 17 * step} if step < 60 else {}
         if step == WHOLE // 2:
             scores = {"PER/甲": 8000}
         for partition in range(partitions):
             own = {name: score for name, score in scores.items() if hash_of(name) % partitions == partition}
             for _ in range(2):
-                one = report(number, own, partition, 300 // partitions, rules if number == 0 else None)
+                one = report(number, own, partition, 3000 // partitions, rules if number == 0 else None)
                 judged = stages.judge(rows, one, partitions=partitions, settings=SETTINGS)
                 found += [flip.threshold for flip in judged.flips if flip.entity == "PER/甲" and flip.state == "firing"]
                 for key, row in judged.writes.items():

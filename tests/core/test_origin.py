@@ -87,7 +87,7 @@ def test_what_is_usual_for_a_name_is_looked_at_where_it_is_reported() -> None:
     text = pack({simhash(COPIED): 9}, 1)
     state = TrendState(0, bins={0: ClosedBin(9, 0, 0, 0, 0, 0, {n: 1 for n in range(9)}, 9, 0, texts=text)})
     frame = WindowFrame(300_000, 0, 0, 1.0, 1.0, 50.0, 0.9, True)
-    found = window_score(state, Scored(frame, 9, 0, 0, 9.0, 0.3, 9.0, tested=9), CoreSettings())
+    found = window_score(state, Scored(frame, 9, 0, 0, 9.0, 9.0, 0.3, tested=9), CoreSettings())
     assert (found.origin, found.copied) == ("coordinated", 9)
 
 
@@ -105,7 +105,7 @@ def test_five_minutes_are_looked_at_together_with_the_hour(posts_before: int, ex
     bins = {place * width: closed(posts_before, place) for place in range(11) if posts_before}
     state = TrendState(0, bins={**bins, 11 * width: closed(5, 11)})
     frame = WindowFrame(width, 11 * width, 0, 1.0, 1.0, 50.0, 0.9, True)
-    found = window_score(state, Scored(frame, 5, 0, 0, 0.5, 0.3, 0.5, tested=5), CoreSettings())
+    found = window_score(state, Scored(frame, 5, 0, 0, 0.5, 0.5, 0.3, tested=5), CoreSettings())
     assert (found.origin, found.mentions, found.copied) == (expected, 5, 0)
 
 
