@@ -8,6 +8,7 @@ from deploy import __version__
 from deploy.commands import (
     admin,
     alerts,
+    annotate,
     backtest,
     bias,
     cluster,
@@ -70,6 +71,7 @@ model_use.register()
 data.register(app)
 bias.register(app)
 experiment.register(app)
+annotate.register(app)
 weibo.register(app)
 
 

@@ -127,10 +127,10 @@ def _key(post: str, answers: Sequence[Answer]) -> tuple[str, int, int]:
 
 def _judged(post: str, text: str, answers: tuple[Answer, ...], choice: tuple[Chunk, ...] | None) -> Question:
     _, start, end = _key(post, answers)
-    outcome: Outcome = "decided"
-    if choice is None:
-        most = answers[0]
-        wins = 2 * len(most.annotators) > sum(len(answer.annotators) for answer in answers)
-        outcome, choice = ("majority", most.entities) if wins else ("open", None)
+    most = answers[0]
+    wins = 2 * len(most.annotators) > sum(len(answer.annotators) for answer in answers)
+    outcome: Outcome = "open" if choice is None else "decided"
+    if wins and choice in (None, most.entities):
+        outcome, choice = "majority", most.entities
     context = text[max(0, start - 20) : end + 20]
     return Question(post, start, end, text[start:end], outcome, answers, choice, context)

@@ -32,6 +32,11 @@ def test_more_than_half_decide() -> None:
     assert (first.surface, first.outcome, first.answers[0].annotators) == ("王小明", "majority", ("a", "b"))
     assert second.answers[1].annotators == ("b",) and second.answers[1].entities == ()
     assert adjudicate(labels((LONG,), (), ()), TEXT).gold == {"1": ()}, "most saw nothing"
+    again = adjudicate(labels((LONG, LOC), (LONG,), (PER, LOC)), TEXT, [("d:1", first), ("d:2", second)])
+    assert again == found, "what was not changed is no decision"
+    other = msgspec.structs.replace(first, decided=(PER,))
+    overruled = adjudicate(labels((LONG, LOC), (LONG,), (PER, LOC)), TEXT, [("d:1", other)])
+    assert overruled.gold == {"1": (PER, LOC)} and overruled.questions[0].outcome == "decided"
 
 
 def test_the_rest_waits_for_a_person() -> None:

@@ -1,0 +1,1 @@
+"""The annotation loop on stores, files and models: what ``weibowatch annotate`` does."""
