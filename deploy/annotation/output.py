@@ -46,7 +46,7 @@ def write_dataset(
     facts = {
         "posts": len(verdict.gold),
         "entities": dict(sorted(Counter(chunk.type for found in verdict.gold.values() for chunk in found).items())),
-        "sha256 of gold.txt": digest(data),
+        "sha256 of gold.txt": digest(data) if data else None,
         "posts that wait for a person": len(verdict.open),
         "posts with too few annotators, left out": len(verdict.few),
         "places": places,

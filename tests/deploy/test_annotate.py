@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from deploy.annotation.drawing import level_of, time_of
 from nlp import datasets
 from nlp.annotation.files import read_batch
 from nlp.annotation.records import Drawn
 from nlp.labels import chunks
 from stream.bias.audit import read as read_audit
+from stream.bias.strata import HOUR_MS, Matcher, Place, Stratum
 from stream.contract.records import Counts, Document, Drift, Mention, Picture, Post
-from tests.bias.streams import START, document
+from tests.bias.streams import START, document, look
 from tests.deploy.conftest import answer, weibowatch
 from tests.deploy.test_bias import stored
 
 DAY = 86_400_000
+JPEG = b"\xff\xd8 not looked at \xff\xd9"
 TEXT = "👍王小明在\u4e0a海\n\u4e0a班"
 
 
@@ -29,7 +35,8 @@ def posted(number: int) -> Document:
     post = Post(
         id=f"p{number:03}", source="s", author="a", created_ms=created_ms, observed_ms=created_ms, text=TEXT,
         root_id=f"p{number:03}", counts=None if number % 7 == 0 else Counts(reposts=number % 3 * 10),
-        pictures=(Picture(id="x", sha256="0" * 64),) if number == 1 else (),
+        pictures=(Picture(id="x", sha256=hashlib.sha256(JPEG).hexdigest(), jpeg=JPEG), Picture(id="gone"))
+        if number == 1 else (),
     )  # fmt: skip
     spans = [(1, 4, "PER", 0.99)] + ([(5, 7, "LOC", 0.4)] if number % 2 else [])
     return Document(post=post, model_version="m", mentions=tuple(
@@ -71,6 +78,36 @@ def test_draws_are_cut_into_strata_and_repeat(store: Path, tmp_path: Path) -> No
     assert sum(len(post.predictions) == 2 for post in read_batch([unsure]).values()) > 35
     drawn(store, hours, "--strata", "hours", "--by", "recent", "--posts", "5")
     assert {post.time for post in read_batch([hours]).values()} <= {"0-6", "6-12", "12-18", "18-24"}
+
+
+def test_pictures_that_are_still_kept_are_written(store: Path, tmp_path: Path) -> None:
+    batch, tasks, folder = tmp_path / "batch.jsonl", tmp_path / "tasks.json", tmp_path / "pictures"
+    drawn(store, batch, "--posts", "200", "--since", "2022-01-01", "--pictures", str(folder))
+    assert {id_: post.pictures for id_, post in read_batch([batch]).items() if post.pictures} == {
+        "p001": ("p001_0.jpg",)
+    }
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("p001_0.jpg", JPEG)]
+    weibowatch("annotate", "export", "--batch", str(batch), "--format", "label-studio", "--out", str(tasks),
+               "--picture-url", "http://127.0.0.1/")  # fmt: skip
+    shown = [task["data"]["pictures"] for task in json.loads(tasks.read_text(encoding="utf-8"))]
+    assert [one for one in shown if one] == [["http://127.0.0.1/p001_0.jpg"]]
+    assert "<Image" in tasks.with_suffix(".xml").read_text(encoding="utf-8")
+
+
+@given(st.none() | st.floats(0, 1e7), st.integers(0, 2**41), st.sampled_from(["none", "weeks", "hours"]))
+def test_strata_are_those_of_audits(shown: float | None, created_ms: int, kind: str) -> None:
+    """A post lies in the stratum that it was given, by the rules of the bias report."""
+    offset_ms = 8 * HOUR_MS
+    local_ms = created_ms + offset_ms
+    matcher = Matcher(Stratum("PER", level_of(shown), time_of(created_ms, kind, offset_ms)))
+    assert matcher.holds(Place("PER", shown, local_ms // HOUR_MS % 24, local_ms, False))
+
+
+def test_a_later_look_tells_the_popularity(tmp_path: Path) -> None:
+    folder, out = tmp_path / "store", tmp_path / "batch.jsonl"
+    stored(folder, [document(1, "PER/张三", likes=5), document(2, likes=None)], [look(1, 0, 1, 60)])
+    drawn(folder, out, "--strata", "popularity")
+    assert {id_: post.popularity for id_, post in read_batch([out]).items()} == {"1": "10-99", "2": "unknown"}
 
 
 def test_a_dataset_file_is_drawn_from_with_a_model(tmp_path: Path) -> None:
