@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from stream.contract.deletion import Deletion, report_without
+from stream.core.past import TrendState
 from stream.core.rows import Clue, OpenBin, OpenRow, WaitingReport
 from stream.core.stages import AnyRow
-from stream.core.trends import TrendState
 
 
 def row_without(row: AnyRow, deletion: Deletion) -> AnyRow | None:

@@ -20,6 +20,7 @@ from stream.core.coverage import CoverageRow
 from stream.core.enrich import partition_of
 from stream.core.judge import JudgeRow
 from stream.core.memory import GoneRow, SilentRow
+from stream.core.past import TrendState
 from stream.core.rows import (
     COVERAGE,
     GONE,
@@ -37,7 +38,6 @@ from stream.core.rows import (
 )
 from stream.core.settings import CoreSettings
 from stream.core.track import TrackRow
-from stream.core.trends import TrendState
 from stream.core.views import split_key
 from stream.core.volume import StreamRow, copied
 from stream.core.windows import Seen, Watermark

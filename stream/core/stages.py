@@ -17,9 +17,9 @@ from stream.core.enrich import Enriched, Plan, enrich, finish, halved, inputs, p
 from stream.core.events import Events
 from stream.core.judge import Judged, JudgeRow, judge
 from stream.core.memory import GoneRow, SilentRow
+from stream.core.past import TrendState
 from stream.core.rows import HEADER, BinRow, EnrichState, JudgeHeader, OpenRow, TrackHeader, WaitingReport
 from stream.core.track import Tracked, TrackRow, rows_of, track
-from stream.core.trends import TrendState
 from stream.core.volume import StreamRow
 
 AnyRow = (

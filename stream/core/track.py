@@ -26,11 +26,12 @@ from stream.contract.records import (
     Sighting,
     TrendPoint,
 )
-from stream.core import coverage, dispersion, drift, memory, reports, silences, trends, views, volume
+from stream.core import coverage, dispersion, drift, memory, openbins, past, reports, silences, trends, views, volume
 from stream.core.bins import Bin
 from stream.core.coverage import CoverageRow
 from stream.core.dedupe import hash64, pair64, remembered64
 from stream.core.memory import GoneRow, SilentRow
+from stream.core.past import TrendState
 from stream.core.rows import (
     COVERAGE,
     GONE,
@@ -43,7 +44,7 @@ from stream.core.rows import (
     history_key,
 )
 from stream.core.settings import CoreSettings
-from stream.core.trends import Scored, TrendState
+from stream.core.trends import Scored
 from stream.core.views import split_key, view_key
 from stream.core.volume import Frame, StreamRow
 from stream.core.watch import interest, watch
@@ -267,7 +268,7 @@ class _Work:
         row.fences[log] = offset
         if not counted.add_pair(pair, key):
             return "duplicates"
-        trends.observe(self._open_bin(key, row, bin_ms), sighting, self._settings, sources=self._watch.sources)
+        openbins.observe(self._open_bin(key, row, bin_ms), sighting, self._settings, sources=self._watch.sources)
         return "sightings"
 
     def _take_late(self, counted: Bin, sighting: Sighting, bin_ms: int, key: str, log: int) -> str:
@@ -280,7 +281,7 @@ class _Work:
             outcome = "duplicates"
         else:
             state.fences[log] = sighting.offset
-            trends.correct(state, bin_ms, sighting, self._settings, sources=self._watch.sources)
+            past.correct(state, bin_ms, sighting, self._settings, sources=self._watch.sources)
         counted.add_pair(pair, key)
         if bin_ms in state.bins and key == sighting.entity:
             self._late.add((bin_ms, key))
@@ -306,7 +307,7 @@ class _Work:
         if (entity, bin_ms) not in self._owned:
             self._owned.add((entity, bin_ms))
             before = row.bins.get(bin_ms)
-            row.bins[bin_ms] = trends.copied_bin(before) if before else OpenBin()
+            row.bins[bin_ms] = openbins.copied(before) if before else OpenBin()
         return row.bins[bin_ms]
 
     def _history_row(self, entity: str, created_ms: int) -> TrendState:
@@ -319,7 +320,7 @@ class _Work:
                     created_ms = min(created_ms, (self._stream or self._states.get(STREAM) or StreamRow()).since_ms)
             elif before.closed_ms < self._since_ms(entity):
                 before = None
-            state = self._history[entity] = trends.copied(before) if before else TrendState(created_ms)
+            state = self._history[entity] = past.copied(before) if before else TrendState(created_ms)
         return state
 
     def _since_ms(self, key: str) -> int:

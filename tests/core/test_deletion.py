@@ -8,8 +8,8 @@ from stream.contract.deletion import TOPIC, Deletion, control
 from stream.contract.records import Control, Envelope, Observation, Position, Post, Record
 from stream.core import stages
 from stream.core.deletion import row_without
+from stream.core.past import TrendState
 from stream.core.rows import Clue, OpenRow
-from stream.core.trends import TrendState
 from tests.core.harness import QUICK, log_of, news, t2s, tag
 
 LOG = log_of(news(120))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from stream.contract.records import Control, End, Post, Reach, Record, replace
 from stream.core import stages
 from stream.core.partitioning import NotAtRest, enrich_joined, joined, judge_joined, judge_split, split
+from stream.core.past import TrendState
 from stream.core.rows import EnrichState, OpenRow, TrackHeader
-from stream.core.trends import TrendState
 from stream.core.windows import Seen, Watermark
 from tests.core.harness import MINUTE, Outcome, Rows, Runtime, log_of, news, rules_control, run
 from tests.core.test_replay import doubled, shuffled
