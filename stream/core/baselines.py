@@ -14,6 +14,7 @@ import msgspec
 from stream.core import dispersion
 from stream.core.dispersion import Moments
 from stream.core.settings import CoreSettings
+from stream.core.tally import Tally
 from stream.core.volume import DAY_MS, KEPT, WindowFrame
 
 PRIOR_COUNT: Final = 0.5
@@ -84,19 +85,16 @@ def begun(base: Baseline | None, frame: WindowFrame) -> Baseline:
     return base if base.epoch == frame.epoch else _of_new_model(base, frame)
 
 
-def learned(base: Baseline, tested: int, mentions: int, frame: WindowFrame, settings: CoreSettings) -> Learned:
-    """``base`` after the tumbling window with so many ``mentions``, and after empty ones up to that of ``frame``.
-
-    ``tested`` is what would have been compared.
-    """
+def learned(base: Baseline, ended: Tally, frame: WindowFrame, settings: CoreSettings) -> Learned:
+    """``base`` after the tumbling window with the counts ``ended``, and after empty ones up to that of ``frame``."""
     mu = mean(base, frame) * base.exposure
-    taken, frozen = _learnable(base, tested, mu, frame, settings)
+    taken, frozen = _learnable(base, ended.tested, mu, frame, settings)
     moments = Moments()
     if frame.ready and frozen <= base.frozen:
         error = unsure(base) + dispersion.USUAL / (1.0 + frame.ended)  # of the mean, which varied while it was learned
         moments = dispersion.window(taken, mu, error)
     total = base.total * frame.decay + taken
-    posts = base.posts * frame.decay + _learnable_posts(base, mentions, frame, settings)
+    posts = base.posts * frame.decay + _learnable_posts(base, ended.mentions, frame, settings)
     empty, quiet = frame.tumbling - base.index - 1, 1.0
     if empty:
         quiet = frame.decay**empty

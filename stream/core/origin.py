@@ -79,11 +79,6 @@ def copies(texts: Iterable[bytes], roots: Iterable[bytes], tally: Tally) -> Copi
     return Copies(math.floor(round(support, 6)), copied, max(passed_on, default=0), len(sizes))
 
 
-def repeated(roots: Iterable[bytes]) -> float:
-    """How much less so many reposts count, over packed ``roots``: of each post all but the first a quarter."""
-    return (1.0 - REPOST_SHARE) * sum(count - 1 for count in counted(roots).values())
-
-
 def counted(parts: Iterable[bytes]) -> dict[int, int]:
     """Key → count over packed ``parts``."""
     found: dict[int, int] = {}

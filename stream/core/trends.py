@@ -10,12 +10,11 @@ entity (``dispersion``): Judge tests anew what stands out.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import msgspec
 
-from stream.core import baselines, dispersion, hours, negbin, origin, past
+from stream.core import baselines, dispersion, hours, negbin, past
 from stream.core.baselines import Baseline, Learned
 from stream.core.dispersion import LOUD_MIN
 from stream.core.origin import Copies
@@ -193,10 +192,4 @@ def rolled(state: TrendState, frame: WindowFrame, settings: CoreSettings) -> Lea
     if base.index >= frame.tumbling:
         return Learned(base)
     start_ms = base.index * frame.window_ms
-    end_ms = start_ms + frame.window_ms
-    tally = past.tallied(state, start_ms, end_ms)
-    tested = tally.tested
-    if tally.reposts > 1:  # as where something stands out, or what one post brings would pass for variance of all
-        roots = (part.roots for at, part in state.bins.items() if start_ms <= at < end_ms)
-        tested = min(tested, math.floor(tally.mentions - origin.repeated(roots)))
-    return baselines.learned(base, tested, tally.mentions, frame, settings)
+    return baselines.learned(base, past.tallied(state, start_ms, start_ms + frame.window_ms), frame, settings)

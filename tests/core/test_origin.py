@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.records import Flip, Post
-from stream.core.baselines import Baseline
 from stream.core.dedupe import simhash
 from stream.core.origin import Copies, added, cluster_sizes, copies, origin, pack
 from stream.core.past import ClosedBin, TrendState
@@ -19,7 +18,7 @@ from stream.core.reports import window_score
 from stream.core.rules import Resolve, Rule, RuleSet, Significance
 from stream.core.settings import CoreSettings
 from stream.core.tally import Tally
-from stream.core.trends import Scored, rolled
+from stream.core.trends import Scored
 from stream.core.volume import WindowFrame
 from tests.core.harness import log_of, news, post, run
 
@@ -92,20 +91,6 @@ def test_what_is_usual_for_a_name_is_looked_at_where_it_is_reported() -> None:
     frame = WindowFrame(300_000, 0, 0, 1.0, 1.0, 50.0, 0.9, True)
     found = window_score(state, Scored(frame, 9, 0, 0, 9.0, 9.0, 0.3, tested=9), CoreSettings())
     assert (found.origin, found.copied) == ("coordinated", 9)
-
-
-@pytest.mark.parametrize(
-    ("reposts", "roots", "learned"), [(0, {}, 20.0), (19, {1: 19}, 6.0), (19, {n: 1 for n in range(19)}, 20.0)]
-)
-def test_what_is_learned_is_what_is_tested(reposts: int, roots: dict[int, int], learned: float) -> None:
-    """Twenty accounts: what one post brings is no variance of all that is said."""
-    own = ClosedBin(
-        20, 0, 0, 0, reposts, 0, {n: 1 for n in range(20)}, 20, 0, texts=pack({7: 20 - reposts}, 1),
-        roots=pack(roots, 20),
-    )  # fmt: skip
-    state = TrendState(0, bins={0: own}, baselines={300_000: Baseline(0)})
-    base = rolled(state, WindowFrame(300_000, 300_000, 1, 1.0, 1.0, 50.0, 0.9, False), CoreSettings()).base
-    assert (base.total, base.posts) == (learned, 20.0)
 
 
 @pytest.mark.parametrize(("posts_before", "expected"), [(0, "organic"), (4, "coordinated")])
