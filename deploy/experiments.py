@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import multiprocessing
 import os
 import queue
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -114,6 +116,7 @@ class PartStore:
 # --- parts in processes of their own -------------------------------------------------------------------------------
 
 LOOK_S: Final = 0.2
+Heard: TypeAlias = "multiprocessing.Queue[tuple[str, int, int]]"
 
 
 def run_parts(
@@ -125,25 +128,44 @@ def run_parts(
     impossible.
     """
     fresh = multiprocessing.get_context("spawn")
-    with fresh.Manager() as manager:
-        heard: queue.Queue[tuple[str, int, int]] = manager.Queue()
-        with ProcessPoolExecutor(workers or os.cpu_count(), fresh) as pool:
-            running = {pool.submit(_run_part, declared, name, heard): name for name in names}
-            try:
-                while running:
-                    ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
-                    while not heard.empty():
-                        told(*heard.get())
-                    for one in ended:
-                        done(running.pop(one), one.result())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    heard: Heard = fresh.Queue()
+    with ProcessPoolExecutor(workers or os.cpu_count(), fresh, _end_with_parent, (heard,)) as pool:
+        running = {pool.submit(_run_part, declared, name): name for name in names}
+        try:
+            while running:
+                ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        told(*heard.get_nowait())
+                for one in ended:
+                    done(running.pop(one), one.result())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_part(declared: Declared, name: str, heard: Any) -> Part:
+_heard: Heard | None = None
+"""In a process that runs parts: where it tells how far it is."""
+
+
+def _end_with_parent(heard: Heard) -> None:
+    """Part with a parent that was killed: nobody would take what comes out."""
+    global _heard
+    _heard = heard
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_part(declared: Declared, name: str) -> Part:
     tune_interpreter()
 
     def told(part: str, done: int, total: int) -> None:
-        heard.put((part, done, total))
+        assert _heard is not None
+        _heard.put((part, done, total))
 
     return RUNS[name](Bench(declared, told))

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from stream.core.settings import CoreSettings
 from stream.experiment.disturbances import KINDS
 from stream.experiment.settings import QUICK
 from stream.experiment.trends import Declared, Part
+from tests.deploy.processes import WAIT_S, started, wait_for
 
 
 def command(*arguments: str) -> tuple[int, str]:
@@ -54,6 +56,20 @@ def test_it_reports_every_detector_keeps_its_parts_and_goes_on_with_them(tmp_pat
     assert command("--quick", "--resume", "--out", str(tmp_path))[0] == 0
     assert before == {path: path.stat().st_mtime_ns for path in parts}
     assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8")) == figures
+
+
+def test_nothing_goes_on_when_it_is_killed(tmp_path: Path) -> None:
+    with started("experiment", "trends", "--quick", "--workers", "2", "--out", str(tmp_path)) as process:
+        of_parts: list[psutil.Process] = []
+
+        def began() -> bool:
+            of_parts[:] = psutil.Process(process.pid).children(recursive=True)
+            return len(of_parts) >= 2
+
+        wait_for(process, began)
+        process.kill()
+    gone, alive = psutil.wait_procs(of_parts, WAIT_S)
+    assert len(gone) >= 2 and not alive
 
 
 def test_a_part_that_was_cut_short_or_run_with_something_else_is_run_again(tmp_path: Path) -> None:
