@@ -22,6 +22,7 @@ from deploy.commands.common import (
     StoreOption,
     cluster_libraries,
     existing_database,
+    in_cluster,
     moment,
     print_json,
     reader_for,
@@ -197,9 +198,7 @@ def _text(value: Any) -> Any:
 
 def _deliveries(channel: str, store: Path | None, cluster: bool, config: Path | None) -> list[Any]:
     """What the outbox of the store or the cluster that the options name has. Raises ``Failure``, ``KafkaProblem``."""
-    if cluster:
-        if store is not None:
-            raise UsageFailure("name one: --store FOLDER, or --cluster")
+    if in_cluster(store, cluster):
         with cluster_libraries():
             from deploy import orders
         return list(orders.deliveries(settings_for(config), channel))

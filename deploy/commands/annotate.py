@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -117,10 +118,7 @@ def sample(
             raise UsageFailure("--data draws from a file: --pictures, --since, --until and --store go with a store")
         batch, whole = drawing.from_file(data, wiring.load_tagger(settings_for(config), model), wish, known)
     write(out, jsonl(batch))
-    counts: dict[str, int] = {}
-    for one in batch:
-        name = f"{one.popularity} {one.time}"
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter(f"{one.popularity} {one.time}" for one in batch)
     if json:
         print_json({"posts": len(batch), "of": whole, "by": by, "seed": seed, "strata": counts, "file": str(out)})
         return

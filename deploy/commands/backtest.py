@@ -16,6 +16,7 @@ from deploy.commands.common import (
     StoreOption,
     cluster_libraries,
     existing_database,
+    in_cluster,
     moment,
     print_json,
     reports_failures,
@@ -115,12 +116,10 @@ def backtest(
 
 def _facts(settings: Settings, store: Path | None, cluster: bool, config: Path | None) -> Facts:
     """What is kept in the store, or in the cluster of the settings. Raises ``Failure``."""
-    if not cluster:
+    if not in_cluster(store, cluster):
         from deploy.backtest.facts import StoreFacts
 
         return StoreFacts(existing_database(store, config), settings.core)
-    if store is not None:
-        raise UsageFailure("name one: --store FOLDER, or --cluster")
     with cluster_libraries():
         from deploy.backtest.cluster_facts import ClusterFacts
     return ClusterFacts(settings)

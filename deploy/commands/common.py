@@ -85,12 +85,17 @@ def existing_database(store: Path | None, config: Path | None) -> Path:
     return path
 
 
+def in_cluster(store: Path | None, cluster: bool) -> bool:
+    """Whether a command is for the cluster of the settings, and not for a store. Raises ``UsageFailure`` for both."""
+    if cluster and store is not None:
+        raise UsageFailure("name one: --store FOLDER, or --cluster")
+    return cluster
+
+
 def reader_for(store: Path | None, cluster: bool, config: Path | None) -> Reader:
     """The index that the options name: of the store, or the Elasticsearch of the settings. Raises ``Failure``."""
-    if not cluster:
+    if not in_cluster(store, cluster):
         return SqliteReader(existing_database(store, config))
-    if store is not None:
-        raise UsageFailure("name one: --store FOLDER, or --cluster")
     with cluster_libraries():
         from index.elastic import ElasticReader
     return ElasticReader(settings_for(config).elastic)

@@ -15,6 +15,7 @@ from deploy.commands.common import (
     StoreOption,
     cluster_libraries,
     existing_database,
+    in_cluster,
     print_json,
     reports_failures,
     settings_for,
@@ -87,10 +88,8 @@ def author(
 
 
 def _place(store: Path | None, cluster: bool, config: Path | None) -> deleting.Place:
-    if not cluster:
+    if not in_cluster(store, cluster):
         return deleting.InStore(existing_database(store, config).parent)
-    if store is not None:
-        raise UsageFailure("name one: --store FOLDER, or --cluster")
     with cluster_libraries():
         import index.elastic  # noqa: F401
     return deleting.InCluster(settings_for(config))

@@ -16,6 +16,7 @@ from deploy.commands.common import (
     StoreOption,
     cluster_libraries,
     existing_database,
+    in_cluster,
     print_json,
     reports_failures,
     settings_for,
@@ -59,8 +60,7 @@ def model_use(
 
     if (folder is None) != configured:
         raise UsageFailure("name a FOLDER, or --configured")
-    if cluster and store is not None:
-        raise UsageFailure("name one: --store FOLDER, or --cluster")
+    cluster = in_cluster(store, cluster)
     settings = settings_for(config)
     model = Model() if folder is None else _checked(settings, folder)
     if cluster:

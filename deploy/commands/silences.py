@@ -20,6 +20,7 @@ from deploy.commands.common import (
     StoreOption,
     cluster_libraries,
     existing_database,
+    in_cluster,
     moment,
     print_json,
     reports_failures,
@@ -121,9 +122,7 @@ def expire(
 
 def _silencing(store: Path | None, cluster: bool, config: Path | None) -> Silencing:
     """The silences of the store or the cluster that the options name."""
-    if cluster:
-        if store is not None:
-            raise UsageFailure("name one: --store FOLDER, or --cluster")
+    if in_cluster(store, cluster):
         with cluster_libraries():
             from deploy import orders
         settings = settings_for(config)

@@ -15,11 +15,11 @@ from deploy.commands.common import (
     JsonOption,
     StoreOption,
     cluster_libraries,
+    in_cluster,
     print_json,
     reports_failures,
     settings_for,
 )
-from deploy.errors import UsageFailure
 from deploy.progress import counted
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _named(store: Path | None, cluster: bool, config: Path | None) -> tuple[Sett
     """The settings, and the folder of the store, where the author key lies in both modes. Raises ``UsageFailure``."""
     from deploy.telemetry import set_up_logging
 
-    if cluster and store is not None:
-        raise UsageFailure("name one: --store FOLDER, or --cluster")
+    in_cluster(store, cluster)
     settings = settings_for(config)
     set_up_logging(settings.log)
     return settings, store or Path(settings.store.directory)

@@ -6,6 +6,7 @@ and authors, and the names of entities.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Collection
 from typing import Final
@@ -34,6 +35,8 @@ TOPIC: Final = "deletion"
 """Topic of the control that orders a deletion: of all that stands before it in the log."""
 LONG_ID: Final = 12
 """An id of so many characters is looked for anywhere in raw bytes, a shorter one only as a word of its own."""
+NAMES_LOOKED_FOR_MAX: Final = 64
+"""Of more names than these ``may_be_in`` says yes to everything: the slow look knows them by a table."""
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -59,7 +62,12 @@ class Deletion(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, posts=self.posts | frozenset(posts))
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether ``data``, stored records, can name a post or an author of it: a quick look before a slow one."""
+        """Whether ``data``, stored records, can name a post or an author of it: a quick look before a slow one.
+
+        Of many names a look for each would be the slow one, so that everything may be theirs.
+        """
+        if len(self.posts) + len(self.authors) > NAMES_LOOKED_FOR_MAX:
+            return True
         return any(name.encode() in data for name in (*self.posts, *self.authors))
 
 
@@ -173,8 +181,12 @@ def letter_concerns(reject: Reject, deletion: Deletion) -> bool:
         if not isinstance(record, Reject) and concerns(record, deletion):
             return True
     inside = (reject.raw, reject.detail.encode("utf-8", "surrogatepass"))
-    names = (*deletion.posts, *deletion.authors, *deletion.words)
-    return any(_finder(name)(data) for name in names if name for data in inside)
+    return any(find(data) for find in _finders(deletion) for data in inside)
+
+
+@functools.lru_cache(maxsize=4)
+def _finders(deletion: Deletion) -> tuple[Callable[[bytes], object], ...]:
+    return tuple(_finder(name) for name in (*deletion.posts, *deletion.authors, *deletion.words) if name)
 
 
 def _finder(name: str) -> Callable[[bytes], object]:

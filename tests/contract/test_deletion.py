@@ -69,6 +69,13 @@ def test_an_alert_is_blank_where_it_is_kept_and_shorter_where_it_is_told() -> No
     assert deletion.blanked(flip, others) is flip and deletion.message_without(flip, others) is flip
 
 
+def test_a_quick_look_never_says_no_where_a_slow_one_says_yes() -> None:
+    few = Deletion(posts=frozenset({"p1"}), authors=frozenset({"u:a"}))
+    assert few.may_be_in(b"..p1..") and few.may_be_in(b"u:a") and not few.may_be_in(b"p2")
+    many = Deletion(posts=frozenset(f"p{n}" for n in range(deletion.NAMES_LOOKED_FOR_MAX + 1)))
+    assert many.may_be_in(b"p7") and many.may_be_in(b"another")
+
+
 def test_records_of_the_log_are_known() -> None:
     assert deletion.concerns(post(id="p1"), GONE) and deletion.concerns(post(author="u:a"), GONE)
     assert deletion.concerns(Observation(source="s", post_id="p1", observed_ms=1), GONE)

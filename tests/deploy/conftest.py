@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.services.elastic import ElasticNode
+from deploy.services.kafka import KafkaCluster
 from tests.corpus import write_many
+from tests.deploy.clusters import Commands
 from tests.deploy.processes import ended, started
 
 POSTS = 600
@@ -31,6 +34,15 @@ def weibowatch(*words: str, stdin: bytes = b"", check: bool = True) -> subproces
 def answer(*words: str, stdin: bytes = b"") -> Any:
     """The last line of standard output, as JSON."""
     return json.loads(weibowatch(*words, stdin=stdin).stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def cluster(kafka: KafkaCluster, elastic: ElasticNode, prefix: str, tmp_path: Path) -> Iterator[Commands]:
+    """A cluster with its topics."""
+    made = Commands(kafka, elastic, prefix, tmp_path)
+    made.create_topics()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

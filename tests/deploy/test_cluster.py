@@ -32,15 +32,6 @@ pytestmark = pytest.mark.xdist_group("cluster")
 KINDS: Final[tuple[Literal["documents", "points", "flips"], ...]] = ("documents", "points", "flips")
 
 
-@pytest.fixture
-def cluster(kafka: KafkaCluster, elastic: ElasticNode, prefix: str, tmp_path: Path) -> Iterator[Commands]:
-    """A cluster with its topics."""
-    made = Commands(kafka, elastic, prefix, tmp_path)
-    made.create_topics()
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
 def demo(
     kafka: KafkaCluster, elastic: ElasticNode, tmp_path_factory: pytest.TempPathFactory

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from deploy.services.elastic import ElasticNode
-from deploy.services.kafka import KafkaCluster
 from stream.contract import codec
 from stream.contract.records import Flip
 from tests.corpus import write_jsonl
@@ -22,15 +16,6 @@ from tests.deploy.processes import wait_for
 
 MANY = "version: 1\nrules:\n- {id: many, kind: threshold, metric: authors, above: 5, windows: [1h]}\n"
 QUIET = MANY + "- {id: quiet, kind: threshold, metric: authors, above: 6, windows: [1h]}\n"
-
-
-@pytest.fixture
-def cluster(kafka: KafkaCluster, elastic: ElasticNode, prefix: str, tmp_path: Path) -> Iterator[Commands]:
-    """A cluster with its topics."""
-    made = Commands(kafka, elastic, prefix, tmp_path)
-    made.create_topics()
-    yield made
-    made.close()
 
 
 def test_rules_change_and_alerts_are_silenced_while_the_cluster_works(cluster: Commands, tmp_path: Path) -> None:
@@ -52,9 +37,7 @@ def test_rules_change_and_alerts_are_silenced_while_the_cluster_works(cluster: C
         assert ingester.stdin is not None
         ingester.stdin.write(b"".join(json.dumps(post).encode() + b"\n" for post in posts))
         ingester.stdin.close()
-        wait_for(ingester, lambda: cluster.lag() >= 9)
-        ingester.send_signal(signal.SIGTERM)
-        assert ingester.wait(60) == 0, cluster.said("ingest")
+        assert ingester.wait(60) == 0, cluster.said("ingest")  # it ends with its input
     assert cluster.answer("worker", "--once")["rejects"] == 0
     flips = [codec.decode(data) for data in cluster.everything("flips")]
     held = {flip.rule_id: flip.held for flip in flips if isinstance(flip, Flip) and flip.entity == "LOC/上海"}
