@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 
-from deploy import experiments, wiring
+from deploy import wiring
 from deploy.application import tune_interpreter
+from deploy.experiments import trends as experiments
 from stream.contract.records import Batch, Control, Heard, Reach, Seen, Sighting
 from stream.core import stages
 from stream.core.settings import CoreSettings

@@ -42,13 +42,14 @@ def evaluate_examples(
     found = [
         [Chunk(span.start, span.end, span.type) for span in spans]
         for start in range(0, len(examples), BATCH)
-        for spans in tagged(tagger, [_post(example, reasons) for example in examples[start : start + BATCH]])
+        for spans in tagged(tagger, [tag_input(example, reasons) for example in examples[start : start + BATCH]])
     ]
     gold = [chunks(example.char_tags()) for example in examples]
     return scoring.scores(gold, found, texts, tagger.names)
 
 
-def _post(example: datasets.Example, left_out: Counter[str]) -> TagInput:
+def tag_input(example: datasets.Example, left_out: Counter[str]) -> TagInput:
+    """The post as a tagger sees it; pictures that cannot be read are counted by reason in ``left_out``."""
     pictures = []
     for path in example.pictures:
         try:

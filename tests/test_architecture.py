@@ -21,13 +21,14 @@ MAY_IMPORT = {
     "stream.backtest": {"stream.contract", "stream.core", "stream.backtest"},
     "stream.runtime": {"stream.contract", "stream.core", "stream.runtime"},
     "stream.notify": {"stream.contract", "stream.core", "stream.notify"},
-    "stream.experiment": {"stream.contract", "stream.core", "stream.experiment"},
+    "stream.report": {"stream.report"},
+    "stream.experiment": {"stream.contract", "stream.core", "stream.experiment", "stream.report"},
     "ingest": {"stream.contract", "ingest"},
-    "nlp": {"stream.contract", "nlp"},
+    "nlp": {"stream.contract", "stream.report", "nlp"},
     "index": {"stream.contract", "index"},
     "deploy": {
         "deploy", "index", "ingest", "nlp", "stream.contract", "stream.core", "stream.runtime", "stream.notify",
-        "stream.backtest", "stream.bias", "stream.experiment",
+        "stream.backtest", "stream.bias", "stream.experiment", "stream.report",
     },
 }
 

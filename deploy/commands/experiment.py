@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from deploy.commands.common import JsonOption, print_json, reports_failures
@@ -17,7 +16,7 @@ from deploy.errors import UsageFailure
 
 if TYPE_CHECKING:
     from stream.experiment.settings import DeclaredStream
-    from stream.experiment.trends import Declared, Part, Results
+    from stream.experiment.trends import Results
 
 commands = typer.Typer(help="Measure the detector on declared data, with intervals.", no_args_is_help=True)
 
@@ -50,16 +49,19 @@ def trends(
     json: JsonOption = False,
 ) -> None:
     """Bursts and attacks put into a declared stream: recall, delay, and alerts a day where nothing happens."""
-    from deploy import experiments, wiring
+    from deploy import wiring
+    from deploy.experiments import trends as experiment
     from stream.core.settings import CoreSettings
-    from stream.experiment.trends import Declared, results
+    from stream.experiment.trends import Declared
 
     stream = _stream(quick, seed=seed, entities=entities, test_days=days, runs=runs)
     declared = Declared(
-        stream, experiments.corpus(data), experiments.rules(rules or wiring.DEFAULT_RULES), CoreSettings()
+        stream, experiment.corpus(data), experiment.rules(rules or wiring.DEFAULT_RULES), CoreSettings()
     )
-    found = results(declared.stream, _parts(declared, out, resume, workers))
-    experiments.write_report(out, declared, found)
+    try:
+        found = experiment.run(declared, out, resume=resume, workers=workers)
+    except ValueError as error:
+        raise UsageFailure(str(error)) from error
     if json:
         print_json(msgspec.to_builtins(found))
         return
@@ -70,9 +72,9 @@ def trends(
 
 
 def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
+    """The declared stream with what was chosen; attacks and what else is mentioned grow with it."""
     from stream.experiment.settings import QUICK, DeclaredStream
 
-    """The declared stream with what was chosen; attacks and what else is mentioned grow with it."""
     usual = QUICK if quick else DeclaredStream()
     changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if "runs" in changes:
@@ -80,37 +82,6 @@ def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:
     if "entities" in changes:
         changes["background_h"] = usual.background_h * changes["entities"] / usual.entities
     return msgspec.structs.replace(usual, **changes)
-
-
-def _parts(declared: Declared, out: Path, resume: bool, workers: int | None) -> dict[str, Part]:
-    """Every part, run now or kept from before."""
-    from deploy.experiments import PartStore, run_parts
-    from stream.experiment.trends import PARTS
-
-    store = PartStore(out, declared)
-    found: dict[str, Part] = {}
-    with Progress(console=Console(stderr=True)) as progress:
-        tasks = {name: progress.add_task(name, total=None) for name in PARTS}
-
-        def told(name: str, done: int, total: int) -> None:
-            progress.update(tasks[name], completed=done, total=total)
-
-        def done(name: str, part: Part) -> None:
-            found[name] = part
-            progress.update(tasks[name], completed=1, total=1)
-
-        def done_now(name: str, part: Part) -> None:
-            store.keep(name, part)
-            done(name, part)
-
-        kept = {name: part for name in PARTS if resume and (part := store.kept(name)) is not None}
-        for name, part in kept.items():
-            done(name, part)
-        try:
-            run_parts(declared, [name for name in PARTS if name not in kept], told, done_now, workers)
-        except ValueError as error:
-            raise UsageFailure(str(error)) from error
-    return found
 
 
 def _tables(results: Results) -> list[Table]:

@@ -1,83 +1,35 @@
-"""The figures for people: one page that needs nothing else, and the same tables as Markdown."""
+"""The figures for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from stream.experiment.measures import Delay, Rate, Share
-from stream.experiment.plots import Axis, Line, Point, svg
 from stream.experiment.scores import Cell
 from stream.experiment.trends import OURS, Declared, Figures, Results, matched, usual
+from stream.report.pages import Plot, Report, Section
+from stream.report.plots import Axis, Line, Point, svg
 
 SIMULATED: Final = (
     "帖文由真实帖文各取一半拼成，作者、互动与时间均为模拟。 Texts are halves of real posts put together; "
     "authors, likes, reposts and times are simulated, and so are the bursts. What follows is said of this stream, "
     "not of Weibo."
 )
-STYLE: Final = (
-    "body{font:15px/1.5 system-ui,'Noto Sans CJK SC','Microsoft YaHei',sans-serif;max-width:60rem;margin:2rem auto;"
-    "padding:0 1rem;color:#1a1a1a;background:#fff}table{border-collapse:collapse;margin:1rem 0}"
-    "th,td{border:1px solid #ccc;padding:.2rem .6rem;text-align:right}th:first-child,td:first-child{text-align:left}"
-    "svg{width:100%;height:auto;font-size:12px}pre{overflow:auto;background:#f4f4f4;padding:1rem}"
-)
-
-
 _FOUND: Final = ("召回 recall", "95 %", "延迟中位 median delay, min", "95 %", "四分位 quartiles")
 
 
-class Section(NamedTuple):
-    """A heading in two languages, what it means, a table (the head first) and plots."""
-
-    title: str
-    text: str
-    rows: Sequence[Sequence[str]] = ()
-    plots: Sequence[str] = ()
-
-
-def page(declared: Declared, found: Results, version: str) -> str:
-    """The report as HTML."""
-    body = [f"<h1>趋势实验 Experiment on trends</h1><p>weibowatch {escape(version)} · {declared.digest}</p>"]
-    body.append(f"<p><strong>{escape(SIMULATED)}</strong></p>")
-    for section in sections(found):
-        body.append(f"<h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>")
-        body += [f"<figure>{plot}</figure>" for plot in section.plots]
-        body.append(_html_table(section.rows))
-    body.append(f"<h2>设定 What was declared</h2><pre>{escape(_declared(declared))}</pre>")
-    return (
-        '<!doctype html><html lang="zh"><head><meta charset="utf-8"><title>趋势实验 Experiment on trends</title>'
-        f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
-    )
-
-
-def markdown(declared: Declared, found: Results, version: str) -> str:
-    """The report as Markdown, without the plots."""
-    parts = ["# 趋势实验 Experiment on trends", f"weibowatch {version} · {declared.digest}", f"**{SIMULATED}**"]
-    for section in sections(found):
-        parts += [f"## {section.title}", section.text]
-        if section.rows:
-            head, *rows = section.rows
-            lines = [head, ["---"] * len(head), *rows]
-            parts.append("\n".join("| " + " | ".join(row) + " |" for row in lines))
-    parts += ["## 设定 What was declared", f"```json\n{_declared(declared)}\n```"]
-    return "\n\n".join(parts) + "\n"
+def report(declared: Declared, found: Results, version: str) -> Report:
+    """The report."""
+    about = f"weibowatch {version} · {declared.digest}"
+    return Report("趋势实验 Experiment on trends", about, SIMULATED, sections(found), _declared(declared))
 
 
 def _declared(declared: Declared) -> str:
     every = {"corpus": declared.corpus.name, "stream": declared.stream, "core": declared.core, "rules": declared.rules}
     return msgspec.json.format(msgspec.json.encode(every), indent=2).decode()
-
-
-def _html_table(rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    head, *body = rows
-    lines = ["<tr>" + "".join(f"<th>{escape(one)}</th>" for one in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{escape(one)}</td>" for one in row) + "</tr>" for row in body]
-    return f"<table>{''.join(lines)}</table>"
 
 
 # --- sections ----------------------------------------------------------------------------------------------------
@@ -102,7 +54,7 @@ def _recall(ours: Figures) -> Section:
         for kind in dict.fromkeys(cell.kind for cell in cells)
         if (own := [cell for cell in cells if cell.kind == kind])
     ]
-    plot = svg(lines, _bases(cells), Axis("召回 recall", 0.0, 1.0))
+    plot = Plot("recall", "召回 recall", svg(lines, _bases(cells), Axis("召回 recall", 0.0, 1.0)))
     return Section(
         "突发 Bursts that were put in",
         "A burst is found when the first alert on its name comes from its begin to an hour after its end; the delay "
@@ -199,7 +151,7 @@ def _against(found: Sequence[Figures]) -> Section:
     lines = [Line(name, _course([one for one in found if one.detector == name])) for name in _detectors(found)]
     high = max(2.0, *(one.null["all"].rate for one in found))
     across = Axis("无事件流每日警报 null alerts a day", 0.1, high * 1.2, log=True)
-    plot = svg(lines, across, Axis("召回 recall", 0.0, 1.0))
+    plot = Plot("against", "对比 detectors", svg(lines, across, Axis("召回 recall", 0.0, 1.0)))
     return Section(
         "对比 Against simple detectors",
         "Each at its lowest threshold with no more null alerts a day than ours has; the plot shows recall over all "

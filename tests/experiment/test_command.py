@@ -12,8 +12,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from deploy import experiments, wiring
+from deploy import wiring
 from deploy.cli import app
+from deploy.experiments import trends as experiments
+from deploy.experiments.parts import PartStore
 from stream.core.settings import CoreSettings
 from stream.experiment.disturbances import KINDS
 from stream.experiment.settings import QUICK
@@ -47,8 +49,11 @@ def test_it_reports_every_detector_keeps_its_parts_and_goes_on_with_them(tmp_pat
     assert not re.search(r"(src|href)=|@import|url\(", page), "the page needs something else"
     plots = re.findall(r"<svg.*?</svg>", page)
     assert len(plots) == 2
-    assert all(len(ElementTree.fromstring(plot).findall("polyline")) >= 2 for plot in plots)
-    assert "SigniTrend" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert all(len(ElementTree.fromstring(plot).findall("{http://www.w3.org/2000/svg}polyline")) >= 2 for plot in plots)
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    files = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
+    assert [(tmp_path / file).read_text(encoding="utf-8") for file in files] == plots
+    assert "SigniTrend" in markdown
     parts = {path: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
     for path in parts:
         path.touch()
@@ -74,13 +79,13 @@ def test_nothing_goes_on_when_it_is_killed(tmp_path: Path) -> None:
 
 def test_a_part_that_was_cut_short_or_run_with_something_else_is_run_again(tmp_path: Path) -> None:
     declared = Declared(QUICK, experiments.corpus(None), experiments.rules(wiring.DEFAULT_RULES), CoreSettings())
-    store = experiments.PartStore(tmp_path, declared)
+    store = PartStore(tmp_path, declared.digest, Part)
     store.keep("null", Part())
     assert store.kept("null") == Part()
     other = declared._replace(stream=msgspec.structs.replace(QUICK, seed=2))
-    assert experiments.PartStore(tmp_path, other).kept("null") is None
+    assert PartStore(tmp_path, other.digest, Part).kept("null") is None
     changed = declared.corpus._replace(texts=declared.corpus.texts[1:])
-    assert experiments.PartStore(tmp_path, declared._replace(corpus=changed)).kept("null") is None
+    assert PartStore(tmp_path, declared._replace(corpus=changed).digest, Part).kept("null") is None
     [path] = (tmp_path / "parts").iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert store.kept("null") is None

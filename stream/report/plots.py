@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 200, 16, 48
+ROW, FOREST_LEFT, FOREST_RIGHT = 22, 220, 110
 COLOURS: Final = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#475569")
 
 
@@ -51,9 +52,19 @@ class Axis(NamedTuple):
         return [10.0**power for power in range(first, last + 1)]
 
 
+class Row(NamedTuple):
+    """A value with its interval, by name. ``of`` says how much it is of, such as ``412 entities``."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    of: str = ""
+
+
 def svg(lines: Sequence[Line], across: Axis, up: Axis) -> str:
     """The plot with a legend."""
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(up.title)}">']
+    parts = [_begun(HEIGHT, up.title)]
     parts += _grid(across, up)
     for number, line in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
@@ -66,6 +77,39 @@ def svg(lines: Sequence[Line], across: Axis, up: Axis) -> str:
         at = TOP + 12 + 18 * number
         parts.append(f'<text x="{WIDTH - RIGHT + 16}" y="{at}" fill="{colour}">{escape(line.name)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def forest(rows: Sequence[Row], across: Axis, mark: float | None = None) -> str:
+    """Values below one another with their intervals (a forest plot), and a line at ``mark``, such as that of all."""
+    height = TOP + ROW * len(rows) + BOTTOM
+    bottom, right = height - BOTTOM, WIDTH - FOREST_RIGHT
+
+    def x(value: float) -> float:
+        return FOREST_LEFT + min(max(across.share(value), 0.0), 1.0) * (right - FOREST_LEFT)
+
+    parts = [_begun(height, across.title)]
+    for value in across.ticks():
+        parts.append(f'<path d="M{x(value):.1f} {TOP}V{bottom}" stroke="#ddd"/>')
+        parts.append(f'<text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>')
+    if mark is not None:
+        parts.append(f'<path d="M{x(mark):.1f} {TOP}V{bottom}" stroke="{COLOURS[0]}" stroke-dasharray="4 3"/>')
+    for number, row in enumerate(rows):
+        y = TOP + ROW * (number + 0.5)
+        parts.append(f'<text x="{FOREST_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(row.name)}</text>')
+        parts.append(f'<path d="M{x(row.low):.1f} {y:.1f}H{x(row.high):.1f}" stroke="{COLOURS[1]}" stroke-width="2"/>')
+        parts.append(f'<circle cx="{x(row.value):.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[1]}"/>')
+        parts.append(f'<text x="{right + 12}" y="{y + 4:.1f}" fill="#666">{escape(row.of)}</text>')
+    middle = (FOREST_LEFT + right) / 2
+    parts.append(f'<text x="{middle}" y="{height - 10}" text-anchor="middle">{escape(across.title)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _begun(height: int, title: str) -> str:
+    """Begins a picture that is one by itself as well as inside a page."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" font-size="12" '
+        f'font-family="system-ui,Noto Sans CJK SC,sans-serif" aria-label="{escape(title)}">'
+    )
 
 
 def _x(across: Axis, value: float) -> float:

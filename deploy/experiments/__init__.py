@@ -1,0 +1,1 @@
+"""What ``weibowatch experiment`` reads, runs, keeps and writes."""

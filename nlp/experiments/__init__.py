@@ -1,0 +1,1 @@
+"""Experiments on taggers: figures with intervals, and what they are of."""
