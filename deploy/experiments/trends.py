@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,8 +12,8 @@ from deploy import __version__, rulefile, wiring
 from deploy.errors import Failure
 from deploy.experiments import running
 from deploy.experiments.parts import Plan, Told
+from deploy.experiments.subject import demo_examples
 from ingest.ids import created_ms_from_mid, mid_from_bid
-from ingest.sources import DEMO_FILE
 from nlp import datasets
 from nlp.datasets import DatasetError, Example
 from nlp.labels import chunks
@@ -30,18 +28,11 @@ FILES: Final = ("train.txt", "dev.txt")
 def corpus(folder: Path | None) -> Corpus:
     """Texts and names of CMNER's train and dev in ``folder``, else of the built-in demo. Raises ``Failure``."""
     if folder is None:
-        return _corpus("demo", list(_demo()))
+        return _corpus("demo", demo_examples())
     try:
         return _corpus("CMNER train + dev", [one for name in FILES for one in datasets.read(folder / name)])
     except (DatasetError, OSError, ValueError) as error:
         raise Failure(f"{error}. --data names the folder with CMNER's {' and '.join(FILES)}") from error
-
-
-def _demo() -> Iterator[Example]:
-    with gzip.open(DEMO_FILE, "rt", encoding="utf-8") as handle:
-        for line in handle:
-            post = json.loads(line)
-            yield Example(post["bid"], tuple(post["text"]), tuple(post["tags"].split(" ")))
 
 
 def _corpus(name: str, examples: Iterable[Example]) -> Corpus:
