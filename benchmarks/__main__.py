@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import cluster, elastic, faust_path, pipeline, recovery, search, serving, tagger, trends, weibo
+from benchmarks import cluster, elastic, faust_path, pipeline, recovery, search, series, serving, tagger, trends, weibo
 
-for part in (pipeline, tagger, trends, serving, search, weibo, faust_path, cluster, elastic, recovery):
+for part in (pipeline, tagger, trends, series, serving, search, weibo, faust_path, cluster, elastic, recovery):
     print(f"\n== {part.__name__.removeprefix('benchmarks.')}", flush=True)
     part.main()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from nlp.encode import codes_of, text_of
@@ -15,14 +17,18 @@ TYPES: Final = {"nr": "PER", "nrt": "PER", "nrfg": "PER", "ns": "LOC", "nt": "OR
 """Entity type of the part-of-speech tags of names."""
 
 
-def words() -> dict[str, Word]:
-    """Normalised words with tag and frequency. Raises ``ModuleNotFoundError``, which says what to install."""
+@functools.cache
+def words() -> Mapping[str, Word]:
+    """Normalised words with tag and frequency; read once, as reading takes seconds.
+
+    Raises ``ModuleNotFoundError``, which says what to install.
+    """
     found = importlib.util.find_spec("jieba")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("training reads jieba's dictionary: pip install 'weibowatch[train]'", name="jieba")
     lines = (Path(found.origin).parent / "dict.txt").read_text(encoding="utf-8").splitlines()
     rows = (line.split(" ") for line in lines)
-    return {text_of(codes_of(word)): Word(tag, step_of(int(count))) for word, count, tag in rows}
+    return MappingProxyType({text_of(codes_of(word)): Word(tag, step_of(int(count))) for word, count, tag in rows})
 
 
 def frequent_chars(words: Iterable[str], count_min: int) -> set[str]:
