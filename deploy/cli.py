@@ -15,6 +15,7 @@ from deploy.commands import (
     data,
     delete,
     experiment,
+    experiment_errors,
     kibana,
     model,
     model_group,
@@ -71,6 +72,7 @@ model_use.register()
 data.register(app)
 bias.register(app)
 experiment.register(app)
+experiment_errors.register()
 annotate.register(app)
 weibo.register(app)
 

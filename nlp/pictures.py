@@ -191,3 +191,12 @@ def _not_too_long(image: Image.Image) -> Image.Image:
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def thumbnail(source: bytes | Path, side: int) -> bytes:
+    """A small JPEG of a picture, at most ``side`` pixels wide and high. Raises ``PictureError``."""
+    image = decode(source)
+    image.thumbnail((side, side))
+    held = io.BytesIO()
+    image.save(held, "JPEG", quality=70)
+    return held.getvalue()
