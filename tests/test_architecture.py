@@ -37,7 +37,7 @@ FENCED = {
         "nlp/towers/", "nlp/training/", "nlp/export.py", "nlp/batch.py", "nlp/crf_torch.py", "nlp/models/",
         "nlp/backbones.py", "nlp/picture_networks.py", "nlp/feature_cache.py",
         "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py", "nlp/serving/jpegs.py",
-        "nlp/reference.py", "nlp/raw_scores.py",
+        "nlp/reference.py", "nlp/raw_scores.py", "nlp/rendered/encoder.py",
     },
     "transformers": {"nlp/backbones.py"},
     "torchvision": {

@@ -36,8 +36,7 @@ class RenderConfig(msgspec.Struct, frozen=True, kw_only=True):
 def render(folder: Path, config: RenderConfig) -> dict[str, int]:
     """Write the set; the same config gives the same bytes. Returns posts by split. Raises ``OSError``."""
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    readme = README.format(kind=config.kind, posts=config.posts, seed=config.seed)
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / "README.md").write_text(readme(config), encoding="utf-8")
     wanted = {"train": config.posts, "dev": -(-config.posts // DEV_SHARE)}
     written = {}
     for split, at_least in wanted.items():
@@ -50,6 +49,11 @@ def render(folder: Path, config: RenderConfig) -> dict[str, int]:
         (folder / f"{split}.txt").write_text("\n".join(blocks), encoding="utf-8", newline="\n")
         written[split] = len(found)
     return written
+
+
+def readme(config: RenderConfig) -> str:
+    """What stands beside the set, and tells how it was made."""
+    return README.format(kind=config.kind, posts=config.posts, seed=config.seed)
 
 
 def _write(images: Path, wid: str, post: Post, side: int, chance: random.Random) -> str:

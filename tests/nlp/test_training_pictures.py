@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
 
-from benchmarks.multimodal import shuffled
 from nlp import artifact, datasets
 from nlp.backbones import PictureBackbone, PictureEncoder, picture_encoder
 from nlp.evaluate import evaluate_examples
+from nlp.experiments.drawn import shuffled
 from nlp.models import families
 from nlp.pictures import Preprocess, pixels
 from nlp.rendered.motifs import COLOURS, DRAWINGS, Motif
