@@ -180,5 +180,6 @@ def test_sums_of_posts_give_the_same_scores() -> None:
 def test_these_posts_are_not_easy() -> None:
     """Where all is right or all wrong, scorers agree whatever they do."""
     corpus = [post for seed in range(300) for post in drawn(seed, 10)]
-    lenient, strict = (sum(len(chunks(tags, strict=kind)) for post in corpus for tags in post) for kind in (False, True))
+    read = [side for post in corpus for side in post]
+    lenient, strict = (sum(len(chunks(one, strict=kind)) for one in read) for kind in (False, True))
     assert 0.2 < ours(corpus, strict=True)["micro"]["f1"] < 0.9 and lenient > 1.05 * strict > 5000
