@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,10 +47,11 @@ class _Run:
     def __init__(self, settings: TowersSettings, out: Path) -> None:
         self.settings = settings
         self.out = out
-        examples, self.dev = (datasets.read(path) for path in settings.paths)
-        self.examples = [example for example in examples if example.text]
+        self.examples = [example for path in settings.train_paths for example in datasets.read(path) if example.text]
+        self.dev = datasets.read(settings.dev_path)
         if not any(chunks(example.char_tags()) for example in self.examples):
-            raise TrainingError(f"{settings.paths[0]}: there is no entity in it to learn from")
+            files = ", ".join(map(str, settings.train_paths))
+            raise TrainingError(f"{files}: there is no entity in it to learn from")
         self.labels = bio_labels(tag for example in self.examples for tag in example.tags)
         self.words = dictionary.words()
         self.packed = pack(self.words)
@@ -172,7 +174,7 @@ def _written(
     temperature = calibration.temperature if calibration else 1.0
     card = artifact.Card(
         name=settings.name,
-        data={path.name: artifact.digest(path) for path in settings.paths},
+        data=_digests(settings.paths),
         seed=settings.seed,
         settings={name: value for name, value in msgspec.to_builtins(settings).items() if name != "data"},
         labels=run.labels,
@@ -184,6 +186,12 @@ def _written(
     )
     draw(fitted.history, run.out / CURVES)
     return artifact.save(folder, run.kept(weights, temperature), card)
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
+    """By name; files that share theirs are told apart by their paths."""
+    names = Counter(path.name for path in paths)
+    return {path.name if names[path.name] == 1 else str(path): artifact.digest(path) for path in paths}
 
 
 def calibrated(run: _Run, weights: dict[str, torch.Tensor]) -> Calibration | None:

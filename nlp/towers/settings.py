@@ -89,8 +89,8 @@ class TowersSettings(Section, frozen=True, kw_only=True):
         for file in (*self.data.train, *self.data.dev):
             if msgspec.structs.replace(file, path="") != plain:
                 raise ValueError("the family towers reads texts alone: a file has a path and nothing else")
-        if len(self.data.train) > 1 or len(self.data.dev) > 1 or self.data.mix or self.data.transductive:
-            raise ValueError("the family towers takes one file to train on and one to choose by")
+        if len(self.data.dev) > 1 or self.data.mix or self.data.transductive:
+            raise ValueError("the family towers takes files to train on as they are, and one to choose by")
         if not 0 <= self.seed < 1 << 63:
             raise ValueError("seed must be from 0 to 2**63 - 1")
         if min(self.threads, self.batch, self.char_count_min, self.word_count_min) < 1:
@@ -101,6 +101,16 @@ class TowersSettings(Section, frozen=True, kw_only=True):
             raise ValueError("char_hidden and name_hidden must be from 0 to below 1")
 
     @property
-    def paths(self) -> tuple[Path, Path]:
-        """The files to train on and to choose by."""
-        return Path(self.data.train[0].path), Path(self.data.dev[0].path)
+    def train_paths(self) -> tuple[Path, ...]:
+        """The files to train on."""
+        return tuple(Path(file.path) for file in self.data.train)
+
+    @property
+    def dev_path(self) -> Path:
+        """The file to choose by."""
+        return Path(self.data.dev[0].path)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files, the one to choose by last."""
+        return (*self.train_paths, self.dev_path)

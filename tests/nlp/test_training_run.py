@@ -29,12 +29,13 @@ from nlp.models import families
 from nlp.serving import loading
 from nlp.serving.settings import TaggerSettings
 from nlp.tagger import load_tagger
+from nlp.towers.run import train
 from nlp.towers.settings import TowersSettings
 from nlp.training import trained
 from nlp.training.building import build
 from nlp.training.card import ModelCard
 from nlp.training.coder import BEGIN, END, FIRST
-from nlp.training.config import BatchSettings, TrainSettings
+from nlp.training.config import BatchSettings, DataSettings, TrainSettings
 from nlp.training.errors import TrainingError
 from nlp.training.evaluation import Reading, tagged
 from nlp.training.posts import Posts
@@ -356,12 +357,47 @@ def test_the_model_that_ships_is_a_family_of_the_command(tmp_path: Path) -> None
         done = CliRunner().invoke(app, ["train", "--resume", "--out", str(tmp_path / "run"), *more])
         assert done.exit_code == 0, done.stderr
         assert trainfile.read(tmp_path / "run" / "config.yaml")["loop"]["epochs"] == 2
-    for change, message in (("loop.epoch=1", "fields are: epochs"), ("data.train.0.images=x", "texts alone")):
+    for change, message in (
+        ("loop.epoch=1", "fields are: epochs"),
+        ("data.train.0.images=x", "texts alone"),
+        ("data.transductive=true", "files to train on as they are"),
+    ):
         done = CliRunner().invoke(
             app, ["train", "--config", str(config), "--out", str(tmp_path / "b"), "--set", change]
         )
         assert done.exit_code == 2
         assert message in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:# The axis name:UserWarning")  # torch.onnx: inputs share their free axes
+def test_the_model_that_ships_trains_on_several_files(tmp_path: Path) -> None:
+    """What one file lacks comes from the other, and the card tells of files with the same name apart."""
+    more = tmp_path / "more" / "train.txt"
+    more.parent.mkdir()
+    more.write_text("WID:M1\n华\tB-ORG\n为\tI-ORG\n赢\tO\n", encoding="utf-8")
+    files = [write_set(tmp_path / "train.txt", 20, 1), more]
+    dev = write_set(tmp_path / "dev.txt", 10, 2)
+    settings = msgspec.convert(
+        {
+            "family": "towers",
+            "data": {"train": [{"path": str(path)} for path in files], "dev": [{"path": str(dev)}]},
+            "network": {"bigrams": 256, "ngrams": 1024},
+            "pretraining": {"steps": 0},
+            "loop": {"epochs": 1, "average": 0.9},
+        },
+        TowersSettings,
+    )
+    card = train(settings, tmp_path / "run", Report(quiet=True))
+    assert card.data == {
+        **{str(path): artifact.digest(path) for path in files}, "dev.txt": artifact.digest(dev)
+    }  # fmt: skip
+    tagger = load_tagger(tmp_path / "run" / MODEL)
+    assert {"B-ORG", "B-LOC", "B-PER"} <= set(tagger.labels)
+    assert ("华为", "ORG") in tagger.names and any(type_ == "PER" for _, type_ in tagger.names)
+    more.write_text("WID:M1\n华\tO\n", encoding="utf-8")
+    alone = msgspec.structs.replace(settings, data=DataSettings(train=(settings.data.train[1],), dev=settings.data.dev))
+    with pytest.raises(TrainingError, match="no entity in it to learn from"):
+        train(alone, tmp_path / "other", Report(quiet=True))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "nlp" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
