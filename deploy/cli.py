@@ -18,7 +18,9 @@ from deploy.commands import (
     experiment_errors,
     kibana,
     model,
+    model_compare,
     model_group,
+    model_promote,
     model_use,
     query,
     run,
@@ -69,6 +71,8 @@ train.register(app)
 model_group.register(app)
 model.register()
 model_use.register()
+model_compare.register()
+model_promote.register()
 data.register(app)
 bias.register(app)
 experiment.register(app)

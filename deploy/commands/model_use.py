@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -27,8 +27,18 @@ from deploy.errors import UsageFailure
 from deploy.settings import Settings
 from stream.runtime.sqlite import drop_in_inbox, read_only
 
+if TYPE_CHECKING:
+    from nlp.evaluate import NamedTagger
+    from stream.core.models import Model, Order
+
 AHEAD_S = 30.0
 """How long workers of the cluster mode have to load a model before it is ordered."""
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Model folder.", file_okay=False)]
+AheadOption = Annotated[
+    float,
+    typer.Option("--ahead", min=0, max=3600, help="Cluster: seconds that workers have to load it first."),
+]
 
 
 def register() -> None:
@@ -44,10 +54,7 @@ def model_use(
     configured: Annotated[bool, typer.Option("--configured", help="Back to the model of the settings.")] = False,
     store: StoreOption = None,
     cluster: ClusterOption = False,
-    ahead: Annotated[
-        float,
-        typer.Option("--ahead", min=0, max=3600, help="Cluster: seconds that workers have to load it first."),
-    ] = AHEAD_S,
+    ahead: AheadOption = AHEAD_S,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -60,45 +67,77 @@ def model_use(
 
     if (folder is None) != configured:
         raise UsageFailure("name a FOLDER, or --configured")
-    cluster = in_cluster(store, cluster)
-    settings = settings_for(config)
-    model = Model() if folder is None else _checked(settings, folder)
-    if cluster:
-        epoch = _order_in_cluster(settings, model, ahead)
-    else:
-        epoch = _order_in_store(store, config, model)
+    place = Place(store, in_cluster(store, cluster), config, ahead)
+    model = Model() if folder is None else loaded(settings_for(config), folder)[1]
+    epoch = order(place, model)
     if json:
         print_json({"model": model.version, "folder": model.folder, "epoch": epoch})
-    elif cluster:
-        typer.echo(f"{model.version or 'the model of the settings'}: in force for all posts that come now")
     else:
-        typer.echo(
-            f"{model.version or 'the model of the settings'}: handed over; a running weibowatch loads it and then uses "
-            "it, else the next run does"
-        )
+        typer.echo(ordered(place, model))
 
 
-def _checked(settings: Settings, folder: Path) -> Any:
-    """The model in ``folder``, which can be loaded here. Raises ``ModelError``."""
+class Place(NamedTuple):
+    """Where a model is put in force: a store, or the cluster of the settings, ``ahead_s`` after it was announced."""
+
+    store: Path | None
+    cluster: bool
+    config: Path | None
+    ahead_s: float
+
+
+def loaded(settings: Settings, folder: Path) -> tuple[NamedTagger, Model]:
+    """The tagger in ``folder``, and how an order names it. Raises ``ModelError``."""
     from deploy import wiring
     from stream.core.models import Model
 
     path = folder.absolute()
     tagger = wiring.load_tagger(settings, path)
-    return Model(str(path), tagger.model_version.partition("+")[0])
+    return tagger, Model(str(path), tagger.model_version.partition("+")[0])
 
 
-def _order_in_store(store: Path | None, config: Path | None, model: Any) -> int:
+def in_force(place: Place) -> Model:
+    """The model that was ordered last; an empty one is that of the settings. Raises ``Failure``, ``KafkaProblem``."""
+    from stream.core.models import TOPIC, Model, order_in
+
+    if place.cluster:
+        with cluster_libraries():
+            from deploy import orders
+        control = orders.in_force(settings_for(place.config), TOPIC)
+        return (order_in(control).model if control else None) or Model()
+    return _order_of_store(place).model or Model()
+
+
+def order(place: Place, model: Model) -> int:
+    """Put ``model`` in force; the epoch that begins with it. Raises ``Failure``, ``KafkaProblem``."""
+    if place.cluster:
+        return _order_in_cluster(settings_for(place.config), model, place.ahead_s)
+    return _order_in_store(place, model)
+
+
+def ordered(place: Place, model: Model) -> str:
+    """What has come of an order, for people."""
+    name = model.version or "the model of the settings"
+    if place.cluster:
+        return f"{name}: in force for all posts that come now"
+    return f"{name}: handed over; a running weibowatch loads it and then uses it, else the next run does"
+
+
+def _order_in_store(place: Place, model: Model) -> int:
     from stream.core.models import Order, control
-    from stream.runtime.sqlite_in_force import model_in_force
 
-    with contextlib.closing(read_only(existing_database(store, config))) as connection:
-        order = Order(model_in_force(connection).epoch + 1, model)
-    drop_in_inbox(store_directory(store, config), [(control(order), None)])
+    order = Order(_order_of_store(place).epoch + 1, model)
+    drop_in_inbox(store_directory(place.store, place.config), [(control(order), None)])
     return order.epoch
 
 
-def _order_in_cluster(settings: Settings, model: Any, ahead_s: float) -> int:
+def _order_of_store(place: Place) -> Order:
+    from stream.runtime.sqlite_in_force import model_in_force
+
+    with contextlib.closing(read_only(existing_database(place.store, place.config))) as connection:
+        return model_in_force(connection)
+
+
+def _order_in_cluster(settings: Settings, model: Model, ahead_s: float) -> int:
     """Tell the workers which model will come, let them load it, then put it in force."""
     with cluster_libraries():
         from deploy import orders
