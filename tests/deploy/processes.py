@@ -63,9 +63,9 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def wait_for(process: subprocess.Popen[bytes], met: Callable[[], bool]) -> None:
+def wait_for(process: subprocess.Popen[bytes], met: Callable[[], bool], wait_s: float = WAIT_S) -> None:
     """Look again and again until ``met``. What another process does can only be looked at."""
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + wait_s
     while not met():
         assert process.poll() is None, ended(process)
         assert time.monotonic() < until, "it takes too long"

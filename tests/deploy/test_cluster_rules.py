@@ -21,11 +21,6 @@ QUIET = MANY + "- {id: quiet, kind: threshold, metric: authors, above: 6, window
 def test_rules_change_and_alerts_are_silenced_while_the_cluster_works(cluster: Commands, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(MANY)
-    now_s = int(time.time())
-    posts = [
-        {"id": f"p{n}", "created_at": now_s - 9 + n, "author": f"a{n}", "text": f"第{n}条:今天上海下雨", "likes": n}
-        for n in range(9)
-    ]
     words = ("ingest", "--source", "jsonl:-", "--rules", str(rules))
     with cluster.started(*words, stdin=subprocess.PIPE) as ingester:
         wait_for(ingester, lambda: "rules.yaml" in cluster.said("ingest") or cluster.lag() > 0)
@@ -34,6 +29,11 @@ def test_rules_change_and_alerts_are_silenced_while_the_cluster_works(cluster: C
         wait_for(ingester, lambda: "rules_refused" in cluster.said("ingest"))
         rules.write_text(QUIET)
         wait_for(ingester, lambda: "rules_in_force" in cluster.said("ingest"))
+        now_s = int(time.time())  # their bin ends after the silence began
+        posts = [
+            {"id": f"p{n}", "created_at": now_s, "author": f"a{n}", "text": f"第{n}条:今天上海下雨", "likes": n}
+            for n in range(9)
+        ]
         assert ingester.stdin is not None
         ingester.stdin.write(b"".join(json.dumps(post).encode() + b"\n" for post in posts))
         ingester.stdin.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.clusters import get
-from tests.deploy.processes import ROOT, free_port, wait_for
+from tests.deploy.processes import ROOT, WAIT_S, free_port, wait_for
 from tests.servers import Run
 
 
@@ -40,7 +40,7 @@ def test_one_command_starts_everything_and_one_signal_stops_it(servers: Run, tmp
         with (tmp_path / "log").open("wb") as log:
             script = [shutil.which("bash") or "bash", str(ROOT / "deploy" / "run_cluster.sh")]
             process = subprocess.Popen(script, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-            wait_for(process, lambda: posts() == 1006)
+            wait_for(process, lambda: posts() == 1006, 4 * WAIT_S)  # servers, workers and all start first
             process.send_signal(signal.SIGTERM)
             assert process.wait(90) == 0, (tmp_path / "log").read_text()
         assert posts() == 0
