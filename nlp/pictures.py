@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 Pixels = NDArray[np.float32]
 
@@ -200,3 +201,14 @@ def thumbnail(source: bytes | Path, side: int) -> bytes:
     held = io.BytesIO()
     image.save(held, "JPEG", quality=70)
     return held.getvalue()
+
+
+def jpeg_tables(source: bytes | Path) -> dict[int, list[int]] | None:
+    """Quantisation tables of a JPEG by number, the first that of brightness; None for other formats.
+
+    Raises ``PictureError`` where ``decode`` does.
+    """
+    data = source if isinstance(source, bytes) else picture_bytes(source)
+    decode(data)
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return dict(image.quantization) if isinstance(image, JpegImageFile) else None
