@@ -16,6 +16,7 @@ from deploy.commands import (
     delete,
     experiment,
     experiment_errors,
+    experiment_robustness,
     experiment_slices,
     kibana,
     model,
@@ -78,6 +79,7 @@ data.register(app)
 bias.register(app)
 experiment.register(app)
 experiment_errors.register()
+experiment_robustness.register()
 experiment_slices.register()
 annotate.register(app)
 weibo.register(app)

@@ -99,9 +99,18 @@ def _counting(metrics: Metrics | None) -> Callable[[TaggerProblem], None]:
 
 def traditional_to_simplified() -> Callable[[str], str]:
     """OpenCC's conversion, made once."""
+    return _converter("t2s")
+
+
+def simplified_to_traditional() -> Callable[[str], str]:
+    """OpenCC's conversion the other way, made once."""
+    return _converter("s2t")
+
+
+def _converter(name: str) -> Callable[[str], str]:
     import opencc
 
-    converter: Callable[[str], str] = opencc.OpenCC("t2s").convert
+    converter: Callable[[str], str] = opencc.OpenCC(name).convert
     return converter
 
 

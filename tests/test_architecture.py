@@ -38,6 +38,7 @@ FENCED = {
         "nlp/backbones.py", "nlp/picture_networks.py", "nlp/feature_cache.py",
         "nlp/serving/torch_tagger.py", "nlp/serving/pictures.py", "nlp/serving/devices.py", "nlp/serving/jpegs.py",
         "nlp/reference.py", "nlp/raw_scores.py", "nlp/rendered/encoder.py",
+        "nlp/experiments/gradient_attack.py",
     },
     "transformers": {"nlp/backbones.py"},
     "torchvision": {
@@ -51,6 +52,7 @@ FENCED = {
     "onnxruntime": {"nlp/runtime_onnx.py"},
     "sqlite3": {"stream/runtime/sqlite", "index/", "deploy/commands/admin.py", "ingest/weibo/memory.py"},
     "opencc": {"deploy/wiring.py"},
+    "pypinyin": {"nlp/experiments/pinyin.py"},
     "pyarrow": {"deploy/transfer/files.py"},
     "yaml": {"deploy/"},
     "selectolax": {"ingest/weibo/search_page.py"},
@@ -64,6 +66,7 @@ FENCED = {
     "defusedxml": {"ingest/feed.py"},
     "PIL": {
         "ingest/images.py", "ingest/weibo_fake/server.py", "nlp/pictures.py", "nlp/rendered/", "nlp/serving/jpegs.py",
+        "nlp/experiments/picture_attacks.py",
     },
 }
 
