@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlp.datasets import Example
-from nlp.experiments import measures
+from nlp.experiments import measures, sparse
 from nlp.experiments.measures import Difference, Estimate, Measure, Spread, Sums
 from nlp.experiments.subject import gold_of
 from nlp.labels import Chunk
@@ -244,7 +244,11 @@ def _names(
                         right = chunk in found[seed][model][number]
                         # For recall alone: what is found beside the gold is nobody's.
                         cell[model] += (right, right, 1)
-    return {kind: _both(own[0], own[1], len(sets), "recall") for kind, own in counts.items() if own.any()}
+    return {
+        kind: _both(sparse.told(own[0], "recall"), sparse.told(own[1], "recall"), len(sets), "recall")
+        for kind, own in counts.items()
+        if own.any()
+    }
 
 
 def known_to(temporal: bool, control: bool) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlp.calibration import rightness
-from nlp.experiments import measures
+from nlp.experiments import measures, sparse
 from nlp.experiments.measures import Estimate
 from nlp.labels import Chunk
 from stream.contract.records import Span
@@ -131,13 +131,11 @@ def _parting(confidence: Floats, parts: int) -> Floats:
 def _point(found: Graded, threshold: float, seed: int) -> CurvePoint:
     kept = found.confidence >= threshold
     sums = _sums(found, kept)
-    return CurvePoint(
-        float(threshold), measures.estimate(sums, "precision", seed), measures.estimate(sums, "recall", seed)
-    )
+    return CurvePoint(float(threshold), sparse.estimate(sums, "precision", seed), sparse.estimate(sums, "recall", seed))
 
 
 def _bin(found: Graded, here: NDArray[np.bool_], seed: int) -> ReliabilityBin:
-    precision = measures.estimate(_sums(found, here), "precision", seed)
+    precision = sparse.estimate(_sums(found, here), "precision", seed)
     return ReliabilityBin(int(here.sum()), float(found.confidence[here].mean()), precision)
 
 

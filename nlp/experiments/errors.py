@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from nlp.experiments import measures
+from nlp.experiments import measures, sparse
 from nlp.experiments.measures import Estimate, Measure, Sums
 from nlp.labels import Chunk
 from stream.contract.records import Span
@@ -139,7 +139,7 @@ def _kind_figures(kind: Kind, wrongs: Sequence[Sequence[Wrong]], seed: int) -> K
 def share_of(parts: Sequence[int], wholes: Sequence[int], seed: int) -> Estimate:
     """The share of all ``parts`` in all ``wholes``, both counted by post."""
     sums = np.array([parts, wholes, wholes], dtype=np.int64).T.reshape(-1, 3)
-    return measures.estimate(sums, "precision", seed)
+    return sparse.estimate(sums, "precision", seed)
 
 
 def _scores(

@@ -16,7 +16,7 @@ from nlp.experiments.picture_quality import Quality
 from nlp.labels import Chunk
 
 NO_LEVEL: Final = -1
-SEEN: Final = "见过 seen in training"
+SEEN: Final = "训练中 in training"
 MONTHS_POSTS_MIN: Final = 10
 """Months with fewer posts are no level of their own."""
 _LENGTHS: Final = ("1", "2", "3", "4", "5–6", "7+")

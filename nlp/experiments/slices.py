@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from nlp.experiments import measures
+from nlp.experiments import measures, sparse
 from nlp.experiments.features import SEEN, EntityFeature, Feature
 from nlp.experiments.measures import Difference, Estimate, Measure, Sums
 from nlp.labels import Chunk
@@ -63,7 +63,8 @@ def figures_of(
             inside, outside = sums[levels == number], sums[(levels != number) & (levels >= 0)]
             if len(inside) and len(outside):
                 against = measures.contrast(inside, outside, "f1", seed)
-                slices.append(_slice(feature.name, level, "posts", len(inside), inside, against, seed))
+                own = scores_of(inside, seed)
+                slices.append(Slice(feature.name, level, "posts", len(inside), own, against, against.p))
     gap: dict[str, Difference] = {}
     for one in entities:
         parts = parted(gold, found, one)
@@ -71,7 +72,9 @@ def figures_of(
             rest = sums - part
             if part.any() and rest.any():
                 size = int(part.any(axis=1).sum())
-                slices.append(_slice(one.name, level, "entities", size, part, within(part, rest, "f1"), seed))
+                against = within(part, rest, "f1")
+                own = {measure: sparse.estimate(part, measure, seed) for measure in MEASURES}
+                slices.append(Slice(one.name, level, "entities", size, own, against, against.p))
         if one.name == SEEN:
             gap = {measure: within(parts[0], parts[1], measure) for measure in MEASURES}
     adjusted = measures.holm([one.against.p for one in slices])
@@ -85,12 +88,6 @@ def figures_of(
 def scores_of(sums: Sums, seed: int) -> dict[str, Estimate]:
     """Every measure."""
     return {measure: measures.estimate(sums, measure, seed) for measure in MEASURES}
-
-
-def _slice(
-    feature: str, level: str, of: Literal["posts", "entities"], posts: int, sums: Sums, against: Difference, seed: int
-) -> Slice:
-    return Slice(feature, level, of, posts, scores_of(sums, seed), against, against.p)
 
 
 def parted(
@@ -115,21 +112,15 @@ def within(inside: Sums, outside: Sums, measure: Measure) -> Difference:
     from scipy.special import stdtr, stdtrit
 
     value = measures.value_of(inside, measure) - measures.value_of(outside, measure)
-    parts = [_ratio_parts(sums, measure) for sums in (inside, outside)]
-    posts = len(inside)
-    if posts < 2 or any(not below.any() for _, below in parts):
+    below = [sparse.parts_of(sums, measure)[1] for sums in (inside, outside)]
+    # Posts tell something of the difference if they do of either side; the side with fewer says how sure it is.
+    posts = int(min((one > 0).sum() for one in below))
+    if posts < 2:
         return Difference(value, -1.0, 1.0, 1.0)
+    parts = [sparse.parts_of(sums, measure) for sums in (inside, outside)]
     one, other = ((above - above.sum() / below.sum() * below) / below.sum() for above, below in parts)
     squares = float(((one - other) ** 2).sum()) + 2 * ADDED / posts**2
     error = math.sqrt(posts / (posts - 1) * squares)
     reach = float(stdtrit(posts - 1, 0.975)) * error
     p = 2 * float(stdtr(posts - 1, -abs(value) / error))
     return Difference(value, max(value - reach, -1.0), min(value + reach, 1.0), p)
-
-
-def _ratio_parts(sums: Sums, measure: Measure) -> tuple[Sums, Sums]:
-    """What is divided, and by what, of each post."""
-    right, found, gold = sums.T
-    if measure == "f1":
-        return 2 * right, found + gold
-    return right, found if measure == "precision" else gold

@@ -22,6 +22,7 @@ NOTICE: Final = (
     "posts, it is worse on new ones. A gap between slices is no cause: long posts are also other posts. 95 % intervals "
     "are by post."
 )
+_STYLE: Final = "table{display:block;overflow-x:auto;font-size:.85em}th,td{white-space:nowrap}"
 _GAP: Final = ("F1 − 其余 F1 less the rest", "95 %", "p (Holm)")
 
 
@@ -34,7 +35,7 @@ def report(results: Results, facts: Mapping[str, Any]) -> Report:
         sections.append(_not_run(results.not_run))
     about = f"weibowatch {facts['weibowatch']} · {facts['model']} · {facts['data']}, {results.posts} posts"
     declared = msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
-    return Report("切片 Where the tagger is good, and where not", about, NOTICE, sections, declared)
+    return Report("切片 Where the tagger is good, and where not", about, NOTICE, sections, declared, _STYLE)
 
 
 def _overall(figures: SliceFigures) -> Section:

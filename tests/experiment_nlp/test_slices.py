@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from nlp.datasets import Example
-from nlp.experiments import features, measures, slices, worst_slice
+from nlp.experiments import features, measures, slices, sparse, worst_slice
 from nlp.experiments.features import NO_LEVEL, EntityFeature, Feature, PostFacts, by_quartile, by_value
 from nlp.experiments.measures import Sums
 from nlp.experiments.picture_quality import Quality, jpeg_quality, quality_of, quality_of_post
@@ -127,6 +127,15 @@ def test_entities_of_one_post_compared_with_each_other_by_chance_are_seldom_call
     assert 0.4 < np.mean(p_values) < 0.6
     assert within(drawn(150, 0.9, 1), drawn(150, 0.5, 2), "recall").p < 1e-6
     assert within(drawn(3, 0.9, 1), np.zeros((3, 3), np.int64), "f1").p == 1
+
+
+def test_posts_without_such_entities_make_no_score_surer() -> None:
+    few = np.array([[1, 1, 1]] * 3)
+    many = np.concatenate([few, np.zeros((500, 3), np.int64)])
+    assert sparse.estimate(many, "precision") == measures.estimate(few, "precision")
+    rest = np.concatenate([np.array([[0, 1, 1]] * 3), np.array([[1, 1, 1]] * 500)])
+    found = within(many, rest, "f1")
+    assert found.high - found.low > 0.1
 
 
 # --- the worst slice -----------------------------------------------------------------------------------------------

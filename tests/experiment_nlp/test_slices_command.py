@@ -55,7 +55,7 @@ def test_slices_and_time_drift_from_end_to_end(tmp_path: Path) -> None:
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     results, facts = figures["results"], figures["facts"]
     names = {one["feature"] for one in results["figures"]["slices"]}
-    assert {"类型 type", "见过 seen in training", "月份 month", "图片数 pictures", "图片像素 pixels"} <= names
+    assert {"类型 type", "训练中 in training", "月份 month", "图片数 pictures", "图片像素 pixels"} <= names
     assert facts["drift"]["seeds"] == [1] and facts["drift"]["settings"]["family"] == "bilstm"
     drift = results["drift"]
     assert (drift["before"], drift["after"], drift["duplicates"]) == (144, 96, 0)
