@@ -29,7 +29,7 @@ SPEC: Final = PictureBackbone(
     preprocess=Preprocess(resize=64, crop=64, flip=False),
 )
 MOTIFS: Final = tuple(itertools.starmap(Motif, itertools.product(DRAWINGS, COLOURS)))
-PICTURES: Final = 2000
+PICTURES: Final = 1000
 EPOCHS: Final = 20
 BATCH: Final = 32
 RATE: Final = 5e-3
@@ -37,23 +37,36 @@ SPREAD: Final = 2.0
 """How much a feature of the finished encoder differs between regions of a picture."""
 
 
-def pretrain(folder: Path, seed: int) -> float:
-    """Write an encoder for ``PictureBackbone(folder=...)``; the share of new pictures whose motifs it tells exactly."""
+def pretrain(folder: Path, seed: int, count: int = PICTURES) -> float:
+    """Write an encoder for ``PictureBackbone(folder=...)``; the share of new pictures whose motifs it tells exactly.
+
+    It learns from ``count`` pictures, on one core: the same seed then gives the same weights, and for a network this
+    small further threads cost more than they give.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _pretrain(folder, seed, count)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pretrain(folder: Path, seed: int, count: int) -> float:
     torch.manual_seed(seed)
     chance = random.Random(seed)
-    pictures, motifs = _drawn(PICTURES, chance)
+    pictures, motifs = _drawn(count, chance)
     encoder, head = picture_encoder(SPEC), nn.Linear(SPEC.config["channels"][-1], len(MOTIFS))
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=RATE)
-    steps = EPOCHS * math.ceil(PICTURES / BATCH)
+    steps = EPOCHS * math.ceil(count / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for _ in range(EPOCHS):
-        for rows in torch.split(torch.randperm(PICTURES), BATCH):
+        for rows in torch.split(torch.randperm(count), BATCH):
             loss = functional.binary_cross_entropy_with_logits(_told(encoder, head, pictures[rows]), motifs[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-    pictures, motifs = _drawn(PICTURES // 10, chance)
+    pictures, motifs = _drawn(math.ceil(count / 10), chance)
     with torch.no_grad():
         right = ((_told(encoder, head, pictures) > 0) == motifs.bool()).all(dim=1).float().mean()
         spread = encoder(pictures).std(dim=1).mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -14,10 +15,11 @@ EVERY_S: Final = 60.0
 
 
 class Report:
-    """Writes to standard error. Used in a ``with``."""
+    """Writes to standard error. Used in a ``with``. ``told`` hears how much of how much of a part is done."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, told: Callable[[int, int], None] = lambda done, total: None) -> None:
         self._quiet = quiet
+        self._tell = told
         self._bar: Progress | None = None
         if not quiet and sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -36,6 +38,7 @@ class Report:
     def begin(self, name: str, total: int, done: int = 0) -> None:
         """A part of the work begins: ``total`` things, of which ``done`` are done."""
         self._name, self._total, self._done = name, total, done
+        self._tell(done, total)
         if self._bar:
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
@@ -44,6 +47,7 @@ class Report:
     def advance(self, count: int, loss: float | None = None) -> None:
         """``count`` more are done."""
         self._done += count
+        self._tell(self._done, self._total)
         text = self._name if loss is None else f"{self._name}  loss {loss:.4f}"
         if self._bar:
             self._bar.update(self._bar.task_ids[-1], advance=count, description=text)
