@@ -14,6 +14,7 @@ from deploy.experiments.drift import Declared
 from deploy.experiments.parts import Plan, Told
 from deploy.experiments.subject import DEMO, Subject, digest_of, examples_of, facts_of, tagger_of
 from deploy.experiments.tagging import Tagging
+from nlp import artifact
 from nlp.datasets import Example
 from nlp.experiments import slices_report
 from nlp.experiments.drift import Trained
@@ -73,6 +74,8 @@ def run(
     parts = running.run(plan, out, resume=resume, workers=workers)
     found = _results(subject, examples, declared if can_train else None, settings, parts)
     found = msgspec.structs.replace(found, not_run=[*found.not_run, *_no_drift(declared, can_train)])
+    if declared is not None:
+        facts["train_sha256"] = artifact.digest(Path(declared.train))
     facts |= {"settings": settings, "pictures_left_out": _tagging(parts).pictures_left_out}
     running.write(out, slices_report.report(found, facts), {"kind": "slices", "facts": facts, "results": found})
     return found

@@ -38,8 +38,9 @@ def _overall(found: DriftFigures) -> Section:
         f"that ships. Cut at {cut}: {found.before} posts before it, {found.after} after it; {found.duplicates} posts "
         f"with the text of another were left out. Both models are trained on {found.trained} posts and tested on the "
         "posts after the cut: temporal on posts before the cut, the control on the other half of the posts after it "
-        "and posts before it. The epoch is chosen on a tenth of a model's own posts. All seeds together; the unit of "
-        "intervals and tests is the post, so that they tell nothing of other seeds, the last row does.",
+        "and posts before it. Near copies of a post may stand in both halves, which the control gains from. The "
+        "epoch is chosen on a tenth of a model's own posts. All seeds together; the unit of intervals and tests is "
+        "the post: of other seeds the last row tells.",
         rows,
     )
 
@@ -51,7 +52,9 @@ def _row(both: Both) -> list[str]:
 def _months(found: DriftFigures) -> Section:
     rows = [["距切分月数 months since the cut", "帖文 posts", *_HEAD[:-1], "p (Holm)"]]
     rows += [[one.label, str(one.both.posts), *_row(one.both), p_value(one.p)] for one in found.months]
-    across = Axis("距切分月数 months since the cut", 0.0, float(max(1, math.ceil(found.months[-1].months))))
+    # Five steps of whole or half months.
+    longest = math.ceil(found.months[-1].months / 2.5) * 2.5
+    across = Axis("距切分月数 months since the cut", 0.0, max(2.5, longest))
     lines = [
         Line("时间切分 temporal", [_point(one.months, one.both.temporal) for one in found.months]),
         Line("对照 control", [_point(one.months, one.both.control) for one in found.months]),

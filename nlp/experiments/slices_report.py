@@ -22,8 +22,12 @@ NOTICE: Final = (
     "posts, it is worse on new ones. A gap between slices is no cause: long posts are also other posts. 95 % intervals "
     "are by post."
 )
-_STYLE: Final = "table{display:block;overflow-x:auto;font-size:.85em}th,td{white-space:nowrap}"
-_GAP: Final = ("F1 − 其余 F1 less the rest", "95 %", "p (Holm)")
+_STYLE: Final = (
+    "body{max-width:72rem}table{display:block;overflow-x:auto;font-size:.82em}"
+    "th,td{white-space:nowrap;padding:.2rem .4rem}"
+    "figure{max-width:56rem;margin:1rem auto}"
+)
+_GAP: Final = ("F1 − 其余 less the rest", "95 %", "p (Holm)")
 
 
 def report(results: Results, facts: Mapping[str, Any]) -> Report:
