@@ -103,17 +103,12 @@ def _declared(seeds: int, sample: int | None, quick: bool) -> Declared:
 
 def _tables(found: Results, declared: Declared) -> list[Table]:
     """The most important figures; the report has all."""
-    from nlp.experiments.robustness import CLEAN
-    from nlp.experiments.robustness_settings import TOLD
-
     middle = [one for one in found.text.attacks if one.condition.strength == declared.middle]
     tables = [_attacks(f"text attacks, {declared.middle:.0%} of the characters", middle)]
     for name, under in (("greedy, edits", found.greedy), ("pictures", found.pictures), ("gradient", found.gradient)):
         if under:
             tables.append(_attacks(name, under.attacks))
-    # Of posts whose type only the picture tells, what a recipe costs; the report tells why the rest says little.
-    told = [one for one in found.picture_recipe if one.condition.where == TOLD or one.condition.attack == CLEAN]
-    if gains := [*told, *found.text_recipe]:
+    if gains := [*found.picture_recipe, *found.text_recipe]:
         tables.append(_gains(gains))
     return tables
 

@@ -36,7 +36,10 @@ from nlp.experiments.text_attacks import Attack
 
 TRAINED: Final = "trained"
 """Folder of the drawn set and the small models, in that of the report."""
-DRAWN_NAME: Final = "a small fusion on the drawn set one, whose epoch was chosen on these posts"
+DRAWN_NAME: Final = (
+    "a small fusion on the drawn set one, whose epoch was chosen on these posts. In this set the picture alone tells "
+    "the type of a name: no set can lose more by its pictures"
+)
 INSTALL: Final = "pip install 'weibowatch[train]'"
 REAL: Final = (
     "weibowatch experiment robustness --model FOLDER --data FILE --images FOLDER, with a model that sees pictures"

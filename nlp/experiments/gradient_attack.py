@@ -166,7 +166,7 @@ def attack_gradient(folder: Path, examples: Sequence[Example], budget: PixelBudg
         told(number, len(groups))
     before = Before(gold, found.pop(("", 0), []))
     outcomes = [
-        outcome(Condition(method, budget, seed=seed), before, gold, after) for (method, budget), after in found.items()
+        outcome(Condition(method, of_255, seed=seed), before, gold, after) for (method, of_255), after in found.items()
     ]
     return Part([clean(before), *outcomes], {"posts": len(gold), "posts left out": len(posts) - len(gold)})
 

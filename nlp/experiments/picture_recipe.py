@@ -38,7 +38,10 @@ ARMS: Final = (PLAIN, DROPPED, MISLED)
 def picture_recipe(
     folder: Path, attacks: Sequence[PictureAttack], recipe: PictureRecipe, seed: int, told: Told
 ) -> Part:
-    """Every arm on the dev posts, told and open ones apart. The set is drawn in ``folder`` where it is not there."""
+    """Every arm on the dev posts, told and open ones apart; only told ones are attacked.
+
+    The set is drawn in ``folder`` where it is not there.
+    """
     drawn.prepare(folder, KIND, drawn.ENCODER_SEED, recipe.posts)
     train, test = (datasets.read(folder / KIND / f"{part}.txt", folder / KIND / IMAGES) for part in ("train", "dev"))
     files = once(folder / f"recipe-{seed}", lambda fresh: _write(fresh, train, recipe, seed))
@@ -124,7 +127,8 @@ def _read(
     for where, posts in groups.items():
         before = before_of(tagger, posts, lambda done, total: None, Counter())
         found.append(clean(before, Condition(where=where, seed=seed, arm=arm)))
-        for attack in attacks:
+        # Where only the picture tells, nothing can help against a bad one: clean posts say what a recipe costs.
+        for attack in attacks if where == TOLD else ():
             own = Condition(attack.name, attack.strengths[-1], where=where, seed=1)
             made = attack_outcome(tagger, posts, before, attack, own)
             # Of the training, as that of the attack is the same for all.

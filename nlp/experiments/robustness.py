@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from nlp.experiments import sparse
 from nlp.experiments.measures import Difference, Estimate, Spread, Sums, difference, estimate, holm, spread, value_of
 from nlp.labels import Chunk
 
@@ -138,8 +139,8 @@ def measured(before: Outcome, attacked: Sequence[Outcome], seed: int) -> list[Me
             f1=estimate(one.sums, "f1", seed),
             drop=drop,
             recall=difference(one.sums, before.sums, "recall", seed),
-            lost=estimate(one.lost, "recall", seed),
-            won=estimate(one.won, "recall", seed),
+            lost=sparse.estimate(one.lost, "recall", seed),
+            won=sparse.estimate(one.won, "recall", seed),
             p=p,
             changed=one.changed,
             example=one.example,
@@ -160,7 +161,11 @@ def against(pairs: Sequence[tuple[Outcome, Outcome]], seed: int) -> list[Versus]
 
 def over_seeds(outcomes: Iterable[Outcome]) -> Spread:
     """F1 by seed."""
-    return spread([value_of(one.sums) for one in outcomes])
+    return spread([_f1(one) for one in outcomes])
+
+
+def _f1(one: Outcome) -> float:
+    return value_of(one.sums)
 
 
 # --- recipes -----------------------------------------------------------------------------------------------------
@@ -169,7 +174,9 @@ def over_seeds(outcomes: Iterable[Outcome]) -> Spread:
 class Gain(msgspec.Struct, frozen=True):
     """What a way to train gives more than the plain one, under an attack. F1 and gain are of all seeds together.
 
-    ``seeds`` are F1 by seed. ``known``: attacks of this kind were in the training posts. ``p`` by Holm over the recipe.
+    ``gain`` and ``p`` (by Holm over the recipe) are of these trained models on other posts; how far another training
+    may be off, tell ``plain_seeds``, ``seeds`` (F1 by seed) and ``gain_seeds``. ``known``: attacks of this kind were in
+    the training posts.
     """
 
     condition: Condition
@@ -177,6 +184,7 @@ class Gain(msgspec.Struct, frozen=True):
     own: Estimate
     plain_seeds: Spread
     seeds: Spread
+    gain_seeds: Spread
     gain: Difference
     p: float
     known: bool = False
@@ -205,6 +213,7 @@ def gains(outcomes: Sequence[Outcome], plain: str, known: Callable[[Condition], 
             own=estimate(own, "f1", seed),
             plain_seeds=over_seeds(base_group),
             seeds=over_seeds(group),
+            gain_seeds=spread([_f1(own) - _f1(other) for own, other in zip(group, base_group, strict=True)]),
             gain=gain,
             p=p,
             known=known(group[0].condition),

@@ -100,7 +100,7 @@ def test_told_posts_are_misled_and_open_ones_are_not(folder: Path) -> None:
     shown = picture_attacks.attacks(None)[:2]
     recipe = PictureRecipe(posts=160, epochs=1, wrong=0.5)
     part = picture_recipe(folder, shown, recipe, 1, lambda *done: None)
-    names = [CLEAN, *(attack.name for attack in shown)] * 2
+    names = [CLEAN, *(attack.name for attack in shown), CLEAN]
     assert arms(part.outcomes) == {arm: names for arm in ARMS}
     assert part.counts == {TOLD: 8, OPEN: 32}
     assert len(gains(part.outcomes, PLAIN, lambda condition: False, 1)) == 2 * len(names)
