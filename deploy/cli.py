@@ -15,6 +15,7 @@ from deploy.commands import (
     data,
     delete,
     experiment,
+    experiment_ablation,
     experiment_errors,
     experiment_robustness,
     experiment_slices,
@@ -78,6 +79,7 @@ model_promote.register()
 data.register(app)
 bias.register(app)
 experiment.register(app)
+experiment_ablation.register()
 experiment_errors.register()
 experiment_robustness.register()
 experiment_slices.register()

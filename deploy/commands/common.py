@@ -61,6 +61,15 @@ def reports_failures(command: Callable[Parameters, None]) -> Callable[Parameters
     return wrapped
 
 
+@contextlib.contextmanager
+def needs_torch() -> Iterator[None]:
+    """Around imports that need more than the default install. Raises ``Failure``."""
+    try:
+        yield
+    except ImportError as error:
+        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'") from error
+
+
 def fail(message: str, code: int) -> None:
     """Print ``weibowatch: message`` to standard error and leave with ``code``."""
     typer.echo(f"weibowatch: {message}", err=True)

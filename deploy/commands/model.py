@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +10,7 @@ import msgspec
 import numpy as np
 import typer
 
-from deploy.commands.common import JsonOption, print_json, reports_failures
+from deploy.commands.common import JsonOption, needs_torch, print_json, reports_failures
 from deploy.commands.model_group import model_app
 from deploy.errors import Failure, UsageFailure
 
@@ -50,7 +48,7 @@ def model_convert(
     if architecture not in ("aca", "umt"):
         raise UsageFailure(f"--architecture {architecture}: expected aca or umt")
     kind: Literal["aca", "umt"] = "aca" if architecture == "aca" else "umt"
-    with _torch():
+    with needs_torch():
         from nlp import backbones, reference
         from nlp.models import families
     try:
@@ -86,7 +84,7 @@ def model_logits(
     target: Annotated[Path, typer.Option("--output", help="Arrays to write: logits, tags.", dir_okay=False)],
 ) -> None:
     """The raw scores that the main CRF sees and its best path, to compare implementations (docs/models.md)."""
-    with _torch():
+    with needs_torch():
         from nlp.artifact import ArtifactError
         from nlp.raw_scores import InputError, raw_scores
     try:
@@ -101,15 +99,6 @@ def model_logits(
             np.savez(handle, logits=found["logits"], tags=found["tags"])
     except OSError as error:
         raise Failure(f"{target}: cannot be written ({error.strerror})") from error
-
-
-@contextlib.contextmanager
-def _torch() -> Iterator[None]:
-    """Around imports that need more than the default install."""
-    try:
-        yield
-    except ImportError as error:
-        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'") from error
 
 
 def _options(config: Path | None, kind: type[Any]) -> Any:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -115,6 +116,8 @@ def _end_with_parent(heard: Heard) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    # Last of all, so that what libraries say at the end of an interpreter with threads does not reach the user.
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)
 
 
 def _run_part(work: Callable[[str, Told], P], name: str) -> P:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -14,20 +14,27 @@ from stream.report import pages
 
 P = TypeVar("P")
 
+BARS_MAX: Final = 12
+"""Parts that have a bar all the time; of more, those that run have one, and all together."""
+
 
 def run(plan: Plan[P], out: Path, *, resume: bool, workers: int | None = None) -> dict[str, P]:
     """Every part by its name: run now, or with ``resume`` kept in ``out`` from before. Raises what its work raises."""
     store = PartStore(out, plan.digest, plan.made)
     found: dict[str, P] = {}
+    few = len(plan.names) <= BARS_MAX
     with Progress(console=Console(stderr=True)) as progress:
-        tasks = {name: progress.add_task(name, total=None) for name in plan.names}
+        every = progress.add_task("all parts", total=len(plan.names), visible=not few)
+        tasks = {name: progress.add_task(name, total=None, visible=few) for name in plan.names}
 
         def told(name: str, done: int, total: int) -> None:
-            progress.update(tasks[name], completed=done, total=total)
+            if name not in found:
+                progress.update(tasks[name], completed=done, total=total, visible=True)
 
         def done(name: str, part: P) -> None:
             found[name] = part
-            progress.update(tasks[name], completed=1, total=1)
+            progress.update(tasks[name], completed=1, total=1, visible=few)
+            progress.advance(every)
 
         def done_now(name: str, part: P) -> None:
             store.keep(name, part)

@@ -45,6 +45,8 @@ TEXT: Final = {
 }
 GENTLE: Final = {"rate": 1e-3, "schedule": "constant", "clip": 1.0, "decay": 1e-3}
 """For transformers."""
+WORDS: Final = {"kind": "tokens", "split": "word", "chars": 20, "count_min": 2, "tokens_max": POSITIONS}
+"""Coder of a small model for real posts, Chinese or English."""
 MODELS: Final[dict[str, dict[str, Any]]] = {
     "bilstm": {"family": "bilstm", "model": {"reader": READER}},
     "transformer": {"family": "transformer", "text": TEXT, "optimizer": GENTLE},
@@ -74,7 +76,12 @@ def prepare(folder: Path, kind: Kind, seed: int, posts: int, pretraining: int = 
     drawn = once(folder / kind, lambda fresh: render(fresh, config))
     if (drawn / "README.md").read_text(encoding="utf-8") != readme(config):
         raise ValueError(f"{drawn} holds a set of another seed or size; name another folder")
-    once(folder / ENCODER, lambda fresh: pretrain(fresh, ENCODER_SEED, pretraining))
+    encoder(folder, pretraining)
+
+
+def encoder(folder: Path, pretraining: int = PICTURES) -> Path:
+    """``folder/encoder``, which knows drawings."""
+    return once(folder / ENCODER, lambda fresh: pretrain(fresh, ENCODER_SEED, pretraining))
 
 
 def settings(
@@ -90,14 +97,14 @@ def settings(
 
 
 def small(
-    name: str, data: DataSettings, encoder: Path, seed: int, epochs: int, tokens_max: int = TOKENS_MAX
+    name: str, data: DataSettings, encoder: Path, seed: int, epochs: int, coder: dict[str, Any] | None = None
 ) -> TrainSettings:
     """A model of ``MODELS`` on any set, with the encoder of pictures in a folder."""
     model = MODELS[name]
     tree = {
         "seed": seed,
         "threads": 1,
-        "coder": {"kind": "tokens", "tokens_max": tokens_max, "chars": 1 if model["family"] == "aca" else 0},
+        "coder": coder or {"kind": "tokens", "tokens_max": TOKENS_MAX, "chars": 1 if model["family"] == "aca" else 0},
         "pictures": {"pictures_max": 3},
         "batches": {"posts": 16},
         "optimizer": {"rate": 3e-3, "schedule": "cosine", "clip": 1.0, "decay": 1e-3},
