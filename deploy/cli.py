@@ -16,6 +16,7 @@ from deploy.commands import (
     delete,
     experiment,
     experiment_ablation,
+    experiment_crosslingual,
     experiment_errors,
     experiment_robustness,
     experiment_slices,
@@ -80,6 +81,7 @@ data.register(app)
 bias.register(app)
 experiment.register(app)
 experiment_ablation.register()
+experiment_crosslingual.register()
 experiment_errors.register()
 experiment_robustness.register()
 experiment_slices.register()

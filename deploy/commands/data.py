@@ -40,7 +40,7 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Count posts, entities and pictures of data sets: a column for each file, and one for all of them together."""
-    types = _types(rename or [])
+    types = types_of(rename or [])
     sets = {str(path): _read(path, images, types) for path in files}
     if len(sets) > 1:
         sets["all"] = [example for examples in sets.values() for example in examples]
@@ -79,7 +79,8 @@ def render(
     typer.echo(f"{out}: {written['train']} posts in train.txt, {written['dev']} in dev.txt")
 
 
-def _types(pairs: list[str]) -> dict[str, str]:
+def types_of(pairs: list[str]) -> dict[str, str]:
+    """What ``--type OLD=NEW`` renames. Raises ``UsageFailure``."""
     found = dict(pair.partition("=")[::2] for pair in pairs)
     wrong = next((f"{old}={new}" for old, new in found.items() if not old or not new), None)
     if wrong is not None:

@@ -88,13 +88,13 @@ def jobs_of(declared: Declared) -> Iterator[Job]:
         for seed in declared.seeds:
             yield from (Job(declared.own.name, model, pictures, seed) for model, pictures in roles)
         return
+    if declared.examples:
+        for model in EXAMPLE_MODELS:
+            yield from (Job(EXAMPLES, model, pictures, declared.seeds[0]) for pictures in _pictures_of(model))
     for seed in declared.seeds:
         for kind in declared.kinds:
             for model in sorted(declared.models, key=lambda model: model not in ("umt", "transformer")):
                 yield from (Job(kind, model, pictures, seed) for pictures in _pictures_of(model))
-    if declared.examples:
-        for model in EXAMPLE_MODELS:
-            yield from (Job(EXAMPLES, model, pictures, declared.seeds[0]) for pictures in _pictures_of(model))
 
 
 def _pictures_of(model: str) -> tuple[Pictures, ...]:
