@@ -1,9 +1,10 @@
-"""The file of ``weibowatch train``: YAML, then ``--set``, checked against the settings of a run."""
+"""The file of ``weibowatch train``: YAML, then ``--set``, checked against the settings of a run; and that run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,3 +119,22 @@ def _fits(kind: Any, value: Any) -> bool:
 def written(tree: dict[str, Any]) -> str:
     """The tree as a file that ``read`` reads."""
     return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
+
+
+def work_of(tree: dict[str, Any], where: str) -> Callable[..., Any]:
+    """The run of the family that ``tree`` names, to be called with a folder, a ``Report`` and ``resume=``.
+
+    Raises ``UsageFailure`` that names the place in ``where``, and ``ImportError`` without what training needs.
+    """
+    if tree.get("family") == "towers":
+        from nlp.towers.run import train
+        from nlp.towers.settings import TowersSettings
+
+        own = dict(tree)
+        if own.pop("device", "auto") not in ("auto", "cpu"):
+            raise UsageFailure("device: the family towers trains on the CPU, where it is made for")
+        return partial(train, settings_of(own, TowersSettings, where))
+    from nlp.training.config import TrainSettings
+    from nlp.training.run import run
+
+    return partial(run, settings_of(tree, TrainSettings, where))

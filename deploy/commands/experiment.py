@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from stream.experiment.settings import DeclaredStream
     from stream.experiment.trends import Results
 
-commands = typer.Typer(help="Measure the detector on declared data, with intervals.", no_args_is_help=True)
+commands = typer.Typer(help="Measure detector and taggers, with intervals; one report each.", no_args_is_help=True)
+
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Keep the parts of an earlier run in --out.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Parts that run at the same time.", min=1, show_default="one a core")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same figures.", min=0)]
+DataOption = Annotated[
+    str, typer.Option("--data", help="Tagged posts: CMNER, CoNLL, JSONL (docs/data.md), or demo, which is CMNER's dev.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,15 +47,13 @@ def trends(
     entities: Annotated[int | None, typer.Option(help="Names in the stream.", min=50, show_default="20000")] = None,
     days: Annotated[int | None, typer.Option(help="Days of the test.", min=1, max=90, show_default="4")] = None,
     runs: Annotated[int | None, typer.Option(help="Bursts of each size.", min=1, show_default="60")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.", min=0)] = 1,
+    seed: SeedOption = 1,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny stream, to see that it works.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts of an earlier run in --out.")] = False,
+    resume: ResumeOption = False,
     rules: Annotated[
         Path | None, typer.Option(help="Rules file.", dir_okay=False, exists=True, show_default="the default rules")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Parts that run at the same time.", min=1, show_default="one a core")
-    ] = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """Bursts and attacks put into a declared stream: recall, delay, and alerts a day where nothing happens."""
@@ -62,13 +70,19 @@ def trends(
         found = experiment.run(declared, out, resume=resume, workers=workers)
     except ValueError as error:
         raise UsageFailure(str(error)) from error
+    show(found, out, json, lambda: _tables(found))
+
+
+def show(found: Any, out: Path, json: bool, tables: Callable[[], Iterable[Table]], more: Iterable[str] = ()) -> None:
+    """Print what an experiment found, as JSON or as ``tables`` with lines below, and where its report is."""
     if json:
         print_json(msgspec.to_builtins(found))
         return
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found):
+    for table in tables():
         console.print(table)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+    for line in (*more, f"report: {out / 'report.html'}, report.md, figures.json"):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _stream(quick: bool, **chosen: int | None) -> DeclaredStream:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import JsonOption, needs_torch, print_json, reports_failures
-from deploy.commands.experiment import commands
+from deploy.commands.common import JsonOption, needs_torch, reports_failures
+from deploy.commands.experiment import ResumeOption, WorkersOption, commands, show
 from deploy.errors import UsageFailure
 
 if TYPE_CHECKING:
@@ -72,10 +70,8 @@ def ablation(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for report and parts.", file_okay=False)] = Path("ablation"),
     quick: Annotated[bool, typer.Option("--quick", help="A few posts and epochs, to see that it works.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the trainings of an earlier run in --out.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time.", min=1, show_default="one a core")
-    ] = None,
+    resume: ResumeOption = False,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """What pictures are worth: text, image and multimodal models, with a constant picture and with those of others."""
@@ -103,10 +99,7 @@ def ablation(
         sizes=sizes, own=own,
     )  # fmt: skip
     found = experiment.run(declared, out, resume=resume, workers=workers)
-    if json:
-        print_json(msgspec.to_builtins(found))
-        return
-    _show(found, declared, out)
+    show(found, out, json, lambda: _shown(found), _notes(found, declared))
 
 
 def _named(wanted: list[str] | None, known: tuple[str, ...], usual: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -123,20 +116,16 @@ def _kinds(wanted: list[str] | None, quick: bool) -> tuple[Any, ...]:
     return tuple(name for name in known if name in (wanted or (known[:1] if quick else known)))
 
 
-def _show(found: Found, declared: Declared, out: Path) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found.results):
-        console.print(table)
-    if found.examples:
-        [table, _] = _tables(found.examples)
-        console.print(table)
-        console.print("Six posts tell nothing: see the intervals.")
-    if declared.own is None:
-        from nlp.experiments.ablation_report import READY
+def _shown(found: Found) -> list[Table]:
+    return [*_tables(found.results), *(_tables(found.examples)[:1] if found.examples else [])]
 
-        for name, command in READY.items():
-            console.print(f"ready, not run: {name}: {command}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+
+def _notes(found: Found, declared: Declared) -> list[str]:
+    from nlp.experiments.ablation_report import READY
+
+    six = ["Six posts tell nothing: see the intervals."] if found.examples else []
+    ready = [] if declared.own else [f"ready, not run: {name}: {command}" for name, command in READY.items()]
+    return six + ready
 
 
 def _tables(found: Results) -> list[Table]:

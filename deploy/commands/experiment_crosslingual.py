@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import JsonOption, needs_torch, print_json, reports_failures
+from deploy.commands.common import JsonOption, needs_torch, reports_failures
 from deploy.commands.data import types_of
-from deploy.commands.experiment import commands
+from deploy.commands.experiment import ResumeOption, WorkersOption, commands, show
 from deploy.errors import UsageFailure
 
 if TYPE_CHECKING:
@@ -66,10 +63,8 @@ def crosslingual(
     seeds: Annotated[int, typer.Option(help="Trainings of each kind, from --seed on.", min=1, max=20)] = 2,
     out: Annotated[Path, typer.Option(help="Folder for report and parts.", file_okay=False)] = Path("crosslingual"),
     quick: Annotated[bool, typer.Option("--quick", help="A few posts and one epoch, to see that it works.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the trainings of an earlier run in --out.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings at the same time.", min=1, show_default="one a core")
-    ] = None,
+    resume: ResumeOption = False,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """What one language is worth to a tagger of another: mixed, one after the other, and with few posts."""
@@ -96,13 +91,7 @@ def crosslingual(
         seeds=tuple(range(seed, seed + (1 if quick else seeds))),
     )
     found = experiment.run(declared, out, resume=resume, workers=workers)
-    if json:
-        print_json(msgspec.to_builtins(found))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found):
-        console.print(table)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+    show(found, out, json, lambda: _tables(found))
 
 
 def _tables(found: Results) -> list[Table]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import ConfigOption, JsonOption, ModelOption, print_json, reports_failures, settings_for
-from deploy.commands.experiment import commands
+from deploy.commands.common import ConfigOption, JsonOption, ModelOption, reports_failures, settings_for
+from deploy.commands.experiment import DataOption, ResumeOption, SeedOption, WorkersOption, commands, show
 
 if TYPE_CHECKING:
     from nlp.experiments.error_results import Results
@@ -25,20 +22,16 @@ def register() -> None:
 
 @reports_failures
 def errors(
-    data: Annotated[
-        str, typer.Option(help="Tagged posts: CMNER, CoNLL, JSONL (docs/data.md), or demo, which is CMNER's dev.")
-    ] = "demo",
+    data: DataOption = "demo",
     images: Annotated[
         Path | None, typer.Option(help="Folder of the posts' pictures.", file_okay=False, show_default="none")
     ] = None,
     model: ModelOption = None,
     out: Annotated[Path, typer.Option(help="Folder for report and parts.", file_okay=False)] = Path("errors"),
     top: Annotated[int, typer.Option(help="Posts to show, the worst.", min=0, max=1000)] = 50,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.", min=0)] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep what an earlier run in --out tagged.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Parts that run at the same time.", min=1, show_default="one a core")
-    ] = None,
+    seed: SeedOption = 1,
+    resume: ResumeOption = False,
+    workers: WorkersOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -53,13 +46,7 @@ def errors(
         images=str(images) if images else "",
     )
     found = experiment.run(subject, out, top=top, seed=seed, resume=resume, workers=workers)
-    if json:
-        print_json(msgspec.to_builtins(found))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found):
-        console.print(table)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+    show(found, out, json, lambda: _tables(found))
 
 
 def _tables(found: Results) -> list[Table]:

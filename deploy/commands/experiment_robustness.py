@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import ConfigOption, JsonOption, ModelOption, print_json, reports_failures, settings_for
-from deploy.commands.experiment import commands
+from deploy.commands.common import ConfigOption, JsonOption, ModelOption, reports_failures, settings_for
+from deploy.commands.experiment import DataOption, ResumeOption, WorkersOption, commands, show
 
 if TYPE_CHECKING:
     from nlp.experiments.robustness import Gain, Measured
@@ -31,9 +29,7 @@ def register() -> None:
 
 @reports_failures
 def robustness(
-    data: Annotated[
-        str, typer.Option(help="Tagged posts: CMNER, CoNLL, JSONL (docs/data.md), or demo, which is CMNER's dev.")
-    ] = "demo",
+    data: DataOption = "demo",
     images: Annotated[
         Path | None,
         typer.Option(
@@ -56,10 +52,8 @@ def robustness(
         typer.Option(help="Posts of the greedy and the gradient attack.", min=1, show_default="100 and 200"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few posts and epochs, to see that it works.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts of an earlier run in --out.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Parts that run at the same time.", min=1, show_default="one a core")
-    ] = None,
+    resume: ResumeOption = False,
+    workers: WorkersOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -75,15 +69,8 @@ def robustness(
     )
     declared = _declared(seeds, sample, quick)
     found = experiment.run(subject, str(train) if train else "", declared, out, resume=resume, workers=workers)
-    if json:
-        print_json(msgspec.to_builtins(found))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found, declared):
-        console.print(table)
-    for name, why in found.not_run.items():
-        console.print(f"ready, not run: {name}: {why}", soft_wrap=True, markup=False)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+    missing = [f"ready, not run: {name}: {why}" for name, why in found.not_run.items()]
+    show(found, out, json, lambda: _tables(found, declared), missing)
 
 
 def _declared(seeds: int, sample: int | None, quick: bool) -> Declared:

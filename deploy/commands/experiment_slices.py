@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from deploy.commands.common import JsonOption, ModelOption, print_json, reports_failures, settings_for
-from deploy.commands.experiment import commands
-from deploy.errors import Failure
+from deploy.commands.common import JsonOption, ModelOption, needs_torch, reports_failures, settings_for
+from deploy.commands.experiment import DataOption, ResumeOption, SeedOption, WorkersOption, commands, show
 
 if TYPE_CHECKING:
     from deploy.experiments.drift import Declared
@@ -30,9 +26,7 @@ def register() -> None:
 
 @reports_failures
 def slices(
-    data: Annotated[
-        str, typer.Option(help="Tagged posts: CMNER, CoNLL, JSONL (docs/data.md), or demo, which is CMNER's dev.")
-    ] = "demo",
+    data: DataOption = "demo",
     train: Annotated[
         Path | None,
         typer.Option(
@@ -46,7 +40,7 @@ def slices(
     model: ModelOption = None,
     out: Annotated[Path, typer.Option(help="Folder for report and parts.", file_okay=False)] = Path("slices"),
     least: Annotated[int, typer.Option(help="Posts that the worst slice has at least.", min=2)] = 50,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.", min=0)] = 1,
+    seed: SeedOption = 1,
     seeds: Annotated[int, typer.Option(help="Trainings of each model, from --seed on.", min=1, max=20)] = 3,
     config: Annotated[
         Path | None,
@@ -56,10 +50,8 @@ def slices(
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny models of one seed, to see that it works.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts of an earlier run in --out.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Parts that run at the same time.", min=1, show_default="one a core")
-    ] = None,
+    resume: ResumeOption = False,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Where a tagger is good and where not: types, seen names, length, pictures, popularity, time; the worst slice."""
@@ -76,24 +68,15 @@ def slices(
     declared = None if train is None else _declared(subject, train, config, range(seed, seed + seeds), quick)
     settings = SliceSettings(posts_min=least, draws=99 if quick else SliceSettings().draws, seed=seed)
     found = experiment.run(subject, declared, settings, out, resume=resume, workers=workers)
-    if json:
-        print_json(msgspec.to_builtins(found))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in _tables(found):
-        console.print(table)
-    for missing in found.not_run:
-        console.print(f"ready, not run: {missing.what}: {missing.how}", markup=False, soft_wrap=True)
-    console.print(f"report: {out / 'report.html'}, report.md, figures.json", soft_wrap=True)
+    missing = [f"ready, not run: {one.what}: {one.how}" for one in found.not_run]
+    show(found, out, json, lambda: _tables(found), missing)
 
 
 def _declared(subject: Subject, train: Path, config: Path | None, seeds: range, quick: bool) -> Declared:
     from deploy.experiments.drift import Declared, tree_of
 
-    try:
+    with needs_torch():
         tree = tree_of(config, quick)
-    except ImportError as error:
-        raise Failure(f"{error.name} is missing. Install: pip install 'weibowatch[train]'") from error
     return Declared(subject, str(train), tree, tuple(seeds[:1] if quick else seeds), "")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,12 +66,13 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         from nlp.datasets import DatasetError
         from nlp.training.checkpoints import CHECKPOINT
         from nlp.training.errors import OtherConfiguration, TrainingError
+        from nlp.training.report import Report
         from nlp.training.run import holds_run
     except ImportError as error:
         raise _missing(error) from error
     if not resume and holds_run(folder):
         raise UsageFailure(f"{folder} holds a run. Go on with it: --resume; or name another folder with --out")
-    work = _work(tree, where, folder, resume)
+    work = trainfile.work_of(tree, where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / CONFIG
@@ -81,7 +80,8 @@ def _trained(tree: dict[str, Any], where: str, folder: Path, *, resume: bool) ->
         if before is None or not (_last_part(tree, folder) / CHECKPOINT).exists():
             kept.write_text(trainfile.written(tree), encoding="utf-8")
         try:
-            found: dict[str, Any] = msgspec.to_builtins(work())
+            with Report() as report:
+                found: dict[str, Any] = msgspec.to_builtins(work(folder, report, resume=resume))
         except OtherConfiguration:
             if before is not None:
                 kept.write_bytes(before)
@@ -108,28 +108,3 @@ def _last_part(tree: dict[str, Any], folder: Path) -> Path:
 def _missing(error: ImportError) -> Failure:
     what = f"{error.name} is missing" if error.name else str(error)
     return Failure(f"{what}. Install: pip install 'weibowatch[train]'")
-
-
-def _work(tree: dict[str, Any], where: str, folder: Path, resume: bool) -> Callable[[], Any]:
-    """A run of the family that ``tree`` names, ready to begin."""
-    from nlp.training.report import Report
-
-    if tree.get("family") == "towers":
-        from nlp.towers.run import train
-        from nlp.towers.settings import TowersSettings
-
-        own = dict(tree)
-        if own.pop("device", "auto") not in ("auto", "cpu"):
-            raise UsageFailure("device: the family towers trains on the CPU, where it is made for")
-        work: Callable[..., Any] = partial(train, trainfile.settings_of(own, TowersSettings, where))
-    else:
-        from nlp.training.config import TrainSettings
-        from nlp.training.run import run
-
-        work = partial(run, trainfile.settings_of(tree, TrainSettings, where))
-
-    def begin() -> Any:
-        with Report() as report:
-            return work(folder, report, resume=resume)
-
-    return begin

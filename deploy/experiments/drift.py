@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +111,9 @@ def tree_of(config: Path | None, quick: bool) -> dict[str, Any]:
     if config is None:
         return QUICK if quick else SMALL
     tree = trainfile.read(config)
-    _work({**tree, "data": _data(Path("train"), Path("dev"), "")}, str(config))
+    if tree.get("stages"):
+        raise UsageFailure(f"{config}: a configuration with stages names data of its own; give one without")
+    trainfile.work_of({**tree, "data": _data(Path("train"), Path("dev"), "")}, str(config))
     return tree
 
 
@@ -146,50 +147,17 @@ def figures(declared: Declared, parts: dict[str, Trained]) -> DriftFigures:
 
 def _trained(declared: Declared, pool: Pool, own: PostSet, seed: int, fresh: Path) -> None:
     """A run in the folder ``fresh``. Raises ``Failure``."""
-    from nlp.backbones import BackboneError
-    from nlp.training.errors import TrainingError
+    from deploy.experiments.trainings import failures
+    from nlp.experiments.runs import write_posts
+    from nlp.training.report import Report
 
-    paths = fresh / "train.txt", fresh / "dev.txt"
+    paths = fresh / "train.jsonl", fresh / "dev.jsonl"
     for path, numbers in zip(paths, (own.train, own.held_out), strict=True):
-        path.write_text(written([pool.examples[number] for number in numbers]), encoding="utf-8")
+        write_posts(path, [pool.examples[number] for number in numbers])
     tree = {**declared.tree, "data": _data(*paths, declared.subject.images), "seed": seed, "threads": 1}
-    try:
-        _work(tree, "the configuration")(fresh)
-    except (TrainingError, BackboneError, DatasetError) as error:
-        raise Failure(str(error)) from error
+    with failures():
+        trainfile.work_of(tree, "the configuration")(fresh, Report(quiet=True))
 
 
 def _data(train: Path, dev: Path, images: str) -> dict[str, Any]:
     return {"train": [{"path": str(train), "images": images}], "dev": [{"path": str(dev), "images": images}]}
-
-
-def _work(tree: dict[str, Any], where: str) -> Callable[[Path], object]:
-    """A run of the family that ``tree`` names, ready to begin. Raises ``UsageFailure``."""
-    from nlp.training.report import Report
-
-    if tree.get("stages"):
-        raise UsageFailure(f"{where}: a configuration with stages names data of its own; give one without")
-    if tree.get("family") == "towers":
-        from nlp.towers.run import train
-        from nlp.towers.settings import TowersSettings
-
-        plain = {key: value for key, value in tree.items() if key != "device"}
-        towers = trainfile.settings_of(plain, TowersSettings, where)
-        return lambda folder: train(towers, folder, Report(quiet=True))
-    from nlp.training.config import TrainSettings
-    from nlp.training.run import run
-
-    settings = trainfile.settings_of(tree, TrainSettings, where)
-    return lambda folder: run(settings, folder, Report(quiet=True))
-
-
-def written(examples: Sequence[Example]) -> str:
-    """Posts in the form of CMNER; a line break inside a token becomes a space."""
-    blocks = []
-    for example in examples:
-        rows = [
-            f"{' '.join(token.splitlines()) or ' '}\t{tag}"
-            for token, tag in zip(example.tokens, example.tags, strict=True)
-        ]
-        blocks.append("\n".join([f"WID:{example.id}", *rows]))
-    return "\n\n".join(blocks) + "\n"

@@ -79,7 +79,7 @@ def sums_of(gold: Sequence[Collection[Chunk]], found: Sequence[Collection[Chunk]
 
 def value_of(sums: Sums, measure: Measure = "f1") -> float:
     """The micro score, as ``nlp.scoring.prf``: 0 where nothing is there to divide by."""
-    return float(_ratio(*_parts(sums.sum(axis=0), measure)))
+    return float(_ratio(*parts_of(sums.sum(axis=0), measure)))
 
 
 def estimate(sums: Sums, measure: Measure = "f1", seed: int = 1) -> Estimate:
@@ -89,7 +89,7 @@ def estimate(sums: Sums, measure: Measure = "f1", seed: int = 1) -> Estimate:
     alike and changes nothing, as nothing is drawn.
     """
     value = value_of(sums, measure)
-    low, high = _interval(*_parts(sums, measure), value)
+    low, high = _interval(*parts_of(sums, measure), value)
     _, found, gold = sums.sum(axis=0)
     return Estimate(value, low, high, len(sums), int(gold), int(found))
 
@@ -104,13 +104,13 @@ def difference(first: Sums, second: Sums, measure: Measure = "f1", seed: int = 1
     if first.shape != second.shape or (first[:, 2] != second[:, 2]).any():
         raise ValueError("the two systems must have read the same posts")
     value = value_of(first, measure) - value_of(second, measure)
-    low, high = _paired_interval(_parts(first, measure), _parts(second, measure), value)
+    low, high = _paired_interval(parts_of(first, measure), parts_of(second, measure), value)
     all_first, all_second = first.sum(axis=0), second.sum(axis=0)
     rows, counts = np.unique(first - second, axis=0, return_counts=True)
 
     def drawn(rng: np.random.Generator, size: int) -> Floats:
         swapped = rng.binomial(counts, 0.5, (size, len(counts))) @ rows
-        return _ratio(*_parts(all_first - swapped, measure)) - _ratio(*_parts(all_second + swapped, measure))
+        return _ratio(*parts_of(all_first - swapped, measure)) - _ratio(*parts_of(all_second + swapped, measure))
 
     return Difference(value, low, high, _p_value(value, drawn, len(rows), seed, draws))
 
@@ -124,7 +124,7 @@ def contrast(inside: Sums, outside: Sums, measure: Measure = "f1", seed: int = 1
     """
     one, other = estimate(inside, measure), estimate(outside, measure)
     value = one.value - other.value
-    parts = [np.stack(_parts(sums, measure), axis=1).astype(np.float64) for sums in (inside, outside)]
+    parts = [np.stack(parts_of(sums, measure), axis=1).astype(np.float64) for sums in (inside, outside)]
     if any(len(part) < 2 or not part[:, 1].any() for part in parts):
         return Difference(value, -1.0, 1.0, 1.0)
     low = value - math.hypot(one.value - one.low, other.high - other.value)
@@ -159,8 +159,8 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), sd, list(values))
 
 
-def _parts(sums: Sums, measure: Measure) -> Parts:
-    """What is divided, and by what; ``sums`` has right, found and gold on its last axis."""
+def parts_of(sums: Sums, measure: Measure) -> Parts:
+    """What a score divides, and by what; ``sums`` has right, found and gold on its last axis."""
     right, found, gold = sums[..., 0], sums[..., 1], sums[..., 2]
     if measure == "f1":
         return 2 * right, found + gold

@@ -112,12 +112,12 @@ def within(inside: Sums, outside: Sums, measure: Measure) -> Difference:
     from scipy.special import stdtr, stdtrit
 
     value = measures.value_of(inside, measure) - measures.value_of(outside, measure)
-    below = [sparse.parts_of(sums, measure)[1] for sums in (inside, outside)]
+    below = [measures.parts_of(sums, measure)[1] for sums in (inside, outside)]
     # Posts tell something of the difference if they do of either side; the side with fewer says how sure it is.
     posts = int(min((one > 0).sum() for one in below))
     if posts < 2:
         return Difference(value, -1.0, 1.0, 1.0)
-    parts = [sparse.parts_of(sums, measure) for sums in (inside, outside)]
+    parts = [measures.parts_of(sums, measure) for sums in (inside, outside)]
     one, other = ((above - above.sum() / below.sum() * below) / below.sum() for above, below in parts)
     squares = float(((one - other) ** 2).sum()) + 2 * ADDED / posts**2
     error = math.sqrt(posts / (posts - 1) * squares)

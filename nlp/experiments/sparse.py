@@ -7,15 +7,7 @@ that do tell something make them.
 from __future__ import annotations
 
 from nlp.experiments import measures
-from nlp.experiments.measures import Estimate, Measure, Sums
-
-
-def parts_of(sums: Sums, measure: Measure) -> tuple[Sums, Sums]:
-    """What is divided, and by what, of each post."""
-    right, found, gold = sums.T
-    if measure == "f1":
-        return 2 * right, found + gold
-    return right, found if measure == "precision" else gold
+from nlp.experiments.measures import Estimate, Measure, Sums, parts_of
 
 
 def told(sums: Sums, measure: Measure) -> Sums:

@@ -12,10 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.experiments.drift import created_ms_of, written
+from deploy.experiments.drift import created_ms_of
 from ingest.ids import bid_from_mid, mid_of_time
 from nlp import datasets
 from nlp.datasets import Example
+from nlp.experiments.runs import write_posts
 
 DAY_MS = 86_400_000
 START_MS = 1_640_995_200_000
@@ -32,6 +33,15 @@ def posts(count: int, seed: int) -> list[Example]:
         bid = bid_from_mid(mid_of_time(START_MS + number * DAY_MS, 1000 * seed + number))
         found.append(Example(bid, tuple(text), tuple(tags)))
     return found
+
+
+def written(examples: list[Example]) -> str:
+    """The posts in the form of CMNER."""
+    blocks = (
+        [f"WID:{one.id}", *(f"{token}\t{tag}" for token, tag in zip(one.tokens, one.tags, strict=True))]
+        for one in examples
+    )
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
 def command(*arguments: str) -> tuple[int, str]:
@@ -114,8 +124,10 @@ def test_the_time_of_a_post_is_read_from_its_bid_or_mid_and_from_nothing_else() 
 
 
 def test_what_is_written_for_training_is_read_back(tmp_path: Path) -> None:
-    own = [Example("L3a", ("上", "\n", " ", "海"), ("B-LOC", "O", "O", "B-LOC")), Example("L3b", ("a",), ("O",))]
-    (tmp_path / "x.txt").write_text(written(own), encoding="utf-8")
-    read = datasets.read(tmp_path / "x.txt")
-    assert [one.id for one in read] == ["L3a", "L3b"] and read[0].tokens == ("上", " ", " ", "海")
-    assert [one.tags for one in read] == [one.tags for one in own]
+    tags = ("B-LOC", "O", "O", "B-LOC")
+    own = [
+        Example("L3a", ("上", "\n", " ", "海"), tags, (tmp_path / "L3a_1.jpg", tmp_path / "L3a_2.jpg")),
+        Example("L3b", ("two", "words"), ("O", "B-PER")),
+    ]
+    write_posts(tmp_path / "x.jsonl", own)
+    assert datasets.read(tmp_path / "x.jsonl", tmp_path) == own
