@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -15,8 +16,10 @@ from deploy.names import named
 from deploy.yamlmarks import Marks
 from stream.contract import codec
 from stream.contract.records import Control
-from stream.core.enrich import T2s
 from stream.core.entities import ANY_TYPE, AliasError, merged
+
+if TYPE_CHECKING:
+    from stream.core.enrich import T2s
 
 NAMES_MAX = 100_000
 

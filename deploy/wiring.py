@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from deploy import rulefile, rulenotice
 from deploy.errors import Failure, UsageFailure
 from deploy.settings import KEY_BYTES_MIN, Settings
 from stream.contract.ports import Change, Metrics, ModelError, Source, SourceError
@@ -206,6 +205,8 @@ async def opened_sources(
 
 def checked_rules(path: Path, channels: Collection[str] | None) -> tuple[str, list[str]]:
     """(payload, errors) of a rules file, whose receivers must be among ``channels`` where these are known."""
+    from deploy import rulefile, rulenotice
+
     payload, errors = rulefile.load(path, traditional_to_simplified())
     if not errors and channels is not None:
         errors = [f"{path}: {problem}" for problem in rulenotice.strangers(payload, channels)]

@@ -61,46 +61,49 @@ def step_of(count: int) -> int:
 _COMMON_STEPS: Final = [step_of(int(count)) for count in COMMON]
 
 
-def kinds_of(length: int, tag: str) -> int:
-    """Bits of the kinds of a word with a part-of-speech tag; none for a single character."""
-    if length < LENGTH_MIN:
-        return 0
-    bits = 1 << KINDS.index(f"word{min(length, 4)}")
-    kind = _KIND_OF_TAG.get(tag)
-    return bits | (1 << KINDS.index(kind) if kind else 0)
-
-
 def pack(words: Mapping[str, Word]) -> bytes:
     """Words and what is known of them as the file that a model keeps; equal words give equal bytes."""
+    return gzip.compress(_lines(words).encode("utf-8"), compresslevel=9, mtime=0)
+
+
+def _lines(words: Mapping[str, Word]) -> str:
     kept = sorted((word, known) for word, known in words.items() if 1 <= len(word) <= LENGTH_MAX)
-    text = "".join(f"{word}\t{known.tag}\t{known.step}\n" for word, known in kept)
-    return gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
-
-
-def unpack(data: bytes) -> dict[str, Word]:
-    """What was given to ``pack``."""
-    rows = (line.split("\t") for line in gzip.decompress(data).decode("utf-8").splitlines())
-    return {word: Word(tag, int(step)) for word, tag, step in rows}
+    return "".join(f"{word}\t{known.tag}\t{known.step}\n" for word, known in kept)
 
 
 class Lexicon:
-    """The tables. 12 MB, built in a fraction of a second."""
+    """The tables, 12 MB. Words of more than ``LENGTH_MAX`` characters are left out."""
 
     def __init__(self, words: Mapping[str, Word]) -> None:
+        self._fill(_lines(words))
+
+    @classmethod
+    def read(cls, packed: bytes) -> Lexicon:
+        """The words that were given to ``pack``. Raises ``ValueError``."""
+        made = cls.__new__(cls)
+        made._fill(gzip.decompress(packed).decode("utf-8"))
+        return made
+
+    def _fill(self, lines: str) -> None:
+        """All lines at once: one after another would be most of what a process waits for when it starts."""
         self._kinds = np.zeros(SLOTS, dtype=np.uint16)
         self._steps = np.zeros(SLOTS, dtype=np.uint8)
-        groups: dict[int, list[tuple[str, int, int]]] = {}
-        for word, known in words.items():
-            groups.setdefault(len(word), []).append((word, kinds_of(len(word), known.tag), known.step))
-        for length, group in groups.items():
-            text = "".join(word for word, _, _ in group).encode("utf-32-le", "surrogatepass")
-            codes = np.frombuffer(text, dtype=np.uint32).reshape(-1, length).astype(np.uint64)
-            bits = np.array([kinds for _, kinds, _ in group], dtype=np.uint16)
-            steps = np.array([step for _, _, step in group], dtype=np.uint8)
+        points = np.frombuffer(lines.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        ends = np.flatnonzero(points == ord("\n"))
+        tabs = np.flatnonzero(points == ord("\t"))
+        if len(tabs) != 2 * len(ends):
+            raise ValueError("a dictionary has a word, a tag and a step in each line")
+        starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+        sizes, steps = tabs[::2] - starts, _numbers(points, tabs[1::2], ends).astype(np.uint8)
+        kinds = _tag_kinds(points, tabs[::2], tabs[1::2])
+        for length in range(1, LENGTH_MAX + 1):
+            here = sizes == length
+            codes = points[starts[here][:, None] + np.arange(length)].astype(np.uint64)
+            bits = kinds[here] | np.uint16(1 << KINDS.index(f"word{min(length, 4)}")) if length >= LENGTH_MIN else 0
             for slots in _slots(_hash(codes, length)[:, 0], length):
                 np.bitwise_or.at(self._kinds, slots, bits)
-                np.maximum.at(self._steps, slots, steps)
-        total = sum(math.exp((known.step - 1) / STEPS) for known in words.values())
+                np.maximum.at(self._steps, slots, steps[here])
+        total = float(np.exp((steps.astype(np.float64) - 1) / STEPS).sum())
         self._log_total = np.float32(math.log(max(total, 1.0)))
 
     def features(self, codes: Codes, lengths: NDArray[np.int64]) -> Floats:
@@ -124,6 +127,26 @@ class Lexicon:
         found[:, : POSITIONS * len(KINDS)] = _bits(_all_words(kinds), len(KINDS))
         found[:, POSITIONS * len(KINDS) :] = _bits(_cut_words(kinds, steps, *_cut(lasts, lengths))[:, None], CUT_WIDTH)
         return found
+
+
+def _numbers(points: NDArray[np.uint32], tabs: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The whole numbers of at most three digits between ``tabs`` and ``ends``."""
+    found = np.zeros(len(ends), dtype=np.int64)
+    for place, power in enumerate((1, 10, 100), 1):
+        digits = np.where(ends - place > tabs, points[ends - place].astype(np.int64) - ord("0"), 0)
+        found += power * digits
+    return found
+
+
+def _tag_kinds(points: NDArray[np.uint32], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """Bits of the kinds of words by their tags, which lie between two tabs."""
+    found = np.zeros(len(begins), dtype=np.uint16)
+    for tag, kind in _KIND_OF_TAG.items():
+        here = np.flatnonzero(ends - begins - 1 == len(tag))
+        for place, letter in enumerate(tag, 1):
+            here = here[points[begins[here] + place] == ord(letter)]
+        found[here] = 1 << KINDS.index(kind)
+    return found
 
 
 def _all_words(kinds: NDArray[np.uint16]) -> NDArray[np.uint16]:

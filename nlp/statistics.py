@@ -11,7 +11,6 @@ import msgspec
 
 from nlp.datasets import Example
 from nlp.labels import chunks
-from nlp.pictures import PictureError, decode
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -82,6 +81,8 @@ def statistics_of(examples: Sequence[Example], problem: Problem | None = None) -
 
 def problem(path: Path) -> str | None:
     """Why a picture cannot be decoded. What a decoder says of its bytes is left out: it is never the same."""
+    from nlp.pictures import PictureError, decode  # every command would wait for the library
+
     try:
         decode(path)
     except PictureError as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nlp import artifact
 from nlp.crf import Crf
 from nlp.encode import Encoder, Features, padded_size
-from nlp.lexicon import Lexicon, unpack
+from nlp.lexicon import Lexicon
 from nlp.runtime_onnx import OnnxNetwork
 from stream.contract.ports import TagInput
 from stream.contract.records import Span
@@ -184,4 +184,4 @@ def load_tagger(path: Path | None = None, *, threads: int = 2) -> NeuralTagger:
 
 def read_lexicon(folder: Path) -> Lexicon:
     """The dictionary in a model folder."""
-    return Lexicon(unpack((folder / artifact.LEXICON).read_bytes()))
+    return Lexicon.read((folder / artifact.LEXICON).read_bytes())

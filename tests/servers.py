@@ -40,13 +40,13 @@ class Run:
     def kafka(self) -> KafkaCluster:
         """One broker, for all tests of the run."""
         with self._locked(KAFKA):
-            return _started(KafkaCluster(self.folder / KAFKA))
+            return _started(KafkaCluster(self.folder / KAFKA, brief=True))
 
     def elastic(self, version: str) -> ElasticNode:
         """A node of this version, for all tests of the run."""
         name = f"{ELASTIC}-{version}"
         with self._locked(name):
-            return _started(ElasticNode(self.folder / name, version))
+            return _started(ElasticNode(self.folder / name, version, brief=True))
 
     @contextlib.contextmanager
     def own(self) -> Iterator[Own]:
@@ -81,13 +81,13 @@ class Own:
 
     def kafka(self, brokers: int = 1, extra: Mapping[str, str] | None = None) -> KafkaCluster:
         """Started brokers; ``extra`` adds to their properties."""
-        return self._kept(KafkaCluster(self._new(KAFKA), brokers, extra))
+        return self._kept(KafkaCluster(self._new(KAFKA), brokers, extra, brief=True))
 
     def elastic(
         self, version: str = "8.19", secure: bool = False, extra: Mapping[str, str] | None = None
     ) -> ElasticNode:
         """A started node; ``extra`` adds to its settings."""
-        return self._kept(ElasticNode(self._new(ELASTIC), version, secure, extra))
+        return self._kept(ElasticNode(self._new(ELASTIC), version, secure, extra, brief=True))
 
     def end(self) -> None:
         """Stop them, and delete their data."""

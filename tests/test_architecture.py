@@ -148,7 +148,7 @@ def test_the_default_install_needs_no_torch() -> None:
     """Nothing that the command line imports at the start pulls in the heavy extras."""
     heavy = (
         "torch", "transformers", "faust", "kafka", "elasticsearch", "scipy", "onnxruntime", "aiohttp", "pyarrow",
-        "apprise",
+        "apprise", "numpy", "PIL",
     )  # fmt: skip
     code = f"import deploy.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 import typer
 
 from deploy.commands.common import JsonOption, needs_torch, print_json, reports_failures
@@ -85,6 +84,8 @@ def model_logits(
 ) -> None:
     """The raw scores that the main CRF sees and its best path, to compare implementations (docs/models.md)."""
     with needs_torch():
+        import numpy as np
+
         from nlp.artifact import ArtifactError
         from nlp.raw_scores import InputError, raw_scores
     try:
@@ -116,6 +117,8 @@ def _options(config: Path | None, kind: type[Any]) -> Any:
 
 def _arrays(path: Path) -> dict[str, Any]:
     """The arrays of an .npz file, never with code in it."""
+    import numpy as np
+
     try:
         held = np.load(path, allow_pickle=False)
         if not isinstance(held, np.lib.npyio.NpzFile):

@@ -22,6 +22,8 @@ PORTS: Final = (20_000, 32_000)
 READY_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 40.0
 COMMAND_S_MAX: Final = 1.0
+QUICK: Final = "-XX:TieredStopAtLevel=1"
+"""Of a JVM that lives for minutes or less: half of what starting takes is thorough compiling."""
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.errors import Failure
-from deploy.services.daemon import NOBODY, Daemon, check_ports, make_folder, remembered_ports
+from deploy.services.daemon import NOBODY, QUICK, Daemon, check_ports, make_folder, remembered_ports
 from deploy.services.fetch import ELASTIC_VERSIONS, JAVA_NEEDED, default_cache, elastic_zip, java
 
 USER: Final = "elastic"
@@ -27,17 +27,20 @@ class ElasticNode:
 
     Disk watermarks are off unless ``extra`` sets them. ``start`` undoes ``kill`` and ``suspend``.
     ``secure``: TLS with a certificate of its own (``ca_file``) and basic authentication (``elastic`` and ``password``).
+    ``brief``: it will live for minutes, so it is compiled in a hurry (``QUICK``).
     """
 
     def __init__(
-        self, folder: Path, version: str = "8.19", secure: bool = False, extra: Mapping[str, str] | None = None
-    ) -> None:
+        self, folder: Path, version: str = "8.19", secure: bool = False, extra: Mapping[str, str] | None = None,
+        brief: bool = False,
+    ) -> None:  # fmt: skip
         if version not in ELASTIC_VERSIONS:
             raise Failure(f"Elasticsearch {version} is not known here; choose one of {', '.join(ELASTIC_VERSIONS)}")
         self.folder = make_folder(folder)
         self.version = version
         self.secure = secure
         self._extra = dict(extra or {})
+        self._brief = brief
         self._port, self._transport = remembered_ports(self.folder, 2)
         self.daemon = Daemon(self.folder, "elasticsearch")
         self.ca_file = self.folder / "ca.pem"
@@ -69,9 +72,9 @@ class ElasticNode:
             temporary = make_folder(self.folder / "tmp")
             environment = {
                 "ES_JAVA_HOME": str(runtime),
-                "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
+                "ES_JAVA_OPTS": f"-Xms512m -Xmx512m{' ' + QUICK if self._brief else ''}",
                 "ES_TMPDIR": str(temporary),
-                "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}",
+                "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary} {QUICK}",
             }
             if self.secure:
                 self._secure(home, environment)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.errors import Failure
-from deploy.services.daemon import Daemon, check_ports, give_to_nobody, make_folder, remembered_ports
+from deploy.services.daemon import QUICK, Daemon, check_ports, give_to_nobody, make_folder, remembered_ports
 from deploy.services.fetch import KAFKA_JAVA, KAFKA_VERSION, default_cache, java, kafka_jars
 
 ANSWER_S_MAX: Final = 2.0
@@ -29,13 +29,16 @@ class KafkaCluster:
     """Brokers below ``folder``; ``extra`` adds to their properties. Started again, it has the same ports and data.
 
     Brokers are numbered from 0 (their ids in Kafka from 1). ``start_broker`` undoes ``kill``, ``resume`` undoes
-    ``suspend``, ``start`` both for all.
+    ``suspend``, ``start`` both for all. ``brief``: they will live for minutes, so they are compiled in a hurry.
     """
 
-    def __init__(self, folder: Path, brokers: int = 1, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, brokers: int = 1, extra: Mapping[str, str] | None = None, brief: bool = False
+    ) -> None:
         self.folder = make_folder(folder)
         self.brokers = brokers
         self._extra = dict(extra or {})
+        self._brief = [QUICK] if brief else []
         self._ports = remembered_ports(self.folder, 2 * brokers)
         self.daemons = [Daemon(self.folder / f"broker-{number}", "kafka") for number in range(brokers)]
 
@@ -110,7 +113,7 @@ class KafkaCluster:
         if not (self._data(number) / "meta.properties").exists():
             self._format(number)
         heap = "512m" if self.brokers == 1 else "256m"
-        daemon.start([*self._java(heap), *_LOGGED, "kafka.Kafka", str(folder / "server.properties")], {})
+        daemon.start([*self._java(heap), *self._brief, *_LOGGED, "kafka.Kafka", str(folder / "server.properties")], {})
 
     def _await(self, number: int, known: int) -> None:
         self.daemons[number].wait_ready(lambda: known_brokers(self._ports[number]) >= known)
@@ -130,7 +133,7 @@ class KafkaCluster:
             name.write_text("w" + drawn[1:22])  # a dash in front would be taken for an option
         done = subprocess.run(
             [
-                *self._java("256m"), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t",
+                *self._java("256m"), QUICK, "kafka.tools.StorageTool", "format", "-t",
                 name.read_text(), "-c", str(folder / "server.properties"),
             ],
             capture_output=True, text=True, stdin=subprocess.DEVNULL,

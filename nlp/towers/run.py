@@ -17,7 +17,7 @@ from nlp.encode import SHAPES, UNKNOWN, Encoder
 from nlp.evaluate import evaluate_examples
 from nlp.export import export, network_of
 from nlp.labels import Chunk, bio_labels, chunks
-from nlp.lexicon import WIDTH, Lexicon, pack, unpack
+from nlp.lexicon import WIDTH, Lexicon, pack
 from nlp.models.text import TextConfig
 from nlp.tagger import NeuralTagger
 from nlp.towers import dictionary
@@ -58,7 +58,7 @@ class _Run:
         self.names = surfaces(self.examples)
         more = dictionary.frequent_chars(self.words, settings.word_count_min) if settings.pretraining.steps else set()
         vocabulary = vocabulary_of(self.examples, self.labels, settings, more)
-        self.encoder = Encoder(vocabulary, Lexicon(unpack(self.packed)))
+        self.encoder = Encoder(vocabulary, Lexicon.read(self.packed))
         self.texts = [example.text for example in self.dev]
         self.gold = [chunks(example.char_tags()) for example in self.dev]
         sizes = settings.network

@@ -16,8 +16,8 @@ from stream.contract.ports import Tagger
 from stream.contract.records import Envelope, Position, Record, Reject, Span, replace
 from stream.core import models, stages
 from stream.core.models import Model
+from stream.runtime.message import Message
 from stream.runtime.models import Models
-from stream.runtime.publisher import Message
 from stream.runtime.stations import Common, Facts, Incoming, Threads, by_partition, deliver, flip_message
 from stream.runtime.tagging import TagQueue
 from stream.runtime.topics import INTERNAL_BYTES_MAX

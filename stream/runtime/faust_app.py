@@ -31,7 +31,7 @@ from faust.types import TP
 
 from stream.runtime.faust_consumer import OrderedConsumer
 from stream.runtime.letters import TooManyLetters
-from stream.runtime.publisher import Message
+from stream.runtime.message import Message
 from stream.runtime.rows import RowsLost
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.stations import Incoming

@@ -32,7 +32,8 @@ from stream.contract.records import (
 )
 from stream.runtime.feeds import Feeds
 from stream.runtime.kafka import KafkaError, KafkaProblem, describe_topics, read_compacted
-from stream.runtime.publisher import Message, Publisher
+from stream.runtime.message import Message
+from stream.runtime.publisher import Publisher
 from stream.runtime.settings import KafkaSettings
 from stream.runtime.topics import Names, Topic
 from stream.runtime.totals import Totals

@@ -22,7 +22,7 @@ from stream.contract.ports import Claim, Result
 from stream.contract.records import Control, Flip
 from stream.core.grouping import group_of
 from stream.runtime import telling
-from stream.runtime.publisher import Message
+from stream.runtime.message import Message
 from stream.runtime.stations import Common, Facts, Incoming, Table
 from stream.runtime.telling import BEHIND, ROWS_MAX, Choice, Queue, Waiting
 from stream.runtime.topics import INTERNAL_BYTES_MAX

@@ -6,21 +6,13 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 from kafka import KafkaProducer
 
 from stream.runtime.kafka import producer, understood
+from stream.runtime.message import Message
 from stream.runtime.settings import KafkaSettings
-
-
-class Message(NamedTuple):
-    """A record for a topic's partition; ``partition`` None lets the key choose. ``value`` None deletes the key."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None = None
-    partition: int | None = None
 
 
 class Publisher:

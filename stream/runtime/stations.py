@@ -39,7 +39,7 @@ from stream.core.deletion import row_without
 from stream.core.grouping import place_of
 from stream.core.settings import CoreSettings
 from stream.runtime.letters import LetterLimit
-from stream.runtime.publisher import Message
+from stream.runtime.message import Message
 from stream.runtime.rows import RowsLost, StateRows
 from stream.runtime.topics import INTERNAL_BYTES_MAX, Names
 from stream.runtime.wire import DETAIL_CHARS_MAX, REJECT_BYTES_MAX, encoded

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nlp.encode import codes_of
-from nlp.lexicon import CUT_WIDTH, KINDS, LENGTH_MAX, POSITIONS, STEPS, WIDTH, Lexicon, Word, pack, step_of, unpack
+from nlp.lexicon import CUT_WIDTH, KINDS, LENGTH_MAX, POSITIONS, STEPS, WIDTH, Lexicon, Word, pack, step_of
 
 WORDS = {
     "上海": Word("ns", step_of(5000)), "周杰伦": Word("nr", step_of(50)), "演唱会": Word("n", step_of(300)),
     "人民代表大会": Word("nt", step_of(80)), "唱": Word("v", step_of(900)),
 }  # fmt: skip
 NOUN = Word("n", step_of(100))
+TAGS = {"nr": ["person"], "nrfg": ["person"], "ns": ["place"], "v": ["verb"], "n": ["noun"], "x": [], "nrx": [], "": []}
 CUT_KINDS = ("first", "inner", "last", "alone")
 
 
@@ -64,7 +67,7 @@ def likeliest(words: dict[str, Word], text: str) -> float:
 
 
 def test_words_are_found_where_they_stand_with_their_kinds() -> None:
-    found = looked_up(Lexicon(unpack(pack(WORDS))), ["周杰伦上海演唱会", "人民代表大会"])
+    found = looked_up(Lexicon.read(pack(WORDS)), ["周杰伦上海演唱会", "人民代表大会"])
     assert found.shape == (2, 8, WIDTH)
     assert kinds_at(found, 0, 0) == {"word3<", "person<"}
     assert kinds_at(found, 0, 1) == {"word3-", "person-"}
@@ -76,7 +79,24 @@ def test_words_are_found_where_they_stand_with_their_kinds() -> None:
 
 def test_a_packed_dictionary_is_the_same_whatever_the_order() -> None:
     assert pack(WORDS) == pack(dict(reversed(WORDS.items())))
-    assert unpack(pack(WORDS)) == WORDS
+
+
+@pytest.mark.parametrize("lines", ["周杰伦\tnr\n", "周杰伦\tnr\t1\t2\n", "\t\n"])
+def test_what_is_no_dictionary_is_refused(lines: str) -> None:
+    with pytest.raises(ValueError, match="a word, a tag and a step"):
+        Lexicon.read(gzip.compress(lines.encode()))
+
+
+@given(st.dictionaries(st.text("人民代表大会周京", min_size=1, max_size=9), st.sampled_from(sorted(TAGS)), max_size=50))
+@settings(max_examples=60, deadline=None)
+def test_every_word_of_a_packed_dictionary_has_its_kinds(tags: dict[str, str]) -> None:
+    lexicon = Lexicon.read(pack({word: Word(tag, 1) for word, tag in tags.items()}))
+    for word in tags:
+        if len(word) <= LENGTH_MAX:
+            inside = [part for part in tags if len(part) > 1 and word.startswith(part)]
+            expected = {f"{kind}<" for part in inside for kind in (f"word{min(len(part), 4)}", *TAGS[tags[part]])}
+            found = {kind for kind in kinds_at(looked_up(lexicon, [word]), 0, 0) if kind.endswith("<")}
+            assert found == expected, "in so few words none is taken for another"
 
 
 def test_no_word_is_missed_and_few_are_made_up() -> None:
@@ -121,7 +141,7 @@ def test_the_likeliest_cut_is_taken() -> None:
 def test_the_cut_is_as_likely_as_the_best_of_all_cuts(text: str, seed: int) -> None:
     chance = random.Random(seed)
     words = {
-        "".join(chance.choices("甲乙丙", k=chance.randint(1, 4))): Word("n", step_of(chance.randint(1, 9999)))
+        "".join(chance.choices("甲乙丙", k=chance.randint(1, 4))): Word("n", step_of(10 ** chance.randint(0, 9)))
         for _ in range(12)
     }
     cut = cut_of(Lexicon(words), text)

@@ -16,7 +16,8 @@ from deploy.settings import Settings
 from stream.contract.records import Control, Record
 from stream.runtime import kafka, topics
 from stream.runtime.ingest import messages, put_in_force
-from stream.runtime.publisher import Message, Publisher
+from stream.runtime.message import Message
+from stream.runtime.publisher import Publisher
 from stream.runtime.settings import KafkaSettings
 from tests.runtime.facts import Facts, read_facts
 

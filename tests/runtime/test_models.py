@@ -18,8 +18,8 @@ from stream.contract.records import Document, Record
 from stream.core.models import AHEAD, Model, Order, control
 from stream.runtime.enrich_station import Enrich
 from stream.runtime.letters import LetterLimit
+from stream.runtime.message import Message
 from stream.runtime.models import Models
-from stream.runtime.publisher import Message
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.sqlite import drop_in_inbox, read_only
 from stream.runtime.sqlite_in_force import enrich_state, model_in_force

@@ -25,8 +25,8 @@ from stream.contract.records import (
 )
 from stream.core import stages
 from stream.runtime.letters import LetterLimit, TooManyLetters
+from stream.runtime.message import Message
 from stream.runtime.outbox import OutboxRow
-from stream.runtime.publisher import Message
 from stream.runtime.rows import RowsLost
 from stream.runtime.settings import WorkerSettings
 from stream.runtime.stations import Common, Facts, Incoming, Keyed, Threads, take_batch
