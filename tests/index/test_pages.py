@@ -14,11 +14,15 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from stream.contract.records import replace
 from tests.index.corpus import HOUR, MARCH, document, flip, picture
 from tests.index.serving import Served, served
+
+# All in one loop, and with one browser: a page of its own context knows nothing of the others.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
@@ -42,7 +46,7 @@ OUTSIDE = (Path(__file__).parent / "outside.js").read_text(encoding="utf-8")
 PALE = (Path(__file__).parent / "pale.js").read_text(encoding="utf-8")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     assert Path(CHROMIUM).exists(), f"{CHROMIUM} is missing: apt-get install chromium (see deploy/install_browser.sh)"
     async with async_playwright() as playwright:
@@ -51,7 +55,7 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def server(tmp_path: Path) -> AsyncIterator[Served]:
     async with served(tmp_path / "store.db") as running:
         yield running
