@@ -79,7 +79,7 @@ class Lexicon:
 
     @classmethod
     def read(cls, packed: bytes) -> Lexicon:
-        """The words that were given to ``pack``. Raises ``ValueError``."""
+        """The words that were given to ``pack``. Raises ``ValueError`` when lines are not as ``pack`` writes them."""
         made = cls.__new__(cls)
         made._fill(gzip.decompress(packed).decode("utf-8"))
         return made
@@ -91,9 +91,9 @@ class Lexicon:
         points = np.frombuffer(lines.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         ends = np.flatnonzero(points == ord("\n"))
         tabs = np.flatnonzero(points == ord("\t"))
-        if len(tabs) != 2 * len(ends):
-            raise ValueError("a dictionary has a word, a tag and a step in each line")
         starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+        if len(tabs) != 2 * len(ends) or (tabs[::2] < starts).any() or (tabs[1::2] > ends).any():
+            raise ValueError("a dictionary has a word, a tag and a step in each line")
         sizes, steps = tabs[::2] - starts, _numbers(points, tabs[1::2], ends).astype(np.uint8)
         kinds = _tag_kinds(points, tabs[::2], tabs[1::2])
         for length in range(1, LENGTH_MAX + 1):
@@ -130,11 +130,15 @@ class Lexicon:
 
 
 def _numbers(points: NDArray[np.uint32], tabs: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The whole numbers of at most three digits between ``tabs`` and ``ends``."""
+    """The whole numbers from 1 to 255 between ``tabs`` and ``ends``."""
     found = np.zeros(len(ends), dtype=np.int64)
+    wrong = ends - tabs > 4
     for place, power in enumerate((1, 10, 100), 1):
         digits = np.where(ends - place > tabs, points[ends - place].astype(np.int64) - ord("0"), 0)
+        wrong |= (digits < 0) | (digits > 9)
         found += power * digits
+    if (wrong | (found < 1) | (found > 255)).any():
+        raise ValueError("a dictionary has a word, a tag and a step in each line, the step from 1 to 255")
     return found
 
 

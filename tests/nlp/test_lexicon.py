@@ -81,7 +81,13 @@ def test_a_packed_dictionary_is_the_same_whatever_the_order() -> None:
     assert pack(WORDS) == pack(dict(reversed(WORDS.items())))
 
 
-@pytest.mark.parametrize("lines", ["周杰伦\tnr\n", "周杰伦\tnr\t1\t2\n", "\t\n"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "周杰伦\tnr\n", "周杰伦\tnr\t1\t2\n", "\t\n", "上海\tns\n唱\tv\t1\t2\n", "上海\tns\t1",
+        "上海\tns\t1x\n", "上海\tns\t\n", "上海\tns\t0\n", "上海\tns\t256\n", "上海\tns\t1000\n", "上海\tns\t-1\n",
+    ],
+)  # fmt: skip
 def test_what_is_no_dictionary_is_refused(lines: str) -> None:
     with pytest.raises(ValueError, match="a word, a tag and a step"):
         Lexicon.read(gzip.compress(lines.encode()))
